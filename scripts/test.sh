@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Lint, types and tests in .venv. Arguments go to pytest, e.g. `bash scripts/test.sh -m slow`.
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" test
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # two threads an operation stall each other on small machines
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/mypy
+.venv/bin/python -m pytest "$@"

@@ -1,0 +1,122 @@
+"""The ``srcmatters`` command: thin doors to what the package does."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from srcmatters import __version__
+from srcmatters.errors import InputError
+
+
+class _LazyGroup(click.Group):
+    """Imports a group of subcommands only when it is asked for: torch and monai take seconds."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "confounders"])
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name == "confounders":
+            from srcmatters.confounders.commands import confounders
+
+            return confounders
+        return super().get_command(ctx, name)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def command() -> None:
+    """Does a medical image classifier look at the disease or at a confounder?"""
+
+
+@command.group()
+def cohorts() -> None:
+    """Make case tables: from ChestX-ray14, from DICOM headers, or of phantoms."""
+
+
+@cohorts.command()
+@click.argument("data_entry", type=Path)
+@click.option("--finding", required=True, help="Label 1: images whose findings include this one.")
+@click.option("--negatives", multiple=True, default=("No Finding",), show_default=True, help="Label 0.")
+@click.option("--view", type=click.Choice(["PA", "AP"]), help="Keep one view position only.")
+@click.option("--images", default="images", show_default=True, help="Folder of the images, beside the CSV.")
+@click.option("--out", type=Path, help="Case table to write [default: cases.csv beside DATA_ENTRY].")
+def nih(
+    data_entry: Path,
+    finding: str,
+    negatives: tuple[str, ...],
+    view: str | None,
+    images: str,
+    out: Path | None,
+) -> None:
+    """Case table of NIH ChestX-ray14 from its DATA_ENTRY CSV file."""
+    from srcmatters.cohorts import read_nih, write_cases
+
+    cases = read_nih(data_entry, finding, negatives, view, images)
+    path = write_cases(cases, out or data_entry.parent / "cases.csv")
+    click.echo(f"{path}: {len(cases)} images, {int(cases['label'].sum())} with {finding}")
+
+
+@cohorts.command()
+@click.argument("folder", type=Path)
+@click.option("--labels", required=True, type=Path, help="CSV: label, and patient_id, image or case_id.")
+@click.option("--out", type=Path, help="Case table to write [default: cases.csv in FOLDER].")
+def dicom(folder: Path, labels: Path, out: Path | None) -> None:
+    """Case table of a FOLDER of DICOM radiographs, from their headers."""
+    from srcmatters.cohorts import read_dicom_folder, write_cases
+
+    cases = read_dicom_folder(folder, labels)
+    path = write_cases(cases, out or folder / "cases.csv")
+    click.echo(f"{path}: {len(cases)} images, {int(cases['label'].sum())} positive")
+
+
+@cohorts.command()
+@click.argument("folder", type=Path)
+@click.option("--patients", default=240, show_default=True)
+@click.option("--modality", type=click.Choice(["xray", "ct"]), default="xray", show_default=True)
+@click.option(
+    "--format", "file_format", type=click.Choice(["png", "dicom", "nifti"]), help="[default: png or nifti]"
+)
+@click.option("--image-size", default=256, show_default=True, help="Pixels a side of a radiograph.")
+@click.option("--difficulty", default=0.5, show_default=True, help="0: obvious masses, 1: hard to see.")
+@click.option("--seed", default=0, show_default=True)
+def phantom(
+    folder: Path,
+    patients: int,
+    modality: str,
+    file_format: str | None,
+    image_size: int,
+    difficulty: float,
+    seed: int,
+) -> None:
+    """Write a cohort of synthetic chests to a new FOLDER."""
+    from srcmatters.cohorts.phantom import write_phantom_cohort
+
+    file_format = file_format or ("png" if modality == "xray" else "nifti")
+    try:
+        cases = write_phantom_cohort(
+            folder, patients, seed, modality, file_format, image_size=image_size, difficulty=difficulty
+        )
+    except (ValueError, FileExistsError) as error:
+        raise InputError(str(error)) from error
+    click.echo(f"{folder / 'cases.csv'}: {len(cases)} images, {int(cases['label'].sum())} positive")
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("mlruns/outputs"))
+def results(folder: Path) -> None:
+    """Compare all finished runs below FOLDER [default: mlruns/outputs]."""
+    from srcmatters.reports.summary import print_comparison, read_runs
+
+    print_comparison(read_runs(folder))
+
+
+def main() -> None:
+    """Entry point; an error of the user's is one line and exit status 1."""
+    try:
+        command()
+    except InputError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)

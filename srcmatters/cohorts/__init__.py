@@ -1,0 +1,19 @@
+"""Cohorts: every reader returns a case table."""
+
+from srcmatters.cohorts.case_table import check_cases, read_cases, write_cases
+from srcmatters.cohorts.dicom_folder import read_dicom_folder
+from srcmatters.cohorts.embedded import find_images, open_cohort
+from srcmatters.cohorts.folds import Split, split_cases
+from srcmatters.cohorts.nih import read_nih
+
+__all__ = [
+    "Split",
+    "check_cases",
+    "find_images",
+    "open_cohort",
+    "read_cases",
+    "read_dicom_folder",
+    "read_nih",
+    "split_cases",
+    "write_cases",
+]

@@ -1,0 +1,129 @@
+"""The case table: one row per image, the only thing that passes from a cohort to everything after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pandera.errors
+import pandera.pandas as pa
+
+from srcmatters.errors import UNREADABLE_CSV, InputError, did_you_mean
+
+#: Columns that every case table has once it is read, and what they hold. Any other column (sex, age, view,
+#: manufacturer, site, ...) is kept as it is and becomes a group that results can be split by.
+SCHEMA = pa.DataFrameSchema(
+    {
+        "case_id": pa.Column(str, pa.Check.str_length(min_value=1), unique=True, coerce=True),
+        "patient_id": pa.Column(str, pa.Check.str_length(min_value=1), coerce=True),
+        "image": pa.Column(str, pa.Check.str_length(min_value=1), coerce=True),
+        "label": pa.Column(float, pa.Check.isin([0, 1], error="0 or 1"), coerce=True),
+        "sex": pa.Column(
+            str, pa.Check.isin(["F", "M"], error="F or M"), nullable=True, required=False, coerce=True
+        ),
+        "age": pa.Column(float, pa.Check.in_range(0, 120), nullable=True, required=False, coerce=True),
+        "split": pa.Column(str, pa.Check.isin(["train", "test"], error="train or test"), required=False),
+    },
+    index=pa.Index(int),
+)
+
+#: Columns that describe the table itself; all others are groups.
+STRUCTURE = ("case_id", "patient_id", "image", "label", "split")
+
+
+def check_cases(cases: pd.DataFrame, origin: str | Path) -> pd.DataFrame:
+    """Check a case table against :data:`SCHEMA`.
+
+    Args:
+        cases: any table with at least image, patient_id and label; case_id defaults to the image's name
+            without its extension, or to its whole path where names repeat. An index of integers says where
+            in the file each row was, 0 being the first after the header.
+        origin: file the table came from, for error messages.
+
+    Returns:
+        The table with a fresh index, checked types, and a case_id.
+
+    Raises:
+        InputError: a missing column, or the first wrong value with file, row (as an editor counts, the
+            header being row 1), column, what was found and what was expected.
+    """
+    counted = pd.api.types.is_integer_dtype(cases.index)
+    rows = np.asarray(cases.index if counted else range(len(cases))) + 2
+    cases = cases.reset_index(drop=True)
+    for column in ("image", "patient_id", "label"):
+        if column not in cases:
+            raise InputError(f"{origin}: no column {column!r}{did_you_mean(column, cases.columns)}")
+    if cases.empty:
+        raise InputError(f"{origin}: no rows, expected one per image")
+    if "case_id" not in cases:
+        stems = cases["image"].map(lambda path: Path(str(path)).name.split(".")[0])
+        cases.insert(0, "case_id", stems if stems.is_unique else cases["image"].astype(str))
+    for column in ("case_id", "patient_id", "image", "label"):
+        missing = cases.index[cases[column].isna()]
+        if len(missing):
+            raise InputError(f"{origin}, row {rows[missing[0]]}, column {column!r}: empty, expected a value")
+    try:
+        # Labels are checked as floats: as integers 1.5 would be coerced to 1 in silence.
+        return SCHEMA.validate(cases, lazy=True).astype({"label": int})
+    except pandera.errors.SchemaErrors as error:
+        raise InputError(_first_failure(error, origin, rows)) from None
+
+
+def _first_failure(error: pandera.errors.SchemaErrors, origin: str | Path, rows: np.ndarray) -> str:
+    """One line for the first thing that the schema refuses."""
+    failures = error.failure_cases
+    in_rows = failures[failures["index"].notna()]
+    failure = (in_rows if len(in_rows) else failures).iloc[0]
+    where = f"{origin}, row {rows[int(failure['index'])]}" if pd.notna(failure["index"]) else f"{origin}"
+    check = str(failure["check"])
+    expected = {
+        "field_uniqueness": "a value that no other row has",
+        "in_range(0, 120)": "a number between 0 and 120",
+        "not_nullable": "a value",
+        "coerce_dtype('float64')": "a number",
+    }.get(check, check)
+    return f"{where}, column {failure['column']!r}: got {failure['failure_case']}, expected {expected}"
+
+
+def read_cases(dataset_dir: str | Path, cases: str | Path = "cases.csv") -> pd.DataFrame:
+    """Read a case table from a CSV file.
+
+    Args:
+        dataset_dir: folder that relative image paths start from.
+        cases: the CSV file (also .csv.gz), absolute or relative to ``dataset_dir``.
+
+    Returns:
+        A checked case table (see :data:`SCHEMA`) whose ``image`` column holds absolute paths.
+
+    Raises:
+        InputError: the folder, the table or an image does not exist, or the table is not a case table.
+    """
+    folder = Path(dataset_dir)
+    if not folder.is_dir():
+        raise InputError(f"dataset_dir: {folder} is not a folder")
+    path = folder / cases
+    if not path.is_file():
+        raise InputError(f"cases: {path} does not exist, expected a CSV file with image, patient_id, label")
+    try:
+        text = {"patient_id": str, "case_id": str, "image": str}
+        table = pd.read_csv(path, dtype=text)  # type: ignore[arg-type]
+    except UNREADABLE_CSV as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a readable CSV file ({reason})") from error
+    table = check_cases(table, path)
+    table["image"] = [str(folder.absolute() / image) for image in table["image"]]
+    for row, image in enumerate(table["image"]):
+        if not Path(image).exists():
+            raise InputError(f"{path}, row {row + 2}, column 'image': {image} does not exist")
+    return table
+
+
+def write_cases(cases: pd.DataFrame, path: str | Path) -> Path:
+    """Write a checked case table as CSV; under its final name there is either all of it or nothing."""
+    path = Path(path)
+    check_cases(cases, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    cases.to_csv(partial, index=False)
+    return partial.replace(path)

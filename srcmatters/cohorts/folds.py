@@ -1,0 +1,93 @@
+"""Who is trained on, who validates, who tests: always whole patients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+from srcmatters.errors import InputError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row positions of a case table; the three share no patient."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def split_cases(
+    cases: pd.DataFrame,
+    fold: int = 0,
+    num_folds: int = 5,
+    validation_folds: int = 8,
+    seed: int = 0,
+    patient_key: str = "patient_id",
+) -> Split:
+    """Split a case table for one fold, by patient and stratified by label.
+
+    Without a column ``split`` the test set is cross-validated: fold ``fold`` of ``num_folds`` is the test
+    set and one part in ``validation_folds`` of the rest validates. With a column ``split`` the rows "test"
+    are the test set of every fold, and fold ``fold`` of ``num_folds`` of the rows "train" validates, as in
+    the paper.
+
+    Args:
+        cases: case table.
+        fold: which fold, 0 .. num_folds - 1.
+        num_folds: number of folds, at least 2.
+        validation_folds: the validation set is one part in this many of what is not tested, at least 2.
+        seed: seed of the shuffling.
+        patient_key: column that must not be shared between the sets.
+
+    Raises:
+        InputError: ``fold`` out of range, one class only, or too few patients for a set to hold both classes.
+    """
+    if num_folds < 2 or not 0 <= fold < num_folds:
+        raise InputError(f"fold: got {fold} of num_folds {num_folds}, expected 0 <= fold < num_folds >= 2")
+    if cases["label"].nunique() < 2:
+        only = cases["label"].iloc[0]
+        raise InputError(f"cases: every label is {only}, expected both 0 and 1")
+    everyone = np.arange(len(cases))
+    if "split" in cases:
+        testing = (cases["split"] == "test").to_numpy()
+        rest, test = everyone[~testing], everyone[testing]
+        train, validation = _part(cases, rest, fold, num_folds, seed, patient_key)
+        shared = set(cases[patient_key].iloc[rest]) & set(cases[patient_key].iloc[test])
+        if shared:
+            raise InputError(
+                f"cases, column 'split': {len(shared)} patients are in both train and test,"
+                f" such as {min(shared)}; expected every patient in one of them"
+            )
+    else:
+        rest, test = _part(cases, everyone, fold, num_folds, seed, patient_key)
+        train, validation = _part(cases, rest, 0, validation_folds, seed, patient_key)
+    for name, rows in (("training", train), ("validation", validation), ("test", test)):
+        present = set(cases["label"].iloc[rows])
+        for label, word in ((1, "positive"), (0, "negative")):
+            if label not in present:
+                raise InputError(
+                    f"fold {fold}: the {name} set of {len(rows)} cases has no {word} case;"
+                    " expected both classes: use fewer folds or more patients"
+                )
+    return Split(train, validation, test)
+
+
+def _part(
+    cases: pd.DataFrame, rows: np.ndarray, fold: int, num_folds: int, seed: int, patient_key: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divide ``rows`` into (the others, fold ``fold``)."""
+    labels = cases["label"].to_numpy()[rows]
+    patients = cases[patient_key].to_numpy()[rows]
+    rarest = min(len(set(patients[labels == label])) for label in (0, 1))
+    if rarest < num_folds:
+        raise InputError(
+            f"num_folds: got {num_folds}, but the rarer class has {rarest} patients to divide;"
+            " expected no more folds than that"
+        )
+    folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    others, chosen = list(folds.split(rows, labels, patients))[fold]
+    return rows[others], rows[chosen]

@@ -1,0 +1,233 @@
+"""Sampled confounders: sex, age band, view, manufacturer: cohorts chosen so that it goes with the label."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from srcmatters.confounders.streams import case_stream
+from srcmatters.confounders.taxonomy import Miccat
+from srcmatters.errors import InputError, did_you_mean
+
+_BAND = re.compile(r"\s*(?P<sign>>=|<=|>|<)\s*(?P<limit>-?\d+(\.\d+)?)\s*")
+_BETWEEN = re.compile(r"\s*(?P<low>\d+(\.\d+)?)\s*-\s*(?P<high>\d+(\.\d+)?)\s*")
+_SIGNS: dict[str, Callable] = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+_DEMOGRAPHIC = ("sex", "age", "ethnicity")
+_IMAGING = ("view", "manufacturer", "contrast", "site", "slice_thickness_mm", "pixel_spacing_mm")
+_ROLES = ("train", "validation", "test")
+# Cells: label and whether the case has the value. A positive with it carries the confounder.
+_CELLS = {"positives with it": (1, True), "positives without": (1, False),
+          "negatives with it": (0, True), "negatives without": (0, False)}  # fmt: skip
+_NEEDED = {"train": tuple(_CELLS)[:2] + tuple(_CELLS)[3:], "test": tuple(_CELLS)}
+_NEEDED["validation"] = _NEEDED["train"]
+
+
+@dataclass(frozen=True)
+class SampledCohort:
+    """Four case tables whose columns are those of the table they came from, and ``carries``.
+
+    Args:
+        train: ``p_art`` of the positives have the value, no negative does.
+        validation: likewise, other patients.
+        iid_test: likewise, other patients again.
+        ood_test: the correlation reversed: no positive has the value, every negative does. Its positives
+            without the value may be in ``iid_test`` too, as a case is in both environments of a confounder
+            that is added to images.
+        counts: how many cases there were: per role and cell, "missing" (nothing in the column) and
+            "neither" (neither the value nor the other one).
+    """
+
+    train: pd.DataFrame
+    validation: pd.DataFrame
+    iid_test: pd.DataFrame
+    ood_test: pd.DataFrame
+    counts: dict[str, int]
+
+
+def sampled_miccat(column: str) -> Miccat:
+    """Place of a sampled confounder in MICCAT: demographic, imaging, or else anatomical."""
+    if column in _DEMOGRAPHIC:
+        return Miccat("patient", "demographic", column, "sampled")
+    if column in _IMAGING:
+        return Miccat("environment", "imaging", column, "sampled")
+    return Miccat("patient", "anatomical", column, "sampled")
+
+
+def sample_cohort(
+    cases: pd.DataFrame,
+    column: str,
+    value: str,
+    p_art: float,
+    other: str | None = None,
+    test_fraction: float = 0.3,
+    fold: int = 0,
+    num_folds: int = 5,
+    train_size: int | None = None,
+    validation_size: int | None = None,
+    test_size: int | None = None,
+    seed: int = 0,
+) -> SampledCohort:
+    """Choose cases so that a property of the patient goes with the label.
+
+    MICCAT: see :func:`sampled_miccat`. Nothing is painted: images stay as they are.
+
+    First every patient gets a role (test, validation, training), whatever ``p_art``: drawn per patient, in
+    the proportions asked for within patients of the same kind of cases. Then, within a role, cases are taken
+    by a rank that depends on seed and case alone. So no patient is in two roles; the positives with the value
+    at p_art = .2 are among those at .5; and all sets have the same size and the same negatives whatever
+    ``p_art``, which is the only thing that changes. Both classes have the same size.
+
+    Args:
+        cases: case table with case_id, patient_id, label and ``column``.
+        column: any column: "sex", "view", "age", "manufacturer", ...
+        value: what goes with the label: an entry of the column ("F"), or for numbers a band: "60-79" (both
+            included), ">=60", also "age>=60".
+        p_art: share of the positives that have it, 0..1.
+        other: what the rest has, in the same notation; None: whatever is not ``value``.
+        test_fraction: share of the patients that is kept for testing, in (0, 1).
+        fold: which part of the other patients validates, 0 .. num_folds - 1.
+        num_folds: parts, at least 2. The test patients are those of every fold.
+        train_size: cases per class in training; None: as many as can be had at every ``p_art``.
+        validation_size: likewise for validation.
+        test_size: likewise for each of the two test sets.
+        seed: seed of roles and ranks.
+
+    Raises:
+        InputError: an unknown column or value, a share out of range, or more cases asked for than there are:
+            the message says what can be had at most.
+
+    Source: Juodelyte et al. 2024, the experiment on sex (share p of the positives female, negatives male;
+    o.o.d. 200 male positives, 200 female negatives), without its leak of patients between the sets.
+    """
+    _check(cases, column, p_art, test_fraction, fold, num_folds)
+    table, counts = _with_cells(cases, column, value, other)
+    roles = _roles(table, test_fraction, fold, num_folds, seed)
+    pools = {
+        (role, cell): _ranked(table[(roles == role) & (table["_cell"] == cell)], seed)
+        for role in _ROLES
+        for cell in _CELLS
+    }
+    counts |= {f"{role}, {cell}": len(pool) for (role, cell), pool in pools.items()}
+    wanted = dict(zip(_ROLES, (train_size, validation_size, test_size), strict=True))
+    sizes = {role: _size(role, wanted[role], pools, f"{column} {value}") for role in _ROLES}
+
+    def correlated(role: str) -> pd.DataFrame:
+        carrying = round(p_art * sizes[role])
+        positive = [pools[role, "positives with it"][:carrying]]
+        positive += [pools[role, "positives without"][: sizes[role] - carrying]]
+        return _assemble([*positive, pools[role, "negatives without"][: sizes[role]]])
+
+    reversed_cells = ("positives without", "negatives with it")
+    ood_test = _assemble([pools["test", cell][: sizes["test"]] for cell in reversed_cells])
+    return SampledCohort(correlated("train"), correlated("validation"), correlated("test"), ood_test, counts)
+
+
+def matches(entries: pd.Series, value: str, column: str) -> pd.Series:
+    """Which entries are ``value``, or lie in the band it states; missing ones are False.
+
+    Raises:
+        InputError: a band on a column without numbers, or a value that no entry has.
+    """
+    text = str(value).strip()
+    bare = text.removeprefix(column).strip() if _BAND.fullmatch(text.removeprefix(column)) else text
+    band, between = _BAND.fullmatch(bare), _BETWEEN.fullmatch(bare)
+    literal = entries.notna() & (entries.astype(str).str.strip() == text)
+    if literal.any() or not (band or between):
+        if not literal.any():
+            present = sorted(entries.dropna().astype(str).str.strip().unique())[:20]
+            raise InputError(f"value: no case has {column} {text!r}{did_you_mean(text, present)}")
+        return literal
+    numbers = pd.to_numeric(entries, errors="coerce")
+    if numbers.isna().all():
+        raise InputError(f"value: {text!r} is a band of numbers, but column {column!r} holds none")
+    if band:
+        chosen = _SIGNS[band["sign"]](numbers, float(band["limit"]))
+    else:
+        assert between is not None
+        chosen = numbers.between(float(between["low"]), float(between["high"]))
+    if not chosen.any():
+        raise InputError(
+            f"value: no case has {column} {text}, there is {numbers.min():g} to {numbers.max():g}"
+        )
+    return chosen
+
+
+def _check(
+    cases: pd.DataFrame, column: str, p_art: float, test_fraction: float, fold: int, num_folds: int
+) -> None:
+    for needed in ("case_id", "patient_id", "label", column):
+        if needed not in cases:
+            raise InputError(f"cases: no column {needed!r}{did_you_mean(needed, map(str, cases.columns))}")
+    if not cases["label"].isin([0, 1]).all():
+        raise InputError("cases, column 'label': expected 0 or 1 everywhere")
+    if cases["case_id"].duplicated().any():
+        raise InputError("cases, column 'case_id': expected a value that no other row has")
+    if not 0 <= p_art <= 1:
+        raise InputError(f"p_art: got {p_art}, expected a share between 0 and 1")
+    if not 0 < test_fraction < 1:
+        raise InputError(
+            f"test_fraction: got {test_fraction}, expected a share between 0 and 1, both excluded"
+        )
+    if num_folds < 2 or not 0 <= fold < num_folds:
+        raise InputError(f"fold: got {fold} of num_folds {num_folds}, expected 0 <= fold < num_folds >= 2")
+
+
+def _with_cells(
+    cases: pd.DataFrame, column: str, value: str, other: str | None
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Cases that have either value, with ``carries`` and their cell; and how many have neither."""
+    entries = cases[column]
+    missing = entries.isna() | (entries.astype(str).str.strip() == "")
+    having = matches(entries, value, column) & ~missing
+    without = ~having & ~missing if other is None else matches(entries, other, column) & ~missing
+    if (having & without).any():
+        raise InputError(f"other: {column} {other!r} and {value!r} overlap, expected two separate groups")
+    used = having | without
+    table = cases[used].assign(carries=having[used])
+    cell_of = {place: cell for cell, place in _CELLS.items()}
+    places = zip(table["label"].astype(int), table["carries"], strict=True)
+    table["_cell"] = [cell_of[label, bool(carries)] for label, carries in places]
+    return table, {"missing": int(missing.sum()), "neither": int((~used & ~missing).sum())}
+
+
+def _roles(table: pd.DataFrame, test_fraction: float, fold: int, num_folds: int, seed: int) -> pd.Series:
+    """Role of each case, the same for all cases of a patient."""
+    kinds = table.groupby("patient_id")["_cell"].agg(lambda cells: " + ".join(sorted(set(cells))))
+    role_of: dict[object, str] = {}
+    for _, patients in kinds.groupby(kinds):
+        names = sorted(patients.index, key=lambda name: case_stream(seed, str(name), "role").random())
+        testing = round(test_fraction * len(names))
+        role_of.update(dict.fromkeys(names[:testing], "test"))
+        for place, name in enumerate(names[testing:]):
+            role_of[name] = "validation" if place % num_folds == fold else "train"
+    return table["patient_id"].map(role_of)
+
+
+def _ranked(pool: pd.DataFrame, seed: int) -> pd.DataFrame:
+    ranks = [case_stream(seed, str(name), "assignment").random() for name in pool["case_id"]]
+    return pool.iloc[np.argsort(ranks, kind="stable")]
+
+
+def _size(role: str, wanted: int | None, pools: dict[tuple[str, str], pd.DataFrame], what: str) -> int:
+    """Cases per class; every cell the role needs has to hold as many, so that any p_art is possible."""
+    available = {cell: len(pools[role, cell]) for cell in _NEEDED[role]}
+    scarce = min(available, key=lambda cell: available[cell])
+    most = available[scarce]
+    if most == 0:
+        raise InputError(f"cases: no {scarce} ({what}) among the {role} patients, expected one at least")
+    if wanted is not None and not 0 < wanted <= most:
+        raise InputError(
+            f"{role}_size: got {wanted} per class, expected 1 to {most}: there are only {most} {scarce} "
+            f"({what}) among the {role} patients"
+        )
+    return most if wanted is None else wanted
+
+
+def _assemble(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """One table, in the order of the original."""
+    return pd.concat(parts).sort_index().drop(columns="_cell").reset_index(drop=True)

@@ -1,0 +1,272 @@
+"""What every confounder is: a MONAI transform whose draw belongs to the case."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, RandomizableTransform
+
+from srcmatters.confounders.streams import case_stream
+from srcmatters.confounders.taxonomy import Miccat
+from srcmatters.errors import InputError
+
+Parameters = dict[str, Any]
+
+DISPLAY = "display value in [0, 1]"
+LINEAR = "any linear unit: HU, display value"
+_RANGES = {
+    DISPLAY: (-0.1, 1.1),
+    "HU": (-4096.0, 32767.0),
+}  # what is let through, resampling overshoot included
+
+
+class Confounder(RandomizableTransform):
+    """An image property that correlates with the label but is not the disease.
+
+    A subclass states its place in MICCAT and implements two methods: :meth:`draw` (everything random, one
+    case) and :meth:`apply` (pure, a batch). Who carries the confounder is not decided here but by
+    :func:`srcmatters.confounders.assign`. Where the *un*confounded image is not the image itself (the
+    published noise model also adds noise to those), :meth:`apply_clean` says what it is.
+
+    Args:
+        seed: seed of the per-case random streams.
+
+    Shape:
+        image: (C, H, W) or (C, H, W, D), floating point, C = 1 (grey) or 3 (grey, repeated), in the unit that
+        :attr:`unit` names; the result has the same shape, dtype and device. Half precision is computed in
+        float32. :meth:`batch` takes one more leading dimension.
+
+    Raises:
+        InputError: the image is not floating point, not of a dimension in :attr:`spatial_dims`, empty, of 2
+            or more than 3 channels, holds NaN or infinite values, or values that its unit does not have
+            (display values: 0.1 of overshoot is let through; HU: -4096 .. 32767); the message names the case.
+    """
+
+    name: ClassVar[str]
+    miccat: ClassVar[Miccat]
+    source: ClassVar[str]
+    unit: ClassVar[str] = DISPLAY
+    spatial_dims: ClassVar[tuple[int, ...]] = (2, 3)
+    modalities: ClassVar[tuple[str, ...]] = ("radiograph", "CT")  # where it makes sense
+    paper_parameters: ClassVar[Parameters] = {}  # what `protocol: paper` sets, quirks included
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(prob=1.0, do_transform=True)
+        self.seed = seed
+
+    @property
+    def is_random(self) -> bool:
+        """Whether two cases may get different draws."""
+        return type(self).draw is not Confounder.draw
+
+    def draw(
+        self, stream: np.random.Generator, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None
+    ) -> Parameters:
+        """Draw what is random for one case.
+
+        Args:
+            stream: the random stream of the case.
+            spatial_shape: (H, W) or (H, W, D) in pixels.
+            spacing_mm: pixel spacing in the same order, None where it is unknown.
+        """
+        return {}
+
+    def apply(self, images: torch.Tensor, parameters: Sequence[Parameters]) -> torch.Tensor:
+        """Put the confounder into a batch: a pure function of its arguments.
+
+        Args:
+            images: (B, C, H, W) or (B, C, H, W, D); never changed in place.
+            parameters: what :meth:`draw` returned for each of the B cases.
+        """
+        raise NotImplementedError
+
+    def apply_clean(self, images: torch.Tensor, parameters: Sequence[Parameters]) -> torch.Tensor:
+        """The same batch without the confounder; the images themselves unless a protocol says otherwise."""
+        return images
+
+    def apply_in_place(self, images: torch.Tensor, parameters: Sequence[Parameters]) -> torch.Tensor:
+        """As :meth:`apply`, written into ``images``."""
+        return images.copy_(self.apply(images, parameters))
+
+    def does_nothing(self, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None) -> str | None:
+        """Why the confounder would change nothing at this size, or None if it does something."""
+        return None
+
+    def __call__(self, image: torch.Tensor, case_id: str | None = None) -> torch.Tensor:
+        """Put the confounder into one image.
+
+        Args:
+            image: (C, H, W) or (C, H, W, D); the pixel spacing of a MetaTensor is used.
+            case_id: whose random stream is used; None draws from MONAI's own random state instead.
+        """
+        return self.batch(image.unsqueeze(0), [self._name(case_id)], _spacing(image))[0]
+
+    def clean(self, image: torch.Tensor, case_id: str | None = None) -> torch.Tensor:
+        """The unconfounded state of one image: what a case that does not carry the confounder looks like."""
+        return self.clean_batch(image.unsqueeze(0), [self._name(case_id)], _spacing(image))[0]
+
+    def batch(
+        self,
+        images: torch.Tensor,
+        case_ids: Sequence[str],
+        spacing_mm: Sequence[float] | None = None,
+        in_place: bool = False,
+        check: bool = True,
+    ) -> torch.Tensor:
+        """Put the confounder into a batch of images.
+
+        Args:
+            images: (B, C, H, W) or (B, C, H, W, D).
+            case_ids: B identifiers; each image is what it would have been alone.
+            spacing_mm: pixel spacing in mm, one for all images.
+            in_place: write the result into ``images``; the result must then have their shape.
+            check: False trusts the values (one pass over the pixels less, and no wait for a GPU).
+        """
+        self._check(images, case_ids, check)
+        reason = self.does_nothing(tuple(images.shape[2:]), spacing_mm)
+        if reason is not None:
+            warnings.warn(f"{type(self).__name__} changes nothing: {reason}", stacklevel=3)
+        function = self.apply_in_place if in_place else self.apply
+        return self._run(function, images, case_ids, spacing_mm, in_place)
+
+    def clean_batch(
+        self, images: torch.Tensor, case_ids: Sequence[str], spacing_mm: Sequence[float] | None = None
+    ) -> torch.Tensor:
+        """The unconfounded state of a batch, arguments as in :meth:`batch`."""
+        if type(self).apply_clean is Confounder.apply_clean:
+            return images
+        self._check(images, case_ids, True)
+        return self._run(self.apply_clean, images, case_ids, spacing_mm, False)
+
+    def _run(
+        self,
+        function: Callable[[torch.Tensor, Sequence[Parameters]], torch.Tensor],
+        images: torch.Tensor,
+        case_ids: Sequence[str],
+        spacing_mm: Sequence[float] | None,
+        in_place: bool,
+    ) -> torch.Tensor:
+        shape = tuple(images.shape[2:])
+        parameters: list[Parameters] = [{}] * len(case_ids)
+        if self.is_random:
+            streams = (case_stream(self.seed, case_id, self.name) for case_id in case_ids)
+            parameters = [self.draw(stream, shape, spacing_mm) for stream in streams]
+        tensor = images.as_tensor() if isinstance(images, MetaTensor) else images
+        half = tensor.dtype in (torch.float16, torch.bfloat16)
+        result = function(tensor.float() if half else tensor, parameters).to(tensor.dtype)
+        if in_place:
+            if half:
+                tensor.copy_(result)
+            return images
+        if isinstance(images, MetaTensor):
+            return MetaTensor(result, meta=images.meta, applied_operations=images.applied_operations)
+        return result
+
+    def _name(self, case_id: str | None) -> str:
+        return f"unnamed-{self.R.randint(2**31 - 1)}" if case_id is None else case_id
+
+    def _check(self, images: torch.Tensor, case_ids: Sequence[str], values: bool) -> None:
+        """Refuse at the door what would give a wrong image, or none, further inside."""
+        mistake = self._mistake(images, case_ids) or (self._wrong_values(images) if values else None)
+        if mistake is not None:
+            raise InputError(f"{type(self).__name__}, case {', '.join(map(str, case_ids[:3]))}: {mistake}")
+
+    def _mistake(self, images: torch.Tensor, case_ids: Sequence[str]) -> str | None:
+        if not images.is_floating_point():
+            return f"the image is {images.dtype}, expected floating point ({self.unit})"
+        if images.ndim - 2 not in self.spatial_dims:
+            wanted = " or ".join(f"{dims}D" for dims in self.spatial_dims)
+            return f"shape {tuple(images.shape[1:])}, expected channel first and {wanted}"
+        if images.numel() == 0:
+            return f"the image is empty, shape {tuple(images.shape[1:])}"
+        if images.shape[1] not in (1, 3):
+            return f"{images.shape[1]} channels, expected 1 (grey) or 3 (grey, repeated)"
+        if len(case_ids) != images.shape[0]:
+            return f"{len(case_ids)} case identifiers for {images.shape[0]} images"
+        return None
+
+    def _wrong_values(self, images: torch.Tensor) -> str | None:
+        # A minimum and a maximum carry NaN and infinity along, and cost a tenth of isfinite().
+        low, high = torch.stack([images.amin(), images.amax()]).tolist()
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return "the image holds NaN or infinite values"
+        least, most = _RANGES.get(self.unit, (-math.inf, math.inf))
+        if low < least or high > most:
+            return f"values from {low:g} to {high:g}, expected {self.unit}"
+        return None
+
+
+class LocalConfounder(Confounder):
+    """A confounder that touches a part of the image: it is drawn in place, :meth:`apply` draws on a copy."""
+
+    def apply(self, images: torch.Tensor, parameters: Sequence[Parameters]) -> torch.Tensor:
+        """Draw on a copy of (B, C, H, W[, D])."""
+        return self.apply_in_place(images.clone(), parameters)
+
+    def apply_in_place(self, images: torch.Tensor, parameters: Sequence[Parameters]) -> torch.Tensor:
+        """Draw on (B, C, H, W[, D]) and return it."""
+        raise NotImplementedError
+
+
+class Confounderd(MapTransform, RandomizableTransform):
+    """Dictionary form: puts a confounder into the images under ``keys``.
+
+    Args:
+        keys: which items are images.
+        confounder: the array form.
+        case_key: item with the identifier of the case, which names the random stream.
+        carries_key: item that says whether this case carries the confounder; None: every case does. A case
+            that does not gets the confounder's clean state, which is the image itself for all but the
+            published noise model.
+        allow_missing_keys: skip keys that are absent.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        confounder: Confounder,
+        case_key: str = "case_id",
+        carries_key: str | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, prob=1.0)
+        self.confounder = confounder
+        self.case_key = case_key
+        self.carries_key = carries_key
+
+    def set_random_state(
+        self, seed: int | None = None, state: np.random.RandomState | None = None
+    ) -> Confounderd:
+        """Set the state used for cases without an identifier."""
+        super().set_random_state(seed, state)
+        self.confounder.set_random_state(seed, state)
+        return self
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return a copy of ``data`` in which the images carry the confounder."""
+        result = dict(data)
+        carries = self.carries_key is None or bool(result[self.carries_key])
+        change = self.confounder if carries else self.confounder.clean
+        for key in self.key_iterator(result):
+            result[key] = change(result[key], result.get(self.case_key))
+        return result
+
+
+def _spacing(image: torch.Tensor) -> tuple[float, ...] | None:
+    """Pixel spacing in mm from the affine of a MetaTensor, None where nothing is known.
+
+    Readers hand out the identity for images without any spacing (PNG, JPEG): it counts as unknown.
+    """
+    if not isinstance(image, MetaTensor) or "affine" not in image.meta:
+        return None
+    if torch.equal(image.affine, torch.eye(len(image.affine)).to(image.affine)):
+        return None
+    return tuple(float(step) for step in image.pixdim[: image.ndim - 1])

@@ -1,0 +1,122 @@
+"""What devices on a radiograph share: their shadow is added to the attenuation, it is not painted."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from srcmatters.confounders.base import LocalConfounder, Parameters
+from srcmatters.confounders.curves import Curve, chord, distance, solid
+from srcmatters.errors import InputError
+
+Box = tuple[slice, slice]
+
+
+class Shadow:
+    """Attenuation that a device adds to an image of (H, W) pixels, drawn part by part.
+
+    Args:
+        shape: (H, W).
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        self.attenuation = torch.zeros(shape)
+        self._corners: list[tuple[int, int, int, int]] = []
+
+    def line(self, curve: Curve, radius: float, opacity: float, hollow: float = 0.0) -> None:
+        """A wire, or a tube.
+
+        Args:
+            curve: (N, 2) points in pixels.
+            radius: in pixels.
+            opacity: attenuation of a ray through the whole diameter of the solid wire, natural-log units.
+            hollow: inner radius as a fraction of the outer one.
+        """
+        box, apart = distance(curve, self.shape, radius + 0.5)
+        path = chord(apart, radius)
+        if hollow:
+            path = path - chord(apart, radius * hollow)
+        self.add(box, path * (opacity / (2 * radius)))
+
+    def block(
+        self,
+        centre: np.ndarray,
+        half: tuple[float, float],
+        opacity: float,
+        angle: float = 0.0,
+        corner: float = 0.0,
+    ) -> None:
+        """A flat piece with round corners, seen from the front; sizes in pixels, the angle in radians."""
+        box, coverage = solid(centre, half, angle, corner, self.shape)
+        self.add(box, coverage * opacity)
+
+    def add(self, box: Box, attenuation: torch.Tensor) -> None:
+        """Add attenuation to a box of the image."""
+        if attenuation.numel():
+            self.attenuation[box] += attenuation
+            self._corners.append((box[0].start, box[1].start, box[0].stop, box[1].stop))
+
+    @property
+    def box(self) -> Box:
+        """The part of the image that anything was drawn on."""
+        if not self._corners:
+            return slice(0, 0), slice(0, 0)
+        top, left, bottom, right = zip(*self._corners, strict=True)
+        return slice(min(top), max(bottom)), slice(min(left), max(right))
+
+
+class Device(LocalConfounder):
+    """A device in the beam: ``t' = min(t + opacity * shadow / latitude, 1)``.
+
+    A display value ``t`` stands for the attenuation ``p_0 + L t``; attenuations along a ray add up, so a wire
+    is as bright against the lung as against the heart in ``p``, and what is white stays white. Outside
+    :meth:`box` no pixel changes.
+
+    Args:
+        opacity: how much more (> 1) or less (< 1) the device absorbs than the usual material.
+        latitude: ``L``, natural-log units of attenuation between black and white, 3 to 4.6 for a chest.
+        jitter: standard deviation of the points of the device from their usual place, as a fraction of the
+            image height.
+        seed: seed of the per-case streams.
+    """
+
+    spatial_dims = (2,)
+    modalities = ("radiograph",)
+
+    def __init__(self, opacity: float, latitude: float, jitter: float, seed: int) -> None:
+        super().__init__(seed)
+        for field, value in (("opacity", opacity), ("latitude", latitude)):
+            if not 0 < value < math.inf:
+                raise InputError(f"{self.name}: {field} {value}, expected a positive number")
+        if not 0 <= jitter < 0.5:
+            raise InputError(
+                f"{self.name}: jitter {jitter}, expected a fraction of the image height in [0, 0.5)"
+            )
+        self.opacity = opacity
+        self.latitude = latitude
+        self.jitter = jitter
+
+    @abstractmethod
+    def cast(self, shadow: Shadow, drawn: Parameters) -> None:
+        """Draw the device of one case."""
+
+    def shadow(self, spatial_shape: Sequence[int], drawn: Parameters) -> Shadow:
+        """The shadow of one case on an image of (H, W)."""
+        shadow = Shadow((int(spatial_shape[0]), int(spatial_shape[1])))
+        self.cast(shadow, drawn)
+        return shadow
+
+    def apply_in_place(self, images: torch.Tensor, parameters: Sequence[Parameters]) -> torch.Tensor:
+        """Add the shadows to (B, C, H, W)."""
+        for image, drawn in zip(images, parameters, strict=True):
+            shadow = self.shadow(image.shape[1:], drawn)
+            rows, columns = shadow.box
+            added = shadow.attenuation[rows, columns].to(image) * (self.opacity / self.latitude)
+            region = image[:, rows, columns]
+            region.copy_(torch.where(added > 0, (region + added).clamp(max=1), region))
+        return images

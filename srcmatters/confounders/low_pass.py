@@ -1,0 +1,187 @@
+"""Low-pass denoising: an image that reconstruction or processing has smoothed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from srcmatters.confounders.base import Confounder, Parameters
+from srcmatters.confounders.published_noise import to_eight_bit
+from srcmatters.confounders.spectrum import Response, filter_in_plane, frequencies, mirror, trimmed
+from srcmatters.confounders.taxonomy import Miccat
+from srcmatters.errors import InputError, did_you_mean
+
+Profile = Literal["gaussian", "butterworth", "ideal"]
+_PROFILES = get_args(Profile)
+Boundary = Literal["mirror", "wrap"]
+_BOUNDARIES = get_args(Boundary)
+Pixel = tuple[float, float]
+
+
+class LowPassDenoising(Confounder):
+    r"""Remove the high spatial frequencies.
+
+    MICCAT: environment / imaging / reconstruction / global. With ``r`` the spatial frequency over the
+    cut-off: ideal ``H = [r <= 1]``, gaussian ``H = 2^{-r^2}``, butterworth ``H = 1 / (1 + r^{2 n})``; the
+    last two are 1/2 at the cut-off; the gaussian does not ring. Filtered in the plane (each slice of a
+    volume) and clipped to [0, 1]. The spectrum beyond a response of 1e-4 is never computed.
+
+    The published disc, 250 cycles per image, lies above the Nyquist frequency of any input of up to 500
+    pixels: after resizing it has changed nothing. The default, 50 cycles per image, survives 160 pixels
+    (Nyquist frequency 80).
+
+    Args:
+        cutoff: cut-off in cycles per image height, > 0.
+        cutoff_lp_per_mm: cut-off in line pairs per mm instead; the pixel spacing must then be known.
+        profile: "gaussian", "butterworth" or "ideal".
+        order: ``n`` of the Butterworth profile, 1..20.
+        boundary: "mirror" continues the image at its edges by its mirror image; "wrap" by its opposite edge,
+            as a bare Fourier transform does: the bottom then shines into the top, a confounder of its own,
+            but no frequency above an ideal cut-off is left.
+        published: as in the paper (and so "wrap"): a disc as PIL draws it, of ``2 * cutoff`` pixels on the
+            shifted spectrum of a square image, and the result truncated to 8 bit, which darkens it by half a
+            grey level.
+        seed: Seed of the per-case streams; this confounder draws nothing.
+
+    Shape:
+        image: (C, H, W) or (C, H, W, D), floating point in [0, 1]; the result has the same shape and dtype.
+
+    Raises:
+        InputError: an argument outside its range; ``cutoff_lp_per_mm`` without a known spacing; ``published``
+            and an image that is not square.
+
+    Example:
+        >>> import torch
+        >>> stripes = (torch.arange(64) % 2).float().expand(1, 64, 64)
+        >>> LowPassDenoising(cutoff=8)(stripes).std() < 1e-4
+        tensor(True)
+
+    Source: Juodelyte et al. 2024, arXiv 2403.04484, section on synthetic confounders.
+    """
+
+    name = "denoise"
+    miccat = Miccat("environment", "imaging", "reconstruction", "global")
+    source = "Juodelyte et al. 2024, arXiv 2403.04484"
+    paper_parameters: ClassVar[Parameters] = {"published": True, "cutoff": 250.0, "profile": "ideal"}
+
+    def __init__(
+        self,
+        cutoff: float = 50.0,
+        cutoff_lp_per_mm: float | None = None,
+        profile: Profile = "gaussian",
+        order: int = 2,
+        boundary: Boundary = "mirror",
+        published: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed)
+        if profile not in _PROFILES:
+            raise InputError(
+                f"denoise: profile {profile!r} is unknown{did_you_mean(str(profile), _PROFILES)}"
+            )
+        if boundary not in _BOUNDARIES:
+            raise InputError(
+                f"denoise: boundary {boundary!r} is unknown{did_you_mean(str(boundary), _BOUNDARIES)}"
+            )
+        for field, value in (("cutoff", cutoff), ("cutoff_lp_per_mm", cutoff_lp_per_mm)):
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"denoise: {field} {value}, expected a positive frequency")
+        if not 1 <= order <= 20:
+            raise InputError(f"denoise: order {order}, expected 1..20")
+        if published and (cutoff_lp_per_mm is not None or profile != "ideal"):
+            raise InputError("denoise: published takes an ideal profile and a cutoff in cycles per image")
+        self.cutoff = cutoff
+        self.cutoff_lp_per_mm = cutoff_lp_per_mm
+        self.profile = profile
+        self.order = order
+        self.boundary = boundary
+        self.published = published
+
+    def does_nothing(self, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None) -> str | None:
+        """A cut-off at which every frequency of the image passes, by 99 % where the profile is smooth."""
+        pixel = self._pixel(spatial_shape, spacing_mm)
+        rows, columns = (int(size) for size in spatial_shape[:2])
+        lowest = float(_response(self.profile, self.order, (rows, columns), pixel, torch.device("cpu")).min())
+        if lowest > 0.99 and max(rows, columns) > 1:
+            nyquist = [0.5 / size for size in pixel]
+            return f"the cut-off lies {1 / max(nyquist):.2f} times above the Nyquist frequency of the image"
+        return None
+
+    def draw(
+        self, stream: np.random.Generator, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None
+    ) -> Parameters:
+        """Nothing random: the size of a pixel in periods of the cut-off frequency."""
+        return {"pixel": self._pixel(spatial_shape, spacing_mm)}
+
+    def apply(self, images: torch.Tensor, parameters: Sequence[Parameters]) -> torch.Tensor:
+        """Filter (B, C, H, W[, D])."""
+        shape = (images.shape[2], images.shape[3])
+        if self.published:
+            return filter_in_plane(images, _disc(shape, self.cutoff, images.device), to_eight_bit, _truncated)
+        pixel = parameters[0]["pixel"]
+        if self.boundary == "mirror":
+            shape = mirror(shape, min(math.ceil(1 / min(pixel)), max(shape) // 4))
+        response = _trimmed_response(self.profile, self.order, shape, pixel, images.device)
+        return filter_in_plane(images, response, after=_clipped)
+
+    def _pixel(self, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None) -> Pixel:
+        if self.published and spatial_shape[0] != spatial_shape[1]:
+            raise InputError(
+                f"denoise: the published filter takes square images, got {tuple(spatial_shape[:2])}"
+            )
+        if self.cutoff_lp_per_mm is None:
+            return (self.cutoff / spatial_shape[0],) * 2
+        if spacing_mm is None:
+            raise InputError(
+                "denoise: cutoff_lp_per_mm needs the pixel spacing, which is unknown; give cutoff"
+            )
+        return self.cutoff_lp_per_mm * spacing_mm[0], self.cutoff_lp_per_mm * spacing_mm[1]
+
+
+def _clipped(values: torch.Tensor) -> torch.Tensor:
+    return values.clamp_(0, 1)
+
+
+def _truncated(grey: torch.Tensor) -> torch.Tensor:
+    """What a cast to 8 bit leaves of grey values, as display values."""
+    return grey.clamp_(0, 255).floor_().div_(255)
+
+
+@lru_cache(maxsize=32)
+def _response(
+    profile: str, order: int, shape: tuple[int, int], pixel: Pixel, device: torch.device
+) -> torch.Tensor:
+    """(H, W // 2 + 1): what passes at each frequency of the half spectrum."""
+    ratio = frequencies(shape, pixel, device)
+    if profile == "ideal":
+        return (ratio <= 1 + 1e-9).double()
+    return torch.exp2(-ratio.square()) if profile == "gaussian" else 1 / (1 + ratio ** (2 * order))
+
+
+@lru_cache(maxsize=32)
+def _trimmed_response(
+    profile: str, order: int, shape: tuple[int, int], pixel: Pixel, device: torch.device
+) -> Response:
+    return trimmed(_response(profile, order, shape, pixel, device), shape[1])
+
+
+@lru_cache(maxsize=8)
+def _disc(shape: tuple[int, int], cutoff: float, device: torch.device) -> Response:
+    """The published disc, drawn by PIL around the middle of the shifted spectrum.
+
+    The real part that is taken afterwards makes its response the mean of the disc and its mirror image.
+    """
+    size = shape[0]
+    canvas = Image.new("L", (size, size))
+    box = (size / 2 - cutoff, size / 2 - cutoff, size / 2 + cutoff, size / 2 + cutoff)
+    ImageDraw.Draw(canvas).ellipse(box, fill=1)
+    disc = np.fft.ifftshift(np.asarray(canvas, dtype=np.float64))
+    mirrored = np.roll(disc[::-1, ::-1], (1, 1), (0, 1))
+    response = torch.from_numpy((disc + mirrored) / 2)[:, : size // 2 + 1]
+    return trimmed(response.to(device), size)

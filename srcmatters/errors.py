@@ -1,0 +1,65 @@
+"""What a user can do wrong, said in one line, whichever command they started."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+
+#: What pandas raises where a CSV file is none, or a .csv.gz damaged.
+UNREADABLE_CSV = (ValueError, OSError, EOFError, zlib.error)
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong.
+
+    The message is one line that names the file, the row or field, what was found and what was expected.
+    """
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what caused it, what caused that: frameworks wrap what we raise."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def find_input_error(error: BaseException) -> InputError | None:
+    """The :class:`InputError` at the root of ``error``, if a user's mistake is what caused it."""
+    found = [link for link in _chain(error) if isinstance(link, InputError)]
+    return found[-1] if found else None
+
+
+def one_line_errors() -> None:
+    """Print an :class:`InputError` that ends the program as one line instead of a traceback.
+
+    MONAI wraps every error in "Failed to instantiate ..." and Python prints the whole chain: the line that
+    helps drowns. Errors that are not the user's keep their full traceback. Bundles call this once when
+    their configuration is read; calling it again changes nothing.
+    """
+    previous = sys.excepthook
+    if getattr(previous, "prints_input_errors", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        mistake = find_input_error(error)
+        if mistake is None:
+            previous(kind, error, traceback)
+        else:
+            print(f"error: {mistake}", file=sys.stderr)
+
+    hook.prints_input_errors = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of an error message: the nearest known words, or all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=2)
+    if near:
+        return f": did you mean {' or '.join(repr(name) for name in near)}?"
+    return f", expected one of: {', '.join(known)}"

@@ -1,0 +1,79 @@
+"""The prediction table: every test case scored clean and confounded. All results are computed from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pandera.errors
+import pandera.pandas as pa
+from scipy.special import expit, logit
+
+from srcmatters.errors import UNREADABLE_CSV, InputError
+
+_SCORE = pa.Check.in_range(0, 1)
+
+#: Columns of a prediction table. Scores are probabilities of label 1; ``carries`` says who carries the
+#: confounder in the i.i.d. test set. Any further column is a group of the case table (sex, view, ...).
+SCHEMA = pa.DataFrameSchema(
+    {
+        "case_id": pa.Column(str, coerce=True, unique=True),
+        "patient_id": pa.Column(str, coerce=True),
+        "fold": pa.Column(int),
+        "label": pa.Column(int, pa.Check.isin([0, 1])),
+        "carries": pa.Column(bool),
+        "score_clean": pa.Column(float, _SCORE),
+        "score_confounded": pa.Column(float, _SCORE),
+    }
+)
+
+
+def prediction_table(
+    cases: pd.DataFrame,
+    fold: int,
+    carries: np.ndarray,
+    logits_clean: np.ndarray,
+    logits_confounded: np.ndarray,
+) -> pd.DataFrame:
+    """Assemble the table of one fold.
+
+    Args:
+        cases: the test cases.
+        fold: number of the fold.
+        carries: (cases,) bool, the i.i.d. assignment.
+        logits_clean: (cases,) log-odds of label 1 for the clean images.
+        logits_confounded: (cases,) the same for the confounded ones.
+    """
+    groups = [
+        name for name in cases.columns if name not in ("case_id", "patient_id", "image", "label", "split")
+    ]
+    table = cases[["case_id", "patient_id"]].copy()
+    table["fold"] = fold
+    table["label"] = cases["label"]
+    table["carries"] = carries
+    table[groups] = cases[groups]
+    # In double precision a probability keeps its log-odds up to about 36; single precision saturates at 16.
+    table["score_clean"] = expit(np.asarray(logits_clean, dtype=np.float64))
+    table["score_confounded"] = expit(np.asarray(logits_confounded, dtype=np.float64))
+    return SCHEMA.validate(table.reset_index(drop=True))
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Read a prediction table.
+
+    Raises:
+        InputError: not there, or not a prediction table; names the file and the column.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"case_id": str, "patient_id": str})
+        return SCHEMA.validate(table)
+    except pandera.errors.SchemaError as error:
+        raise InputError(f"{path}: {str(error).splitlines()[0]}") from error
+    except UNREADABLE_CSV as error:
+        raise InputError(f"{path}: not a readable prediction table ({error})") from error
+
+
+def log_odds(scores: pd.Series) -> np.ndarray:
+    """Log-odds of probabilities; 0 and 1 are taken as the nearest doubles inside, which keeps them finite."""
+    return logit(np.clip(scores.to_numpy(dtype=np.float64), 1e-16, 1 - 1e-16))

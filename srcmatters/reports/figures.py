@@ -1,0 +1,75 @@
+"""Figures of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: distinguishable with any colour vision.
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+
+
+def training_curves(history: Sequence[Mapping[str, float]], title: str = "") -> Figure:
+    """Losses and validation AUC over the epochs.
+
+    Args:
+        history: one mapping per epoch with epoch, train_loss, val_loss, val_auc.
+        title: written above.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    losses, aucs = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    losses.plot(epochs, [row["train_loss"] for row in history], "o-", color=BLUE, label="training")
+    losses.plot(epochs, [row["val_loss"] for row in history], "s--", color=ORANGE, label="validation")
+    best = min(history, key=lambda row: row["val_loss"])["epoch"]
+    losses.axvline(best, color="0.6", linewidth=1, zorder=0)
+    losses.annotate("best", (best, 1), xycoords=("data", "axes fraction"), xytext=(3, -10),
+                    textcoords="offset points", color="0.4", fontsize=9)  # fmt: skip
+    losses.set(xlabel="epoch", ylabel="cross-entropy", ylim=(0, None))
+    losses.legend(frameon=False)
+    aucs.plot(epochs, [row["val_auc"] for row in history], "s--", color=ORANGE)
+    aucs.axhline(0.5, color="0.6", linewidth=1, zorder=0)
+    aucs.set(xlabel="epoch", ylabel="validation ROC-AUC (as confounded as training)", ylim=(0, 1.02))
+    for axes in (losses, aucs):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def example_states(clean: torch.Tensor, confounded: torch.Tensor, labels: Sequence[int], name: str) -> Figure:
+    """Example cases: clean, confounded, and their difference.
+
+    Args:
+        clean: (N, C, H, W[, D]) in [0, 1]; of a volume the middle slice is shown.
+        confounded: the same cases with the confounder.
+        labels: N labels.
+        name: name of the confounder.
+    """
+    count = len(labels)
+    figure = Figure(figsize=(1.9 * count + 0.8, 6.2), layout="constrained")
+    grid = np.atleast_2d(figure.subplots(3, count, squeeze=False))
+    difference = _plane(confounded) - _plane(clean)
+    limit = max(float(difference.abs().max()), 1e-6)
+    for column in range(count):
+        pictures = (_plane(clean)[column], _plane(confounded)[column], difference[column])
+        for row, (axes, picture) in enumerate(zip(grid[:, column], pictures, strict=True)):
+            colours = {"cmap": "gray", "vmin": 0, "vmax": 1}
+            if row == 2:
+                colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+            shown = axes.imshow(picture.numpy(), **colours)
+            axes.set(xticks=[], yticks=[])
+            if column == 0:
+                axes.set_ylabel(("clean", name, "difference")[row])
+        grid[0, column].set_title("positive" if labels[column] else "negative", fontsize=10)
+    figure.colorbar(shown, ax=list(grid[2]), shrink=0.8, label="grey value")
+    return figure
+
+
+def _plane(images: torch.Tensor) -> torch.Tensor:
+    """(N, H, W) of the first channel, the middle slice of volumes."""
+    planes = images[:, 0].float()
+    return planes if planes.ndim == 3 else planes[..., planes.shape[-1] // 2]

@@ -1,0 +1,94 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from srcmatters.errors import InputError
+
+_AXES = ["target", "network", "confounder", "source", "p_art"]
+_FIGURES = {
+    "clean_auc": "clean AUC",
+    "iid_auc": "i.i.d. AUC",
+    "ood_auc": "o.o.d. AUC",
+    "iid_minus_ood_auc": "i.i.d. - o.o.d.",
+    "confounder_effect": "effect (log-odds)",
+}
+
+
+def print_run(
+    settings: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    output_dir: Path,
+    tracking_uri: str | None,
+    seconds: float,
+) -> None:
+    """Print what one run found and where its evidence lies."""
+    title = f"{settings['source']} → {settings['target']} · {settings['network']}"
+    table = Table(title=title, title_justify="left", show_header=False)
+    confounder = (
+        f"{settings['confounder']} on {settings['p_art']:.0%} of the positives, fold {settings['fold']}"
+    )
+    table.add_row("confounder", confounder)
+    table.add_row("test", f"{metrics['cases']} images, {metrics['positives']} positive")
+    table.add_row("clean AUC", f"{metrics['clean_auc']:.3f}")
+    table.add_row("i.i.d. AUC", f"{metrics['iid_auc']:.3f}   (confounded as in training)")
+    table.add_row("o.o.d. AUC", f"{metrics['ood_auc']:.3f}   (correlation reversed)")
+    effect, error = metrics["confounder_effect"], metrics["confounder_effect_standard_error"]
+    table.add_row("effect of the confounder", f"{effect:+.2f} ± {error:.2f} in log-odds")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{seconds:.0f} s. Everything is in [bold]{output_dir}[/bold]", highlight=False, soft_wrap=True
+    )
+    if tracking_uri:
+        console.print(
+            f"compare runs: mlflow ui --backend-store-uri {tracking_uri}", highlight=False, soft_wrap=True
+        )
+
+
+def read_runs(folder: str | Path) -> pd.DataFrame:
+    """Settings and figures of every finished run below a folder, one row each.
+
+    Raises:
+        InputError: no run there, or a ``metrics.json`` that is not one of ours.
+    """
+    rows = []
+    for path in sorted(Path(folder).rglob("metrics.json")):
+        try:
+            record = json.loads(path.read_text())
+            rows.append({**record.pop("settings"), **record, "output_dir": str(path.parent)})
+        except (json.JSONDecodeError, KeyError, AttributeError) as error:
+            raise InputError(f"{path}: not the metrics of a run ({error})") from error
+    if not rows:
+        raise InputError(f"{folder}: no metrics.json below this folder, expected the output of a run")
+    return pd.DataFrame(rows)
+
+
+def print_comparison(runs: pd.DataFrame) -> None:
+    """Print mean ± standard deviation over folds and seeds for every source and p_art."""
+    table = Table(title="mean ± standard deviation over folds and seeds", title_justify="left")
+    for axis in _AXES:
+        table.add_column(axis)
+    table.add_column("runs", justify="right")
+    for name in _FIGURES.values():
+        table.add_column(name, justify="right")
+    last: tuple[Any, ...] = ()
+    for group, members in runs.groupby(_AXES, sort=True):
+        if last and group[:-1] != last:
+            table.add_section()
+        last = tuple(group[:-1])
+        cells = [f"{value:g}" if isinstance(value, float) else str(value) for value in group]
+        table.add_row(*cells, str(len(members)), *(_mean(members[figure]) for figure in _FIGURES))
+    Console().print(table)
+
+
+def _mean(values: pd.Series) -> str:
+    return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")

@@ -1,0 +1,135 @@
+"""Networks by the name that a study uses: MONAI's, with 2D or 3D input and a classification head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from monai.networks.nets import DenseNet121, EfficientNet, resnet18, resnet50
+from torch import nn
+from torch.nn import functional
+
+from srcmatters.errors import InputError, did_you_mean
+
+
+class EfficientNetLite0(EfficientNet):
+    """EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excitation and with ReLU6 for swish.
+
+    Built from MONAI's blocks, so it exists in 3D as well. Padding is the one of a 224 pixel input, which is
+    the same for every multiple of 32. BatchNorm momentum is .1 instead of TensorFlow's .01, which leaves the
+    running statistics far behind in the few hundred iterations of a fine-tuning.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: channels of the input.
+        num_classes: size of the output.
+        dropout: dropout rate before the classifier.
+
+    Source: Tan and Le 2019 (arXiv 1905.11946); the Lite variants of the TensorFlow TPU models.
+    """
+
+    def __init__(
+        self, spatial_dims: int = 2, in_channels: int = 3, num_classes: int = 2, dropout: float = 0.2
+    ) -> None:
+        super().__init__(
+            blocks_args_str=[
+                "r1_k3_s11_e1_i32_o16",
+                "r2_k3_s22_e6_i16_o24",
+                "r2_k5_s22_e6_i24_o40",
+                "r3_k3_s22_e6_i40_o80",
+                "r3_k5_s11_e6_i80_o112",
+                "r4_k5_s22_e6_i112_o192",
+                "r1_k3_s11_e6_i192_o320",
+            ],
+            spatial_dims=spatial_dims,
+            in_channels=in_channels,
+            num_classes=num_classes,
+            dropout_rate=dropout,
+            image_size=224,
+            norm=("batch", {"eps": 1e-3, "momentum": 0.1}),
+        )
+        for module in self.modules():
+            if hasattr(module, "_swish"):
+                module._swish = nn.ReLU6(inplace=True)
+        # MONAI draws the classifier from +-1/sqrt(num_classes): with two classes and 1280 features training
+        # would start at a cross-entropy of 5 instead of log 2.
+        self._fc.reset_parameters()
+
+
+class _DropoutLinear(nn.Linear):
+    """A classifier behind dropout whose tensors keep the names of a plain one."""
+
+    def __init__(self, in_features: int, out_features: int, dropout: float) -> None:
+        super().__init__(in_features, out_features)
+        self.dropout = dropout
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return super().forward(functional.dropout(features, self.dropout, self.training))
+
+
+def _features(head: object) -> int:
+    assert isinstance(head, nn.Linear)
+    return head.in_features
+
+
+def _resnet(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    def create(spatial_dims: int, in_channels: int, num_classes: int, dropout: float) -> nn.Module:
+        # conv1_t_stride=2 and bias_downsample=False are torchvision's network; MONAI's defaults load the
+        # same weights and compute something else.
+        network = build(
+            spatial_dims=spatial_dims,
+            n_input_channels=in_channels,
+            num_classes=num_classes,
+            conv1_t_stride=2,
+            bias_downsample=False,
+        )
+        network.fc = _DropoutLinear(_features(network.fc), num_classes, dropout)
+        return network
+
+    return create
+
+
+def _densenet121(spatial_dims: int, in_channels: int, num_classes: int, dropout: float) -> nn.Module:
+    network = DenseNet121(spatial_dims=spatial_dims, in_channels=in_channels, out_channels=num_classes)
+    network.class_layers.out = _DropoutLinear(_features(network.class_layers.out), num_classes, dropout)
+    return network
+
+
+_BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "efficientnet_lite0": EfficientNetLite0,
+    "resnet18": _resnet(resnet18),
+    "resnet50": _resnet(resnet50),
+    "densenet121": _densenet121,
+}
+
+#: Prefix of the classification head's tensors, the only ones a source may leave random.
+HEADS = {
+    "efficientnet_lite0": "_fc.",
+    "resnet18": "fc.",
+    "resnet50": "fc.",
+    "densenet121": "class_layers.out.",
+}
+
+
+def create_network(
+    name: str, spatial_dims: int = 2, in_channels: int = 3, num_classes: int = 2, dropout: float = 0.2
+) -> nn.Module:
+    """A randomly initialised network.
+
+    Args:
+        name: efficientnet_lite0, resnet18, resnet50 or densenet121.
+        spatial_dims: 2 or 3.
+        in_channels: channels of the input.
+        num_classes: size of the output; logits, shape (B, num_classes).
+        dropout: dropout rate before the classifier, 0..1.
+
+    Raises:
+        InputError: unknown name, or a dropout rate outside [0, 1).
+    """
+    if name not in _BUILDERS:
+        raise InputError(f"network: {name!r} is unknown{did_you_mean(name, _BUILDERS)}")
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout: got {dropout}, expected a rate in [0, 1)")
+    return _BUILDERS[name](
+        spatial_dims=spatial_dims, in_channels=in_channels, num_classes=num_classes, dropout=dropout
+    )

@@ -1,0 +1,42 @@
+"""Training: what the bundles' configurations name."""
+
+from srcmatters.training.augmentation import BatchedRandomAffine
+from srcmatters.training.carriers import assign_split
+from srcmatters.training.checkpoints import distribute, load_checkpoint
+from srcmatters.training.datasets import CaseDataset, case_loader
+from srcmatters.training.fine_tuning import FineTuning
+from srcmatters.training.handlers import EarlyStop, EpochLog, PrepareBatch
+from srcmatters.training.overrides import check_overrides
+from srcmatters.training.radiographs import LoadRadiographd, load_radiograph
+from srcmatters.training.resizing import AntialiasedResized
+from srcmatters.training.results import Results, default_output_dir
+from srcmatters.training.retesting import Evaluation, ScoreWriter
+from srcmatters.training.settings import check_settings
+from srcmatters.training.state_cache import StateCache
+from srcmatters.training.tracking import Tracker
+from srcmatters.training.two_states import TwoStateTest
+
+__all__ = [
+    "AntialiasedResized",
+    "BatchedRandomAffine",
+    "CaseDataset",
+    "EarlyStop",
+    "EpochLog",
+    "Evaluation",
+    "FineTuning",
+    "LoadRadiographd",
+    "PrepareBatch",
+    "Results",
+    "ScoreWriter",
+    "StateCache",
+    "Tracker",
+    "TwoStateTest",
+    "assign_split",
+    "case_loader",
+    "check_overrides",
+    "check_settings",
+    "default_output_dir",
+    "distribute",
+    "load_checkpoint",
+    "load_radiograph",
+]

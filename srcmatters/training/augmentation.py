@@ -1,0 +1,59 @@
+"""Augmentation of a whole batch at once, on the device that trains."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn import functional
+
+
+class BatchedRandomAffine:
+    """One random affine transformation per image of a batch, in one resampling.
+
+    MONAI's RandAffine works image by image (2.6 ms each on a CPU); this one costs a fraction of a
+    millisecond an image and runs where the batch is. No flips: left and right mean something in a chest.
+
+    Args:
+        rotation: largest rotation, degrees.
+        shift: largest shift, fraction of the side.
+        shear: largest shear, radians.
+        zoom: largest change of size, fraction.
+        seed: seed of the draw, which does not depend on workers or on anything else that draws.
+
+    Shape:
+        images: (B, C, H, W) or (B, C, H, W, D; drawn in the H-W plane); same shape out, edges repeated.
+
+    Source: the ranges of Juodelyte et al. 2024 are rotation 10 and .1 for the three others.
+    """
+
+    def __init__(
+        self, rotation: float = 10, shift: float = 0.1, shear: float = 0.1, zoom: float = 0.1, seed: int = 0
+    ) -> None:
+        self.ranges = (math.radians(rotation), shift, shift, shear, zoom, zoom)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Transform every image of the batch by its own draw."""
+        if not any(self.ranges):
+            return images
+        matrices = self.draw(len(images)).to(images.device, images.dtype)
+        # The slices of a volume move together: they are so many channels of one image.
+        flat = images if images.ndim == 4 else images.movedim(-1, 2).flatten(1, 2)
+        grid = functional.affine_grid(matrices, list(flat.shape), align_corners=False)
+        moved = functional.grid_sample(flat, grid, padding_mode="border", align_corners=False)
+        if images.ndim == 4:
+            return moved
+        return moved.unflatten(1, (images.shape[1], images.shape[-1])).movedim(2, -1)
+
+    def draw(self, count: int) -> torch.Tensor:
+        """(count, 2, 3) matrices from output to input in normalised coordinates."""
+        uniform = torch.rand(count, 6, generator=self.generator) * 2 - 1
+        angle, across, down, shear, zoom_x, zoom_y = (uniform * torch.tensor(self.ranges)).unbind(1)
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        scale_x, scale_y = 1 + zoom_x, 1 + zoom_y
+        rows = [
+            torch.stack([cos * scale_x, (-sin + shear * cos) * scale_y, 2 * across], 1),
+            torch.stack([sin * scale_x, (cos + shear * sin) * scale_y, 2 * down], 1),
+        ]
+        return torch.stack(rows, 1)

@@ -1,0 +1,103 @@
+"""Batches out of the cache: indexing where the images lie, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+)
+
+from srcmatters.training.state_cache import StateCache
+
+
+class CaseDataset(Dataset):
+    """Some cases of a cache, each in the state that it has in this study.
+
+    Args:
+        cache: both states of every case.
+        rows: positions in the cache's case table.
+        carries: (number of cases in the table,) bool; who carries the confounder. None: nobody.
+        device: the images are held there, both states of the chosen cases; on a CPU they stay memory-mapped.
+
+    A batch is a dictionary: image (B, C, H, W[, D]) float32, label (B,) int64, case_id list of str.
+    """
+
+    def __init__(
+        self,
+        cache: StateCache,
+        rows: Sequence[int] | np.ndarray,
+        carries: np.ndarray | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.rows = np.asarray(rows)
+        self.data = cache.cases.iloc[self.rows].reset_index(drop=True)
+        self.labels = torch.tensor(self.data["label"].to_numpy(), device=device)
+        carried = np.zeros(len(cache.cases), bool) if carries is None else np.asarray(carries, bool)
+        state = torch.from_numpy(carried[self.rows].astype(np.int64) * (cache.states - 1))
+        positions = torch.from_numpy(self.rows.astype(np.int64))
+        if torch.device(device).type == "cpu":
+            self._images, self._state, self._position = cache.images, state, positions
+        else:
+            self._images = cache.images[state, positions].to(device).unsqueeze(0)
+            self._state, self._position = torch.zeros_like(state), torch.arange(len(positions))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        batch = self.__getitems__([index])
+        return {key: values[0] for key, values in batch.items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
+        """A batch: DataLoader asks for all of its items at once."""
+        chosen = torch.as_tensor(indices)
+        return {
+            "image": self._images[self._state[chosen], self._position[chosen]],
+            "label": self.labels[chosen.to(self.labels.device)],
+            "case_id": [str(self.data["case_id"].iloc[index]) for index in indices],
+        }
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def case_loader(
+    dataset: CaseDataset, batch_size: int, shuffle: bool = False, seed: int = 0, distributed: bool = False
+) -> DataLoader:
+    """A DataLoader over ready batches; its order depends on the seed alone.
+
+    Args:
+        dataset: the cases.
+        batch_size: cases a batch; a last batch of one case is joined to nothing but dropped when shuffling,
+            since batch normalisation cannot train on it.
+        shuffle: draw a new order every epoch.
+        seed: seed of the order.
+        distributed: each process of a torch.distributed group gets its share.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    sampler: Sampler[int]
+    if distributed:
+        sampler = DistributedSampler(dataset, shuffle=shuffle, seed=seed)
+    elif shuffle:
+        sampler = RandomSampler(dataset, generator=generator)
+    else:
+        sampler = SequentialSampler(dataset)
+    drop_last = shuffle and len(dataset) > batch_size and len(dataset) % batch_size == 1
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        collate_fn=_as_is,
+        drop_last=drop_last,
+        generator=generator,
+    )

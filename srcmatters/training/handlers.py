@@ -1,0 +1,103 @@
+"""Ignite handlers: each knows one thing."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from ignite.engine import Engine, Events
+from monai.handlers import EarlyStopHandler
+from tqdm import tqdm
+
+from srcmatters.training.tracking import Tracker
+
+
+class EarlyStop(EarlyStopHandler):
+    """Stop when the validation loss has not improved for ``patience`` epochs.
+
+    MONAI's handler wants the trainer before it is attached; in a configuration the trainer only exists
+    afterwards. Attach it behind the ValidationHandler.
+
+    Args:
+        patience: epochs without improvement.
+        evaluator: the validation engine, whose ``state.metrics["val_loss"]`` counts.
+    """
+
+    def __init__(self, patience: int, evaluator: Engine) -> None:
+        super().__init__(patience, lambda engine: -evaluator.state.metrics["val_loss"], epoch_level=True)
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to the trainer."""
+        self.set_trainer(engine)
+        super().attach(engine)
+
+
+class EpochLog:
+    """Keep, print and track the numbers of every epoch.
+
+    Args:
+        evaluator: the validation engine.
+        tracker: where numbers go as well.
+        quiet: print nothing.
+
+    Attributes:
+        history: one dictionary per epoch: epoch, train_loss, val_loss, val_auc, learning_rate, seconds.
+    """
+
+    def __init__(self, evaluator: Engine, tracker: Tracker, quiet: bool = False) -> None:
+        self.evaluator = evaluator
+        self.tracker = tracker
+        self.quiet = quiet
+        self.history: list[dict[str, float]] = []
+        self._started = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to the trainer, behind the ValidationHandler."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._complete)
+
+    def _start(self, engine: Engine) -> None:
+        self._started = time.perf_counter()
+
+    def _complete(self, engine: Engine) -> None:
+        row = {
+            "train_loss": float(engine.state.metrics["train_loss"]),
+            **{name: float(value) for name, value in self.evaluator.state.metrics.items()},
+            "learning_rate": float(engine.optimizer.param_groups[0]["lr"]),  # type: ignore[attr-defined]
+            "seconds": time.perf_counter() - self._started,
+        }
+        self.history.append({"epoch": engine.state.epoch, **row})
+        self.tracker.log_metrics(row, step=engine.state.epoch)
+        if not self.quiet:
+            numbers = "  ".join(f"{name} {row[name]:.3f}" for name in ("train_loss", "val_loss", "val_auc"))
+            tqdm.write(
+                f"epoch {engine.state.epoch:>3}/{engine.state.max_epochs}  {numbers}  {row['seconds']:.1f} s"
+            )
+
+
+class PrepareBatch:
+    """Hand a batch to the network: on its device, in its memory format, augmented if training.
+
+    Args:
+        augmentation: a callable on (B, C, H, W[, D]), or None.
+        channels_last: NHWC memory format for 2D images.
+    """
+
+    def __init__(self, augmentation: object | None = None, channels_last: bool = True) -> None:
+        self.augmentation = augmentation
+        self.channels_last = channels_last
+
+    def __call__(
+        self,
+        batch: dict,
+        device: torch.device | str | None = None,
+        non_blocking: bool = False,
+        **kwargs: object,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (images, labels)."""
+        images = batch["image"].to(device, non_blocking=non_blocking)
+        if self.augmentation is not None:
+            images = self.augmentation(images)  # type: ignore[operator]
+        if self.channels_last and images.ndim == 4:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return images, batch["label"].to(device, non_blocking=non_blocking)

@@ -1,0 +1,58 @@
+"""The output folder of a run: under a final name there is a finished file or none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from srcmatters.errors import InputError
+
+
+def default_output_dir(bundle_root: str | Path, settings: Mapping[str, Any]) -> Path:
+    """``mlruns/outputs/<bundle>/<target>-<network>-<confounder>-<source>-p<p_art>-fold<fold>-seed<seed>``."""
+    axes = [Path(str(settings[name])).stem for name in ("target", "network", "confounder", "source")]
+    axes += [f"p{settings['p_art']}", f"fold{settings['fold']}", f"seed{settings['seed']}"]
+    return Path("mlruns") / "outputs" / Path(bundle_root).name / "-".join(axes)
+
+
+class Results:
+    """Files are written into a hidden folder and moved out of it when the run is complete.
+
+    Args:
+        output_dir: where the files of the run end up; created if need be.
+
+    Raises:
+        InputError: ``output_dir`` cannot be written.
+    """
+
+    def __init__(self, output_dir: str | Path) -> None:
+        self.output_dir = Path(output_dir)
+        self.working = self.output_dir / f".unfinished-{os.getpid()}"
+        existed = self.output_dir.exists()
+        try:
+            self.working.mkdir(parents=True, exist_ok=True)
+            self.working.rmdir()
+            if not existed:
+                self.output_dir.rmdir()
+        except OSError as error:
+            raise InputError(f"output_dir: {self.output_dir} cannot be written ({error.strerror})") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[Path]:
+        """Give a folder to write into; its files get their final place only if nothing is raised."""
+        self.working.mkdir(parents=True, exist_ok=True)
+        try:
+            yield self.working
+            for path in sorted(self.working.iterdir()):
+                target = self.output_dir / path.name
+                if target.is_dir():
+                    shutil.rmtree(target)
+                path.replace(target)
+        finally:
+            shutil.rmtree(self.working, ignore_errors=True)
+            if self.output_dir.is_dir() and not any(self.output_dir.iterdir()):
+                self.output_dir.rmdir()

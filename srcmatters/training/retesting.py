@@ -1,0 +1,92 @@
+"""Test a finished run again, and score images that have no labels."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from torch import nn
+
+from srcmatters.evaluation import compute_metrics
+from srcmatters.reports.summary import print_run
+from srcmatters.training.checkpoints import load_checkpoint
+from srcmatters.training.results import Results
+from srcmatters.training.two_states import TwoStateTest
+
+
+class Evaluation:
+    """Two-state test of weights that exist already.
+
+    Args:
+        network: as it was trained.
+        ckpt: ``model.pt`` of the run.
+        test: the test set.
+        results: where predictions.csv and metrics.json go.
+        settings: everything that a user can choose.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        ckpt: str | Path,
+        test: TwoStateTest,
+        results: Results,
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.network = load_checkpoint(network, ckpt)
+        self.test = test
+        self.results = results
+        self.settings = dict(settings)
+
+    def run(self) -> dict[str, float]:
+        """Predict and write; returns the metrics."""
+        started = time.perf_counter()
+        with self.results.transaction() as folder:
+            predictions = self.test.predict(self.network)
+            metrics = compute_metrics(predictions, self.settings["protocol"])
+            predictions.to_csv(folder / "predictions.csv", index=False)
+            record = {**metrics, "settings": self.settings, "dataset_sha256": self.test.cache.digest()}
+            (folder / "metrics.json").write_text(json.dumps(record, indent=2, default=str) + "\n")
+        seconds = time.perf_counter() - started
+        print_run(self.settings, metrics, self.results.output_dir, None, seconds)
+        return metrics
+
+
+class ScoreWriter:
+    """Collect the probabilities of an inference engine and write ``scores.csv`` when it is done.
+
+    Args:
+        results: where the file goes.
+        dataset_dir: image paths are written relative to it.
+    """
+
+    def __init__(self, results: Results, dataset_dir: str | Path) -> None:
+        self.results = results
+        self.dataset_dir = Path(dataset_dir)
+        self.rows: list[tuple[str, float]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to the evaluator."""
+        engine.add_event_handler(Events.STARTED, self.rows.clear)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _collect(self, engine: Engine) -> None:
+        for item in engine.state.output:  # type: ignore[union-attr]
+            self.rows.append((str(item["name"]), float(item["pred"][1])))
+
+    def _write(self) -> None:
+        with self.results.transaction() as folder, (folder / "scores.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["image", "probability"])
+            for name, probability in self.rows:
+                path = Path(name)
+                inside = path.is_relative_to(self.dataset_dir)
+                shown = path.relative_to(self.dataset_dir) if inside else path
+                writer.writerow([shown.as_posix(), repr(probability)])
+        print(f"{len(self.rows)} images scored: {self.results.output_dir / 'scores.csv'}")

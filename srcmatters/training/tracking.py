@@ -1,0 +1,212 @@
+"""MLflow: one store, one run per fine-tuning, and an end that says how it went."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from srcmatters.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What a comparison is grouped and filtered by.
+AXES = ("source", "target", "network", "confounder", "p_art", "fold", "seed", "protocol")
+_PID, _HOST = "srcmatters.pid", "srcmatters.host"
+
+
+def git_commit() -> str:
+    """Commit of the checkout that this package runs from, "unknown" outside one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
+
+
+def run_name(settings: Mapping[str, Any]) -> str:
+    """A readable name that no other run has."""
+    parts = [settings[axis] for axis in ("source", "network", "confounder") if axis in settings]
+    parts += [f"p={settings['p_art']:g}", f"fold={settings['fold']}", secrets.token_hex(2)]
+    return " · ".join(Path(str(part)).name for part in parts)
+
+
+class Tracker:
+    """Records a run in MLflow.
+
+    Args:
+        tracking_uri: "sqlite:///mlruns/mlflow.db", a server's address, or None to record nothing.
+        experiment_name: MLflow experiment; a new one keeps its artifacts beside the database.
+        settings: everything that a user can choose; the axes become tags, all become parameters.
+        parent_run_id: MLflow run that this one is nested in.
+    """
+
+    def __init__(
+        self,
+        tracking_uri: str | None,
+        experiment_name: str,
+        settings: Mapping[str, Any],
+        parent_run_id: str | None = None,
+    ) -> None:
+        # Not $MLFLOW_TRACKING_URI: MLflow sets it itself in a process that has used a store, and a second
+        # run with another store would end up in the first one's.
+        self.tracking_uri = tracking_uri or None
+        self.experiment_name = experiment_name
+        self.settings = dict(settings)
+        self.parent_run_id = parent_run_id
+        self.run_id: str | None = None
+
+    @contextmanager
+    def run(self) -> Iterator[None]:
+        """Open the run; it ends as FINISHED, FAILED (an error) or KILLED (an interruption)."""
+        if self.tracking_uri is None:
+            yield
+            return
+        import mlflow
+
+        self._open(mlflow)
+        status = "FAILED"
+        try:
+            yield
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            mlflow.end_run(status)
+
+    def _open(self, mlflow: Any) -> None:
+        assert self.tracking_uri is not None
+        try:
+            for chatty in ("mlflow.store.db.utils", "mlflow.system_metrics.system_metrics_monitor"):
+                logging.getLogger(chatty).setLevel(logging.WARNING)
+            mlflow.set_tracking_uri(self.tracking_uri)
+            with _alone_with_database(self.tracking_uri):
+                experiment_id = self._experiment(mlflow)
+            self._fail_dead_runs(mlflow, experiment_id)
+            axes = {axis: str(self.settings[axis]) for axis in AXES if axis in self.settings}
+            mlflow.set_system_metrics_sampling_interval(5)
+            run = mlflow.start_run(
+                experiment_id=experiment_id,
+                run_name=run_name(self.settings),
+                parent_run_id=self.parent_run_id,
+                log_system_metrics=True,
+                tags={
+                    **axes,
+                    "git_commit": git_commit(),
+                    "mlflow.source.name": "srcmatters",
+                    _PID: str(os.getpid()),
+                    _HOST: socket.gethostname(),
+                },
+            )
+        except (mlflow.exceptions.MlflowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"tracking_uri: {self.tracking_uri} cannot be used ({reason})") from error
+        self.run_id = run.info.run_id
+        mlflow.log_params(self.settings)
+
+    def _experiment(self, mlflow: Any) -> str:
+        """Find or make the experiment; two processes may try at once."""
+        existing = mlflow.get_experiment_by_name(self.experiment_name)
+        if existing is None:
+            try:
+                return mlflow.create_experiment(
+                    self.experiment_name,
+                    artifact_location=_artifact_location(str(self.tracking_uri), self.experiment_name),
+                    tags={"mlflow.experimentKind": "custom_model_development"},
+                )
+            except mlflow.exceptions.MlflowException:
+                existing = mlflow.get_experiment_by_name(self.experiment_name)
+                if existing is None:
+                    raise
+        if existing.lifecycle_stage != "active":
+            raise InputError(
+                f"experiment_name: {self.experiment_name!r} was deleted in MLflow; choose another"
+            )
+        return existing.experiment_id
+
+    def _fail_dead_runs(self, mlflow: Any, experiment_id: str) -> None:
+        """Runs of this machine that still say RUNNING although their process is gone were killed."""
+        client = mlflow.MlflowClient()
+        running = client.search_runs([experiment_id], "attributes.status = 'RUNNING'")
+        for run in running:
+            pid = run.data.tags.get(_PID, "")
+            if run.data.tags.get(_HOST) == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
+                client.set_terminated(run.info.run_id, "FAILED")
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Record numbers; without tracking nothing happens."""
+        if self.run_id is not None:
+            import mlflow
+
+            mlflow.log_metrics(dict(metrics), step=step, run_id=self.run_id)
+
+    def log_folder(self, folder: Path) -> None:
+        """Record every file of a folder as an artifact."""
+        if self.run_id is not None:
+            import mlflow
+
+            mlflow.log_artifacts(str(folder), run_id=self.run_id)
+
+    def log_cohort(self, groups: pd.DataFrame, name: str, digest: str) -> None:
+        """Record which data was used: its name, hash and column types, none of its rows.
+
+        Args:
+            groups: columns without identifiers.
+            name: name of the target dataset.
+            digest: hash of its content.
+        """
+        if self.run_id is not None:
+            import mlflow
+
+            # Only names and types of the columns are recorded; as text MLflow has no remarks on integers.
+            data = mlflow.data.pandas_dataset.from_pandas(
+                groups.astype(str), name=name, digest=digest[:36], targets="label"
+            )
+            mlflow.log_input(data, context="training")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _database_folder(tracking_uri: str) -> Path | None:
+    match = re.match(r"sqlite:///(.+)", tracking_uri)
+    return Path(match[1]).absolute().parent if match else None
+
+
+@contextmanager
+def _alone_with_database(tracking_uri: str) -> Iterator[None]:
+    """Two processes that make the tables of one new sqlite database at once both fail."""
+    folder = _database_folder(tracking_uri)
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass  # a lock in a folder that cannot be written is waited for without end
+    with FileLock(folder / ".mlflow.lock"):
+        yield
+
+
+def _artifact_location(tracking_uri: str, experiment_name: str) -> str | None:
+    """Beside a local database; a server decides for itself."""
+    folder = _database_folder(tracking_uri)
+    if folder is None:
+        return None
+    return (folder / "artifacts" / re.sub(r"[^\w.-]+", "_", experiment_name)).as_uri()

@@ -1,0 +1,296 @@
+"""What holds for every confounder: the draw belongs to the case, bad input is refused."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import warnings
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from srcmatters.confounders import Confounder, Confounderd, create_confounder, known_confounders
+from srcmatters.errors import InputError
+
+NAMES = sorted(known_confounders())
+SPACING = (0.7, 0.7, 1.25)
+
+
+def make(name: str, **parameters) -> Confounder:
+    confounder = create_confounder(name, **parameters)
+    assert confounder is not None
+    return confounder
+
+
+def image_for(confounder: Confounder, dims: int | None = None, size: int = 64) -> torch.Tensor:
+    """A textured body in air, in the unit of the confounder."""
+    dims = dims or confounder.spatial_dims[0]
+    axis = np.linspace(-1, 1, size)
+    body = np.clip(1.2 - np.hypot(axis[:, None], axis[None] * 1.2), 0, 0.8)
+    values = np.clip(body + np.random.default_rng(3).normal(0, 0.01, (size, size)), 0, 1)
+    if dims == 3:
+        values = np.stack([np.roll(values, shift, 0) for shift in range(12)], axis=-1)
+    image = torch.from_numpy(values).float().unsqueeze(0)
+    return image * 1400 - 1000 if confounder.unit != "display value in [0, 1]" else image
+
+
+def run(confounder: Confounder, images: torch.Tensor, cases: list[str]) -> torch.Tensor:
+    return confounder.batch(images, cases, SPACING[: images.ndim - 2])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_dimension_keeps_shape_and_dtype_and_leaves_its_input_alone(name: str) -> None:
+    confounder = make(name)
+    for dims in confounder.spatial_dims:
+        image = image_for(confounder, dims).unsqueeze(0)
+        before = image.clone()
+        for dtype in (torch.float32, torch.float64, torch.float16):
+            result = run(confounder, image.to(dtype), ["a"])
+            assert result.shape == image.shape and result.dtype == dtype
+            assert torch.isfinite(result).all()
+        assert torch.equal(image, before)
+        assert not torch.equal(run(confounder, image, ["a"]), image)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_case_gets_the_same_pixels_alone_and_in_any_batch(name: str) -> None:
+    confounder = make(name)
+    image = image_for(confounder)
+    other = image.flip(1)
+    alone = run(confounder, image.unsqueeze(0), ["case 7"])[0]
+    first = run(confounder, torch.stack([image, other, other]), ["case 7", "x", "y"])[0]
+    last = run(make(name), torch.stack([other, other, image]), ["z", "x", "case 7"])[2]
+    # LowDoseCT reconstructs a batch in one matrix product, whose order of addition depends on the batch.
+    tolerance = 0.05 if name == "low_dose_ct" else 0.0
+    assert torch.allclose(alone, first, rtol=0, atol=tolerance)
+    assert torch.allclose(alone, last, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cases_and_seeds_differ_exactly_where_something_is_drawn(name: str) -> None:
+    confounder = make(name)
+    image = image_for(confounder, size=128).unsqueeze(0)
+    here = run(confounder, image, ["case 7"])
+    there = run(confounder, image, ["case 8"])
+    reseeded = run(make(name, seed=1), image, ["case 7"])
+    random = name in ("tube", "pacemaker", "collimation", "noise", "low_dose_ct")
+    assert torch.equal(here, there) != random
+    assert torch.equal(here, reseeded) != random
+
+
+def _in_worker(name: str) -> np.ndarray:
+    torch.set_num_threads(1)
+    confounder = make(name)
+    return run(confounder, image_for(confounder).unsqueeze(0), ["case 7"]).numpy()
+
+
+def test_another_process_gets_the_same_pixels() -> None:
+    names = ["noise", "tube", "collimation", "pacemaker"]
+    with get_context("spawn").Pool(1) as pool:
+        elsewhere = pool.map(_in_worker, names)
+    for name, pixels in zip(names, elsewhere, strict=True):
+        assert np.array_equal(pixels, _in_worker(name)), name
+
+
+BAD_INPUT = {
+    "NaN": (lambda image: image.index_fill(1, torch.tensor([3]), float("nan")), "NaN or infinite"),
+    "infinity": (lambda image: image.index_fill(1, torch.tensor([3]), float("-inf")), "NaN or infinite"),
+    "integers": (lambda image: image.to(torch.int16), "expected floating point"),
+    "four channels": (lambda image: image.repeat(4, *[1] * (image.ndim - 1)), "4 channels, expected 1"),
+    "two channels": (lambda image: image.repeat(2, *[1] * (image.ndim - 1)), "2 channels, expected 1"),
+    "empty": (lambda image: image[:, :0], "is empty"),
+    "one dimension": (
+        lambda image: image[(slice(None), slice(None), *[0] * (image.ndim - 2))],
+        "channel first",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_INPUT)
+@pytest.mark.parametrize("name", NAMES)
+def test_bad_input_is_one_clear_line_that_names_the_case(name: str, kind: str) -> None:
+    spoil, message = BAD_INPUT[kind]
+    confounder = make(name)
+    image = spoil(image_for(confounder)).unsqueeze(0)
+    with pytest.raises(InputError, match=message) as error:
+        run(confounder, image, ["case 7"])
+    assert "case 7" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_values_that_the_unit_does_not_have_are_refused(name: str) -> None:
+    confounder = make(name)
+    image = image_for(confounder).unsqueeze(0)
+    if confounder.unit == "any linear unit: HU, display value":
+        assert torch.isfinite(run(confounder, image * 100, ["a"])).all()  # documented: linear, no range
+        return
+    wrong = image * 100 if confounder.unit == "HU" else image * 255
+    with pytest.raises(InputError, match=r"values from .* expected"):
+        run(confounder, wrong, ["a"])
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_constant_image_gives_finite_values_in_range_or_a_clear_error(name: str, level: float) -> None:
+    confounder = make(name)
+    image = torch.full_like(image_for(confounder), level).unsqueeze(0)
+    if confounder.unit == "HU":
+        image = image * 0 - 1000
+    result = run(confounder, image, ["a"])
+    assert torch.isfinite(result).all()
+    if confounder.unit.startswith("display"):
+        assert result.min() >= 0 and result.max() <= 1
+    if name in ("kernel", "slice_thickness", "denoise"):
+        assert torch.allclose(result, image, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_three_equal_channels_stay_equal(name: str) -> None:
+    confounder = make(name)
+    image = image_for(confounder)
+    grey = run(confounder, image.unsqueeze(0), ["a"])
+    colour = run(confounder, image.repeat(3, *[1] * (image.ndim - 1)).unsqueeze(0), ["a"])
+    for channel in range(3):
+        assert torch.allclose(colour[:, channel], grey[:, 0], atol=0.05 if name == "low_dose_ct" else 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dictionary_form_confounds_carriers_and_leaves_the_others_clean(name: str) -> None:
+    confounder = make(name)
+    image = MetaTensor(
+        image_for(confounder), affine=torch.diag(torch.tensor([*SPACING, 1.0], dtype=torch.float64))
+    )
+    transform = Confounderd("image", confounder, carries_key="carries")
+    carrier = transform({"image": image, "case_id": "case 7", "carries": True})
+    other = transform({"image": image, "case_id": "case 7", "carries": False})
+    assert torch.equal(other["image"], image)
+    expected = run(confounder, image.as_tensor().unsqueeze(0), ["case 7"])[0]
+    assert isinstance(carrier["image"], MetaTensor)
+    assert torch.equal(carrier["image"].as_tensor(), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_in_place_writes_the_same_pixels_into_the_given_images(name: str) -> None:
+    confounder = make(name)
+    images = image_for(confounder).repeat(2, *[1] * confounder.spatial_dims[0]).unsqueeze(1)
+    for dtype in (torch.float32, torch.float16):
+        expected = run(confounder, images.to(dtype), ["a", "b"])
+        given = images.to(dtype, copy=True)
+        returned = confounder.batch(given, ["a", "b"], SPACING[: images.ndim - 2], in_place=True)
+        assert returned is given and torch.equal(given, expected)
+
+
+def test_the_spacing_of_a_file_without_one_is_unknown_not_one_millimetre() -> None:
+    png = MetaTensor(torch.rand(1, 64, 64), affine=torch.eye(4))
+    with pytest.raises(InputError, match="spacing"):
+        make("kernel")(png, "a")
+    known = MetaTensor(torch.rand(1, 64, 64), affine=torch.diag(torch.tensor([0.7, 0.7, 1, 1])))
+    assert make("kernel")(known, "a").std() < known.std()
+
+
+def test_a_wrong_number_of_identifiers_is_refused() -> None:
+    with pytest.raises(InputError, match="1 case identifiers for 2 images"):
+        make("tag").batch(torch.rand(2, 1, 32, 32), ["a"])
+
+
+NOTHING = {
+    "tag": {"height": 0.01},
+    "collimation": {"margin": 0.001},
+    "noise": {"dose_factor": 1.0},
+    "exposure": {"centre": 0.5, "width": 1.0},
+    "denoise": {"cutoff": 500.0},
+    "kernel": {"before": "B30f", "after": "B30f"},
+    "slice_thickness": {"thickness_mm": 1.0},
+}
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_parameters_without_effect_warn_and_those_with_effect_do_not(name: str) -> None:
+    silent, idle = make(name), make(name, **NOTHING[name])
+    image = image_for(silent).unsqueeze(0)
+    with pytest.warns(UserWarning, match="changes nothing"):
+        result = run(idle, image, ["a"])
+    if name not in ("tag", "collimation"):  # a smudge of a pixel is left
+        assert torch.allclose(result, image, atol=2e-2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(silent, image, ["a"])
+
+
+def test_the_published_disc_warns_below_five_hundred_pixels() -> None:
+    published = make("denoise", protocol="paper")
+    with pytest.warns(UserWarning, match="Nyquist"):
+        published(torch.rand(1, 224, 224), "a")
+
+
+WRONG_PARAMETERS = [
+    ("tag", {"height": 0}),
+    ("tag", {"position": (1.2, 0)}),
+    ("tag", {"text": " "}),
+    ("tag", {"corner": "uper left"}),
+    ("tag", {"margin": 0.5}),
+    ("tag", {"intensity": 2}),
+    ("tube", {"kind": "chest drian"}),
+    ("tube", {"diameter": 0}),
+    ("tube", {"opacity": -1}),
+    ("tube", {"jitter": 1}),
+    ("pacemaker", {"leads": 3}),
+    ("pacemaker", {"position": (0, 2)}),
+    ("pacemaker", {"latitude": 0}),
+    ("collimation", {"margin": 0.5}),
+    ("collimation", {"spread": -1}),
+    ("collimation", {"penumbra": 1}),
+    ("collimation", {"value": 255}),
+    ("noise", {"dose_factor": 0}),
+    ("noise", {"dose_factor": 2}),
+    ("noise", {"dqe": 1.5}),
+    ("noise", {"latitude": 0}),
+    ("exposure", {"function": "sigmoidal"}),
+    ("exposure", {"width": 0}),
+    ("exposure", {"centre": 40}),
+    ("denoise", {"cutoff": 0}),
+    ("denoise", {"profile": "gausian"}),
+    ("denoise", {"order": 0}),
+    ("denoise", {"boundary": "zero"}),
+    ("denoise", {"published": True}),
+    ("denoise", {"cutoff_lp_per_mm": -1}),
+    ("kernel", {"before": "B31f"}),
+    ("kernel", {"after": ((0, 1), (0, 2))}),
+    ("kernel", {"max_gain": 0.5}),
+    ("kernel", {"pixel_mm": 0}),
+    ("kernel", {"after": ((0.2, 0.0),)}),
+    ("slice_thickness", {"thickness_mm": 0}),
+    ("slice_thickness", {"increment_mm": -1}),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters"), WRONG_PARAMETERS)
+def test_a_wrong_parameter_is_named(name: str, parameters: dict[str, object]) -> None:
+    with pytest.raises(InputError) as error:
+        make(name, **parameters)
+    field = next(iter(parameters))
+    assert str(error.value).startswith(f"{name}: {field}") and "\n" not in str(error.value)
+
+
+def test_names_protocols_and_parameters_are_checked_with_a_suggestion() -> None:
+    with pytest.raises(InputError, match="'tag'"):
+        create_confounder("tga")
+    with pytest.raises(InputError, match="'height'"):
+        create_confounder("tag", heigth=0.1)
+    with pytest.raises(InputError, match="protocol"):
+        create_confounder("tag", protocol="papr")  # type: ignore[arg-type]
+    assert create_confounder("none") is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_example_in_the_docstring_runs_and_the_facts_are_stated(name: str) -> None:
+    cls = known_confounders()[name]
+    module = importlib.import_module(cls.__module__)
+    examples = doctest.DocTestFinder(recurse=False).find(cls, name, module=module)
+    assert examples and examples[0].examples
+    assert doctest.DocTestRunner().run(examples[0]).failed == 0
+    for part in ("MICCAT:", "Args:", "Shape:", "Raises:", "Source:"):
+        assert part in (cls.__doc__ or ""), part

@@ -1,0 +1,57 @@
+"""What all tests share: a cache of their own, a small cohort, and real data where there is some."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from srcmatters.cohorts.phantom import write_phantom_cohort
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache for the whole session, so that fixtures of any scope stay out of ``~/.cache``."""
+    root = tmp_path_factory.mktemp("session-cache")
+    (root / "cohorts").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SRCMATTERS_CACHE", str(root))
+        yield root
+
+
+@pytest.fixture(autouse=True)
+def isolated_cache(
+    session_cache: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """An empty ``$SRCMATTERS_CACHE`` for each test.
+
+    Only ``cohorts/``, where the embedded phantoms are written on first use, is the same for all tests: what
+    is in there depends on nothing that a test does.
+    """
+    root = tmp_path_factory.mktemp("cache")
+    (root / "cohorts").symlink_to(session_cache / "cohorts", target_is_directory=True)
+    monkeypatch.setenv("SRCMATTERS_CACHE", str(root))
+    return root
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real data, which is never part of the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("SRCMATTERS_TEST_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} is not a folder; set SRCMATTERS_TEST_DATA to one")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def radiograph_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of 48 phantom radiographs (64 x 64 grey PNG, obvious masses) and ``cases.csv``; read only."""
+    folder = tmp_path_factory.mktemp("radiographs") / "cohort"
+    write_phantom_cohort(folder, patients=48, image_size=64, difficulty=0.0)
+    return folder

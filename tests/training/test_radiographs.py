@@ -1,0 +1,166 @@
+"""Radiographs come out as they are displayed: upright, bright bone, scaled by their bit depth."""
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+from PIL import Image
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from srcmatters.errors import InputError
+from srcmatters.training import AntialiasedResized, LoadRadiographd, load_radiograph
+from srcmatters.training.resizing import resize
+
+
+def gradient(rows: int = 6, columns: int = 10) -> np.ndarray:
+    """Brighter downwards, and each column different: a transposition cannot hide."""
+    return (np.arange(rows)[:, None] * 20 + np.arange(columns)[None, :]).astype(np.uint8)
+
+
+def write_dicom(path: Path, pixels: np.ndarray, bits: int = 8, **tags: object) -> Path:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset = pydicom.Dataset()
+    dataset.file_meta = meta
+    dataset.SOPClassUID, dataset.SOPInstanceUID = (
+        meta.MediaStorageSOPClassUID,
+        meta.MediaStorageSOPInstanceUID,
+    )
+    dataset.Modality = "DX"
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
+    dataset.BitsStored, dataset.HighBit = bits, bits - 1
+    dataset.BitsAllocated = 8 if bits <= 8 else 16
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.PixelData = pixels.astype(np.uint8 if bits <= 8 else np.uint16).tobytes()
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_a_png_keeps_its_orientation_and_its_grey_values(tmp_path: Path) -> None:
+    Image.fromarray(gradient()).save(tmp_path / "image.png")
+    image = load_radiograph(tmp_path / "image.png")
+    assert image.shape == (1, 6, 10) and image.dtype == torch.float32
+    np.testing.assert_allclose(image[0].numpy(), gradient() / 255, atol=1e-7)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_a_grey_picture_stored_in_colour_is_the_same_picture(tmp_path: Path, mode: str) -> None:
+    Image.fromarray(gradient()).convert(mode).save(tmp_path / "image.png")
+    np.testing.assert_allclose(
+        load_radiograph(tmp_path / "image.png")[0].numpy(), gradient() / 255, atol=1 / 255
+    )
+
+
+def test_sixteen_bits_are_scaled_by_sixteen_bits(tmp_path: Path) -> None:
+    pixels = gradient().astype(np.uint16) * 257
+    Image.fromarray(pixels).save(tmp_path / "deep.png")
+    np.testing.assert_allclose(load_radiograph(tmp_path / "deep.png")[0].numpy(), gradient() / 255, atol=1e-6)
+
+
+def test_png_and_dicom_of_one_image_agree(tmp_path: Path) -> None:
+    Image.fromarray(gradient()).save(tmp_path / "image.png")
+    write_dicom(tmp_path / "image.dcm", gradient())
+    torch.testing.assert_close(
+        load_radiograph(tmp_path / "image.png").as_tensor(),
+        load_radiograph(tmp_path / "image.dcm").as_tensor(),
+    )
+
+
+def test_monochrome1_is_inverted(tmp_path: Path) -> None:
+    plain = load_radiograph(write_dicom(tmp_path / "2.dcm", gradient()))
+    inverted = load_radiograph(
+        write_dicom(tmp_path / "1.dcm", 255 - gradient(), PhotometricInterpretation="MONOCHROME1")
+    )
+    torch.testing.assert_close(plain.as_tensor(), inverted.as_tensor())
+
+
+def test_a_window_decides_what_is_black_and_white(tmp_path: Path) -> None:
+    pixels = np.array([[0, 1000, 2000], [3000, 4000, 4095]])
+    path = write_dicom(
+        tmp_path / "window.dcm",
+        pixels,
+        bits=12,
+        WindowCenter=2000,
+        WindowWidth=2000,
+        VOILUTFunction="LINEAR_EXACT",
+    )
+    image = load_radiograph(path)[0]
+    torch.testing.assert_close(
+        image.as_tensor(), torch.tensor([[0.0, 0.0, 0.5], [1.0, 1.0, 1.0]]), atol=1e-3, rtol=0
+    )
+
+
+def test_the_pixel_spacing_arrives_in_row_and_column_order(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "spaced.dcm", gradient(), PixelSpacing=[0.2, 0.5])
+    assert load_radiograph(path).pixdim.tolist()[:2] == pytest.approx([0.2, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("empty.png", b""), ("text.png", b"not an image"), ("cut.dcm", b"\0" * 128 + b"DICM" + b"\x08\x00")],
+)
+def test_an_unreadable_file_is_named_in_one_line(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        load_radiograph(tmp_path / name)
+    assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_truncated_png_is_refused_not_filled_with_grey(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole.png")
+    content = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"cut\.png"):
+        load_radiograph(tmp_path / "cut.png")
+
+
+def test_several_frames_are_refused(tmp_path: Path) -> None:
+    frames = [Image.fromarray(gradient()), Image.fromarray(255 - gradient())]
+    frames[0].save(tmp_path / "film.tiff", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match="2 frames"):
+        load_radiograph(tmp_path / "film.tiff")
+
+
+def test_real_radiographs_load_with_bright_bone(shared_data: Path) -> None:
+    # The third chest in this folder, chest-dx-monochrome1.dcm, is the lateral view of a dog.
+    for name in ("chest-cr-jpeg", "chest-cr-monochrome1-jpeg2000"):
+        image = load_radiograph(shared_data / "dicom" / f"{name}.dcm")
+        assert 0 <= image.min() < image.max() <= 1
+        _, rows, columns = image.shape
+        middle = image[0, rows // 4 : rows * 3 // 4, columns * 9 // 20 : columns * 11 // 20].mean()
+        lungs = torch.cat(
+            [
+                image[0, rows * 3 // 10 : rows // 2, columns // 5 : columns * 2 // 5].flatten(),
+                image[0, rows * 3 // 10 : rows // 2, columns * 3 // 5 : columns * 4 // 5].flatten(),
+            ]
+        ).mean()
+        assert middle > lungs, f"{name}: mediastinum {middle:.2f} is not brighter than lungs {lungs:.2f}"
+
+
+def test_resizing_removes_what_the_new_grid_cannot_hold() -> None:
+    stripes = (torch.arange(256) % 2).float().expand(1, 256, 256)
+    result = AntialiasedResized("image", (64, 64))({"image": stripes})["image"]
+    # Aliasing would leave stripes of full contrast; the border of the filter leaves a little.
+    assert result.shape == (1, 64, 64) and result.std() < 0.02
+    torch.testing.assert_close(result.mean(), torch.tensor(0.5), atol=0.01, rtol=0)
+
+
+def test_resizing_to_the_same_size_changes_nothing() -> None:
+    image = torch.rand(2, 1, 9, 7)
+    assert resize(image, (9, 7)) is image
+
+
+def test_the_dictionary_form_leaves_its_input_alone(tmp_path: Path) -> None:
+    Image.fromarray(gradient()).save(tmp_path / "image.png")
+    data = {"image": str(tmp_path / "image.png"), "label": 1}
+    loaded = LoadRadiographd("image")(data)
+    assert isinstance(data["image"], str) and loaded["label"] == 1 and loaded["image"].shape == (1, 6, 10)

@@ -1,0 +1,52 @@
+"""Under a final name there is a finished file or none."""
+
+from pathlib import Path
+
+import pytest
+
+from srcmatters.errors import InputError
+from srcmatters.training import Results
+
+
+def test_files_appear_together_at_the_end(tmp_path: Path) -> None:
+    results = Results(tmp_path / "out")
+    with results.transaction() as folder:
+        (folder / "a.txt").write_text("a")
+        (folder / "figures").mkdir()
+        (folder / "figures" / "b.txt").write_text("b")
+        assert not (tmp_path / "out" / "a.txt").exists()
+    assert (tmp_path / "out" / "a.txt").read_text() == "a"
+    assert (tmp_path / "out" / "figures" / "b.txt").read_text() == "b"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.txt", "figures"]
+
+
+def test_a_failed_run_leaves_what_was_there_before(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.txt").write_text("old")
+    with pytest.raises(KeyboardInterrupt), Results(out).transaction() as folder:
+        (folder / "a.txt").write_text("new")
+        raise KeyboardInterrupt
+    assert (out / "a.txt").read_text() == "old" and len(list(out.iterdir())) == 1
+
+
+def test_a_failed_first_run_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), Results(tmp_path / "out").transaction() as folder:
+        (folder / "a.txt").write_text("new")
+        raise RuntimeError
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_run_replaces_files_and_folders(tmp_path: Path) -> None:
+    for content in ("old", "new"):
+        with Results(tmp_path / "out").transaction() as folder:
+            (folder / "figures").mkdir()
+            (folder / "figures" / content).write_text(content)
+    assert [path.name for path in (tmp_path / "out" / "figures").iterdir()] == ["new"]
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for impossible in (tmp_path / "file" / "out", Path("/proc/out")):
+        with pytest.raises(InputError, match="output_dir"):
+            Results(impossible)

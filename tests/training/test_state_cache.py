@@ -1,0 +1,171 @@
+"""Both states of every image, computed once, whatever asks for them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.transforms import Compose
+from PIL import Image
+
+from srcmatters.cohorts import read_cases
+from srcmatters.confounders import Confounderd, create_confounder
+from srcmatters.errors import InputError
+from srcmatters.training import AntialiasedResized, CaseDataset, LoadRadiographd, StateCache, case_loader
+from srcmatters.training.state_cache import transform_fingerprint
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> pd.DataFrame:
+    folder = tmp_path / "cohort"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        Image.fromarray(rng.integers(0, 100, (64, 64), dtype=np.uint8)).save(folder / f"{number}.png")
+    table = pd.DataFrame({"image": [f"{number}.png" for number in range(8)]})
+    table["patient_id"], table["label"] = [f"P{number}" for number in range(8)], [0, 1] * 4
+    table.to_csv(folder / "cases.csv", index=False)
+    return read_cases(folder)
+
+
+def preprocessing(size: int = 32, **parameters: object) -> Compose:
+    tag = create_confounder("tag", height=0.3, **parameters)
+    assert tag is not None
+    return Compose(
+        [
+            LoadRadiographd("image"),
+            Confounderd("image", tag, carries_key="carries"),
+            AntialiasedResized("image", (size, size)),
+        ]
+    )
+
+
+def test_the_states_differ_by_the_confounder_alone(cases: pd.DataFrame) -> None:
+    cache = StateCache(cases, preprocessing())
+    assert cache.images.shape == (2, 8, 1, 32, 32)
+    difference = cache.state("confounded") - cache.state("clean")
+    assert (difference.abs().amax((1, 2, 3)) > 0.2).all(), "some case carries no tag"
+    rows, columns = difference.abs().amax((0, 1)).nonzero().T
+    assert rows.max() < 20 and columns.max() < 20, "the tag reaches outside its box"
+    expected = AntialiasedResized("image", (32, 32))(LoadRadiographd("image")({"image": cases["image"][3]}))
+    torch.testing.assert_close(cache.state("clean")[3], expected["image"])
+
+
+def test_workers_do_not_change_the_pixels(cases: pd.DataFrame, tmp_path: Path) -> None:
+    one = StateCache(cases, preprocessing(), cache_dir=tmp_path / "a", num_workers=0)
+    two = StateCache(cases, preprocessing(), cache_dir=tmp_path / "b", num_workers=2)
+    assert torch.equal(one.images, two.images) and one.digests == two.digests
+
+
+def test_a_second_study_decodes_nothing(cases: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = StateCache(cases, preprocessing())
+    monkeypatch.setattr(StateCache, "_build", lambda self: pytest.fail("decoded again"))
+    assert torch.equal(StateCache(cases, preprocessing()).images, first.images)
+
+
+@pytest.mark.parametrize("change", ["parameter", "size", "file", "cases"])
+def test_whatever_changes_the_pixels_changes_the_cache(cases: pd.DataFrame, change: str) -> None:
+    first = StateCache(cases, preprocessing())
+    if change == "file":
+        Image.fromarray(np.zeros((64, 64), np.uint8)).save(cases["image"][0])
+    steps = {"parameter": preprocessing(text="L"), "size": preprocessing(size=24)}.get(
+        change, preprocessing()
+    )
+    second = StateCache(cases.iloc[1:] if change == "cases" else cases, steps)
+    assert second.path != first.path
+    assert second.images.shape != first.images.shape or not torch.equal(second.images, first.images)
+
+
+def test_the_fingerprint_is_the_same_in_every_process() -> None:
+    assert transform_fingerprint(preprocessing().set_random_state(0)) == transform_fingerprint(
+        preprocessing().set_random_state(0)
+    )
+
+
+def test_the_cached_file_cannot_be_changed_through_the_tensor(cases: pd.DataFrame) -> None:
+    cache = StateCache(cases, preprocessing())
+    before = cache.images.clone()
+    cache.images[:] = 7
+    assert torch.equal(StateCache(cases, preprocessing()).images, before)
+
+
+def test_without_a_confounder_there_is_one_state(cases: pd.DataFrame) -> None:
+    plain = Compose([LoadRadiographd("image"), AntialiasedResized("image", (32, 32))])
+    cache = StateCache(cases, plain)
+    assert cache.images.shape[0] == 1 and torch.equal(cache.state("clean"), cache.state("confounded"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unreadable_image_is_named_and_nothing_stays(
+    cases: pd.DataFrame, tmp_path: Path, workers: int
+) -> None:
+    Path(cases["image"][5]).write_bytes(b"broken")
+    with pytest.raises(InputError) as caught:
+        StateCache(cases, preprocessing(), cache_dir=tmp_path / "c", num_workers=workers)
+    assert "5.png" in str(caught.value) and "\n" not in str(caught.value)
+    left = [path for path in (tmp_path / "c").rglob("*") if path.suffix not in (".lock", "")]
+    assert left == []
+
+
+def test_images_of_different_shapes_are_refused(cases: pd.DataFrame) -> None:
+    Image.fromarray(np.zeros((32, 64), np.uint8)).save(cases["image"][5])
+    with pytest.raises(InputError, match=r"5\.png: shape \(1, 32, 64\)"):
+        StateCache(cases, Compose([LoadRadiographd("image")]))
+
+
+def test_the_digest_is_of_the_content_not_of_names(cases: pd.DataFrame, tmp_path: Path) -> None:
+    digest = StateCache(cases, preprocessing()).digest()
+    renamed = cases.copy()
+    for row, image in enumerate(cases["image"]):
+        moved = tmp_path / f"other-{row}.png"
+        moved.write_bytes(Path(image).read_bytes())
+        renamed.loc[row, "image"] = str(moved)
+    assert StateCache(renamed, preprocessing()).digest() == digest
+    relabelled = cases.assign(label=1 - cases["label"])
+    assert StateCache(relabelled, preprocessing()).digest() != digest
+
+
+def test_a_cache_that_cannot_be_written_is_said(cases: pd.DataFrame, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cache_dir"):
+        StateCache(cases, preprocessing(), cache_dir=tmp_path / "file")
+
+
+def test_a_batch_holds_each_case_in_its_state(cases: pd.DataFrame) -> None:
+    cache = StateCache(cases, preprocessing())
+    carries = np.array([False, True] * 4)
+    dataset = CaseDataset(cache, [6, 1, 3], carries)
+    batch = dataset.__getitems__([0, 1, 2])
+    assert batch["case_id"] == ["6", "1", "3"] and batch["label"].tolist() == [0, 1, 1]
+    wanted = torch.stack(
+        [cache.state("clean")[6], cache.state("confounded")[1], cache.state("confounded")[3]]
+    )
+    assert torch.equal(batch["image"], wanted)
+    assert torch.equal(dataset[1]["image"], wanted[1])
+
+
+def test_shuffling_depends_on_the_seed_alone_and_shows_every_case(cases: pd.DataFrame) -> None:
+    dataset = CaseDataset(StateCache(cases, preprocessing()), range(8))
+
+    def order(seed: int) -> list[list[str]]:
+        loader = case_loader(dataset, 3, shuffle=True, seed=seed)
+        torch.rand(int(torch.randint(1, 9, ()).item()))  # whoever else draws must not matter
+        return [[name for batch in loader for name in batch["case_id"]] for _ in range(2)]
+
+    first = order(0)
+    assert first == order(0) != order(1)
+    assert first[0] != first[1], "every epoch has the same order"
+    assert sorted(first[0]) == [str(number) for number in range(8)]
+
+
+def test_no_batch_of_one_case_reaches_batch_normalisation(cases: pd.DataFrame) -> None:
+    dataset = CaseDataset(StateCache(cases, preprocessing()), range(7))
+    assert [len(batch["label"]) for batch in case_loader(dataset, 3, shuffle=True)] == [3, 3]
+    assert [len(batch["label"]) for batch in case_loader(dataset, 3)] == [3, 3, 1]
+
+
+def test_the_record_beside_the_array_is_complete(cases: pd.DataFrame) -> None:
+    cache = StateCache(cases, preprocessing())
+    assert len(json.loads(cache.path.with_suffix(".json").read_text())["digests"]) == len(cases)
