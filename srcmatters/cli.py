@@ -11,21 +11,21 @@ from srcmatters import __version__
 from srcmatters.errors import InputError
 
 
-class _LazyGroup(click.Group):
-    """Imports a group of subcommands only when it is asked for: torch and monai take seconds."""
+class _Confounders(click.Group):
+    """Imports its subcommands only when one is asked for: torch and monai take seconds."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "confounders"])
+        from srcmatters.confounders.commands import confounders
+
+        return confounders.list_commands(ctx)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name == "confounders":
-            from srcmatters.confounders.commands import confounders
+        from srcmatters.confounders.commands import confounders
 
-            return confounders
-        return super().get_command(ctx, name)
+        return confounders.get_command(ctx, name)
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def command() -> None:
     """Does a medical image classifier look at the disease or at a confounder?"""
@@ -102,6 +102,11 @@ def phantom(
     except (ValueError, FileExistsError) as error:
         raise InputError(str(error)) from error
     click.echo(f"{folder / 'cases.csv'}: {len(cases)} images, {int(cases['label'].sum())} positive")
+
+
+@command.group(cls=_Confounders)
+def confounders() -> None:
+    """Confounders: list them, look at them."""
 
 
 @command.command()

@@ -124,6 +124,6 @@ def write_cases(cases: pd.DataFrame, path: str | Path) -> Path:
     path = Path(path)
     check_cases(cases, path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".partial-{path.name}")  # with the extension: .gz is what compresses
     cases.to_csv(partial, index=False)
     return partial.replace(path)

@@ -129,7 +129,7 @@ class Confounder(RandomizableTransform):
             in_place: write the result into ``images``; the result must then have their shape.
             check: False trusts the values (one pass over the pixels less, and no wait for a GPU).
         """
-        self._check(images, case_ids, check)
+        self._check(images, case_ids, spacing_mm, check)
         reason = self.does_nothing(tuple(images.shape[2:]), spacing_mm)
         if reason is not None:
             warnings.warn(f"{type(self).__name__} changes nothing: {reason}", stacklevel=3)
@@ -142,7 +142,7 @@ class Confounder(RandomizableTransform):
         """The unconfounded state of a batch, arguments as in :meth:`batch`."""
         if type(self).apply_clean is Confounder.apply_clean:
             return images
-        self._check(images, case_ids, True)
+        self._check(images, case_ids, spacing_mm, True)
         return self._run(self.apply_clean, images, case_ids, spacing_mm, False)
 
     def _run(
@@ -172,9 +172,17 @@ class Confounder(RandomizableTransform):
     def _name(self, case_id: str | None) -> str:
         return f"unnamed-{self.R.randint(2**31 - 1)}" if case_id is None else case_id
 
-    def _check(self, images: torch.Tensor, case_ids: Sequence[str], values: bool) -> None:
+    def _check(
+        self,
+        images: torch.Tensor,
+        case_ids: Sequence[str],
+        spacing_mm: Sequence[float] | None,
+        values: bool,
+    ) -> None:
         """Refuse at the door what would give a wrong image, or none, further inside."""
-        mistake = self._mistake(images, case_ids) or (self._wrong_values(images) if values else None)
+        mistake = self._mistake(images, case_ids, spacing_mm) or (
+            self._wrong_values(images) if values else None
+        )
         if mistake is not None:
             raise InputError(f"{type(self).__name__}, case {', '.join(map(str, case_ids[:3]))}: {mistake}")
 
@@ -194,7 +202,7 @@ class Confounder(RandomizableTransform):
 
     def _wrong_values(self, images: torch.Tensor) -> str | None:
         # A minimum and a maximum carry NaN and infinity along, and cost a tenth of isfinite().
-        low, high = torch.stack([images.amin(), images.amax()]).tolist()
+        low, high = torch.stack(torch.aminmax(images)).tolist()
         if not (math.isfinite(low) and math.isfinite(high)):
             return "the image holds NaN or infinite values"
         least, most = _RANGES.get(self.unit, (-math.inf, math.inf))
@@ -270,3 +278,9 @@ def _spacing(image: torch.Tensor) -> tuple[float, ...] | None:
     if torch.equal(image.affine, torch.eye(len(image.affine)).to(image.affine)):
         return None
     return tuple(float(step) for step in image.pixdim[: image.ndim - 1])
+
+
+def _wrong_spacing(spacing_mm: Sequence[float] | None, dims: int) -> str | None:
+    if spacing_mm is None or (len(spacing_mm) >= dims and all(0 < step < math.inf for step in spacing_mm)):
+        return None
+    return f"spacing {tuple(spacing_mm)} mm, expected {dims} positive numbers, or None where it is unknown"

@@ -89,12 +89,10 @@ class KernelChange(Confounder):
         """Two equal kernels, or pixels so large that no frequency differs by 1 %."""
         if self.before == self.after:
             return "both kernels are the same"
-        passing = self._response(spatial_shape, self._pixel(spacing_mm), torch.device("cpu")).passing
-        return (
-            "the kernels differ by less than 1 % at this pixel size"
-            if (passing - 1).abs().max() < 0.01
-            else None
-        )
+        shape = (int(spatial_shape[0]), int(spatial_shape[1]))
+        if _largest_change(self.before, self.after, self.max_gain, shape, self._pixel(spacing_mm)) < 0.01:
+            return "the kernels differ by less than 1 % at this pixel size"
+        return None
 
     def draw(
         self, stream: np.random.Generator, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None
@@ -104,9 +102,10 @@ class KernelChange(Confounder):
 
     def apply(self, images: torch.Tensor, parameters: Sequence[Parameters]) -> torch.Tensor:
         """Filter (B, C, H, W[, D])."""
-        return filter_in_plane(
-            images, self._response(images.shape[2:], parameters[0]["pixel"], images.device)
-        )
+        shape = (images.shape[2], images.shape[3])
+        pixel = parameters[0]["pixel"]
+        response = _ratio(self.before, self.after, self.max_gain, shape, pixel, images.device)
+        return filter_in_plane(images, response)
 
     def _pixel(self, spacing_mm: Sequence[float] | None) -> tuple[float, float]:
         if spacing_mm is not None:
@@ -114,12 +113,6 @@ class KernelChange(Confounder):
         if self.pixel_mm is None:
             raise InputError("kernel: the pixel spacing of the image is unknown; give pixel_mm")
         return self.pixel_mm, self.pixel_mm
-
-    def _response(
-        self, spatial_shape: Sequence[int], pixel: tuple[float, float], device: torch.device
-    ) -> Response:
-        shape = mirror((int(spatial_shape[0]), int(spatial_shape[1])), _MARGIN)
-        return _ratio(self.before, self.after, self.max_gain, shape, pixel, device)
 
 
 def _table(field: str, kernel: str | Sequence[Sequence[float]]) -> Table:
@@ -158,9 +151,19 @@ def _ratio(
     pixel: tuple[float, float],
     device: torch.device,
 ) -> Response:
-    """The ratio of the transfer functions, sharpening capped, at the frequencies of a plane."""
+    """The ratio of the transfer functions, sharpening capped, for ``shape`` with mirrored edges."""
+    shape = mirror(shape, _MARGIN)
     frequency = frequencies(shape, pixel, torch.device("cpu")).numpy()
     ratio = np.exp(np.clip(_logarithm(after, frequency) - _logarithm(before, frequency), -20, 20))
     k = 1 / (4 * max_gain**2)
     sharper = (1 + k) * ratio / (1 + k * ratio**2)
     return trimmed(torch.from_numpy(np.where(ratio > 1, sharper, ratio)).to(device), shape[1])
+
+
+@lru_cache(maxsize=256)
+def _largest_change(
+    before: Table, after: Table, max_gain: float, shape: tuple[int, int], pixel: tuple[float, float]
+) -> float:
+    """By how much a frequency is amplified or damped at most."""
+    response = _ratio(before, after, max_gain, shape, pixel, torch.device("cpu"))
+    return float((response.passing - 1).abs().max())

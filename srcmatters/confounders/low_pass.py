@@ -107,8 +107,7 @@ class LowPassDenoising(Confounder):
         """A cut-off at which every frequency of the image passes, by 99 % where the profile is smooth."""
         pixel = self._pixel(spatial_shape, spacing_mm)
         rows, columns = (int(size) for size in spatial_shape[:2])
-        lowest = float(_response(self.profile, self.order, (rows, columns), pixel, torch.device("cpu")).min())
-        if lowest > 0.99 and max(rows, columns) > 1:
+        if _least_passing(self.profile, self.order, (rows, columns), pixel) > 0.99:
             nyquist = [0.5 / size for size in pixel]
             return f"the cut-off lies {1 / max(nyquist):.2f} times above the Nyquist frequency of the image"
         return None
@@ -162,6 +161,12 @@ def _response(
     if profile == "ideal":
         return (ratio <= 1 + 1e-9).double()
     return torch.exp2(-ratio.square()) if profile == "gaussian" else 1 / (1 + ratio ** (2 * order))
+
+
+@lru_cache(maxsize=256)
+def _least_passing(profile: str, order: int, shape: tuple[int, int], pixel: Pixel) -> float:
+    """How much passes of the frequency that suffers most."""
+    return float(_response(profile, order, shape, pixel, torch.device("cpu")).min())
 
 
 @lru_cache(maxsize=32)

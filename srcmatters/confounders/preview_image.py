@@ -103,7 +103,8 @@ def _read_nifti(path: Path) -> PreviewImage:
         volume, z = volume[..., 0], []
     hounsfield = float(volume.min()) < -200
     values = volume if hounsfield else _stretched(volume)
-    return PreviewImage(_tensor(values), hounsfield, (y, x, *z), "CT")
+    spacing = (y, x, *z) if min(y, x, *z) > 0 else None
+    return PreviewImage(_tensor(values), hounsfield, spacing, "CT")
 
 
 def _read_dicom(path: Path) -> PreviewImage:
@@ -118,7 +119,9 @@ def _read_dicom(path: Path) -> PreviewImage:
         raise InputError(f"{path}: pixel data of shape {pixels.shape}, expected one grey frame")
     values = np.asarray(apply_modality_lut(pixels, dataset), dtype=np.float32)
     spacing = dataset.get("PixelSpacing") or dataset.get("ImagerPixelSpacing")
-    spacing_mm = tuple(float(step) for step in spacing) if spacing else None
+    # Some devices write 0 where they do not know it.
+    known = bool(spacing) and all(float(step) > 0 for step in spacing)
+    spacing_mm = tuple(float(step) for step in spacing) if known else None
     if dataset.get("Modality") == "CT":
         return PreviewImage(_tensor(values), True, spacing_mm, "CT")
     shown = _stretched(np.asarray(apply_voi(values, dataset), dtype=np.float32))

@@ -49,9 +49,9 @@ class XrayQuantumNoise(Confounder):
     regions (mediastinum, diaphragm) get several times the noise of the lung, and since ``N`` follows the
     pixel area, a resized image gets the noise it would have after averaging.
 
-    The default, a tenth of the dose at 2.5 uGy, adds a noise of 1.3 (lung) to 5 (mediastinum) grey levels of
-    255 at 512 pixels, and after anti-aliased resizing 0.9 on average at 224 and 0.6 at 160 pixels: it
-    survives.
+    The default, a tenth of the dose at 2.5 uGy, adds a noise of 1.3 (where it is dark) to 5.5 (bright) grey
+    levels of 255 at 512 pixels; what anti-aliased resizing leaves of it is 1.2 on average at 224 pixels and
+    0.8 at 160: it survives.
 
     Args:
         dose_factor: ``a``, (0, 1]; 1 adds nothing to an image that has its own noise.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch.nn import functional
@@ -18,11 +19,17 @@ class Response:
 
     Args:
         shape: (H, W) of the planes that it is for.
-        passing: (H, K) float32, K <= W // 2 + 1: the first K columns of the half spectrum; the others are 0.
+        passing: (K, H) float32, K <= W // 2 + 1: the first K columns of the half spectrum, one per row here;
+            the others are 0.
     """
 
     shape: tuple[int, int]
     passing: torch.Tensor
+
+    @cached_property
+    def interleaved(self) -> torch.Tensor:
+        """(K, 2 H): each value twice, for the real and the imaginary part as they lie in memory."""
+        return self.passing.repeat_interleave(2, dim=1)
 
 
 def frequencies(shape: tuple[int, int], pixel: tuple[float, float], device: torch.device) -> torch.Tensor:
@@ -49,7 +56,7 @@ def trimmed(response: torch.Tensor, columns: int, negligible: float = 1e-4) -> R
     """
     passing = torch.nonzero(response.abs().amax(dim=0) > negligible)
     kept = int(passing[-1]) + 1 if len(passing) else 1
-    return Response((response.shape[0], columns), response[:, :kept].float().contiguous())
+    return Response((response.shape[0], columns), response[:, :kept].T.float().contiguous())
 
 
 def mirror(shape: tuple[int, int], margin: int) -> tuple[int, int]:
@@ -60,8 +67,18 @@ def mirror(shape: tuple[int, int], margin: int) -> tuple[int, int]:
 
 
 def padded_size(size: int, margin: int) -> int:
-    """A size with at least ``margin`` on both sides that transforms fast, the next multiple of 32."""
-    return size if margin == 0 else -(-(size + 2 * margin) // 32) * 32
+    """The next even size with ``margin`` on both sides and no prime factor above 5: it transforms fast."""
+    wanted = size + 2 * margin
+    while margin and (wanted % 2 or _largest_factor(wanted) > 5):
+        wanted += 1
+    return wanted
+
+
+def _largest_factor(number: int) -> int:
+    for factor in (2, 3, 5):
+        while number % factor == 0:
+            number //= factor
+    return max(number, 5)
 
 
 def filter_in_plane(
@@ -82,7 +99,7 @@ def filter_in_plane(
         images: (B, C, H, W) or (B, C, H, W, D).
         response: :class:`Response` for (H, W) or :func:`mirror` of them.
         before: elementwise function of the values, applied first; returns a new tensor.
-        after: elementwise function of the filtered values, applied last; may work in place.
+        after: elementwise function of the filtered values, applied last, in place.
 
     Returns:
         As ``images``.
@@ -94,13 +111,13 @@ def filter_in_plane(
     if any(extra):
         top, left = extra[0] // 2, extra[1] // 2
         stack = functional.pad(stack, (left, extra[1] - left, top, extra[0] - top), mode="reflect")
-    passing = response.passing.to(images.dtype)
     if stack.device.type == "cpu":
         result = torch.empty_like(stack)
         for plane, filtered in zip(stack, result, strict=True):
-            _filter_in_blocks(plane, passing, before, after, filtered)
+            _filter_in_blocks(plane, response, before, after, filtered)
     else:
-        result = _backward(_forward(stack, passing.shape[1], before).mul_(passing), stack.shape[-1], after)
+        passing = response.passing.to(images.dtype)
+        result = _backward(_forward(stack, len(passing), before).mul_(passing.T), stack.shape[-1], after)
     if any(extra):
         result = result[:, top : top + rows, left : left + columns]
     result = result.reshape(planes.shape)
@@ -109,24 +126,32 @@ def filter_in_plane(
 
 def _filter_in_blocks(
     plane: torch.Tensor,
-    passing: torch.Tensor,
+    response: Response,
     before: Elementwise | None,
     after: Elementwise | None,
     out: torch.Tensor,
 ) -> None:
     rows, columns = plane.shape
-    kept = passing.shape[1]
-    # Transposed, so that the second transform finds its values next to each other.
-    spectrum = torch.empty(kept, rows, dtype=torch.promote_types(plane.dtype, torch.complex64))
+    passing = response.interleaved.to(plane.dtype)
+    kept = len(passing)
+    # Transposed, so that the second transform finds its values next to each other, and with a little between
+    # the columns: at a distance of a power of two they would fight for the same lines of the cache.
+    complex_type = torch.promote_types(plane.dtype, torch.complex64)
+    spectrum = torch.empty(kept, rows + 8, dtype=complex_type)[:, :rows]
     for block in _blocks(rows, columns):
         values = plane[block] if before is None else before(plane[block])
         spectrum[:, block] = torch.fft.rfft(values, dim=-1)[:, :kept].T
     for block in _blocks(kept, 2 * rows):
-        filtered = torch.fft.fft(spectrum[block], dim=-1).mul_(passing[:, block].T)
-        spectrum[block] = torch.fft.ifft(filtered, dim=-1)
+        filtered = torch.fft.fft(spectrum[block], dim=-1)
+        torch.view_as_real(filtered).flatten(1).mul_(passing[block])
+        torch.fft.ifft(filtered, dim=-1, out=spectrum[block])
+    half = torch.zeros(BLOCK // columns + 1, columns // 2 + 1, dtype=complex_type)
     for block in _blocks(rows, columns):
-        values = torch.fft.irfft(spectrum[:, block].T, n=columns, dim=-1)
-        out[block] = values if after is None else after(values)
+        part = half[: block.stop - block.start]
+        part[:, :kept] = spectrum[:, block].T
+        values = torch.fft.irfft(part, n=columns, dim=-1, out=out[block])
+        if after is not None:
+            after(values)
 
 
 def _blocks(count: int, width: int) -> list[slice]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -38,9 +38,44 @@ def environment_scores(predictions: pd.DataFrame, environment: Environment) -> n
     return np.where(carrying, predictions["score_confounded"], predictions["score_clean"])
 
 
+def in_environment(predictions: pd.DataFrame, environment: Environment) -> np.ndarray:
+    """Which rows are tested in an environment: all of them, unless the confounder is sampled.
+
+    Returns:
+        (cases,) bool.
+
+    Raises:
+        InputError: "confounded" does not exist for a sampled confounder.
+    """
+    if "environment" not in predictions or environment == "clean":
+        return np.ones(len(predictions), dtype=bool)
+    if environment == "confounded":
+        raise InputError("environment: a sampled confounder has no 'confounded' state, expected iid or ood")
+    return predictions["environment"].str.split("+").map(lambda names: environment in names).to_numpy()
+
+
 def environment_auc(predictions: pd.DataFrame, environment: Environment) -> float:
-    """ROC-AUC of the test set in one environment."""
-    return float(roc_auc_score(predictions["label"], environment_scores(predictions, environment)))
+    """ROC-AUC of the test set in one environment.
+
+    Clean means that the confounder cannot help. For a sampled one that is the AUC within its groups: only
+    cases that agree in it are compared (women with women, men with men), weighted by the number of pairs.
+    """
+    scores = environment_scores(predictions, environment)
+    if "environment" in predictions and environment == "clean":
+        return _auc_within_groups(predictions, scores)
+    rows = in_environment(predictions, environment)
+    return float(roc_auc_score(predictions["label"][rows], scores[rows]))
+
+
+def _auc_within_groups(predictions: pd.DataFrame, scores: np.ndarray) -> float:
+    labels, carries = predictions["label"].to_numpy(), predictions["carries"].to_numpy(dtype=bool)
+    areas, pairs = [], []
+    for group in (carries, ~carries):
+        positives = int(labels[group].sum())
+        if 0 < positives < group.sum():
+            areas.append(roc_auc_score(labels[group], scores[group]))
+            pairs.append(positives * (int(group.sum()) - positives))
+    return float(np.average(areas, weights=pairs)) if areas else float("nan")
 
 
 def flattened_auc(predictions: pd.DataFrame, environment: Environment) -> float:
@@ -48,8 +83,9 @@ def flattened_auc(predictions: pd.DataFrame, environment: Environment) -> float:
 
     It is no ROC-AUC (a constant majority predictor scores above .5); only for comparison with the paper.
     """
-    scores = environment_scores(predictions, environment)
-    labels = predictions["label"].to_numpy()
+    rows = in_environment(predictions, environment)
+    scores = environment_scores(predictions, environment)[rows]
+    labels = predictions["label"].to_numpy()[rows]
     return float(roc_auc_score(np.concatenate([1 - labels, labels]), np.concatenate([1 - scores, scores])))
 
 
@@ -77,38 +113,26 @@ def confounder_effect(predictions: pd.DataFrame) -> ConfounderEffect:
     return ConfounderEffect(mean, float(np.sqrt(variance)))
 
 
-@dataclass(frozen=True)
-class Metrics:
-    """The figures of one run."""
-
-    clean_auc: float
-    iid_auc: float
-    ood_auc: float
-    iid_minus_ood_auc: float
-    confounder_effect: float
-    confounder_effect_standard_error: float
-    cases: int
-    positives: int
-    patients: int
-
-
 def compute_metrics(predictions: pd.DataFrame, protocol: str = "corrected") -> dict[str, float]:
-    """The figures of one run; ``protocol`` "paper" adds the flattened one-hot AUC of the publication."""
-    iid, ood = environment_auc(predictions, "iid"), environment_auc(predictions, "ood")
-    effect = confounder_effect(predictions)
-    metrics = asdict(
-        Metrics(
-            clean_auc=environment_auc(predictions, "clean"),
-            iid_auc=iid,
-            ood_auc=ood,
-            iid_minus_ood_auc=iid - ood,
-            confounder_effect=effect.mean,
-            confounder_effect_standard_error=effect.standard_error,
-            cases=len(predictions),
-            positives=int(predictions["label"].sum()),
-            patients=int(predictions["patient_id"].nunique()),
-        )
-    )
+    """The figures of one run.
+
+    Args:
+        predictions: prediction table.
+        protocol: "paper" adds the flattened one-hot AUC of the publication.
+
+    Returns:
+        clean_auc, iid_auc, ood_auc, iid_minus_ood_auc; confounder_effect and its standard error in log-odds
+        (not for a sampled confounder, which cannot be put in or taken out); cases, positives, patients.
+    """
+    areas = {f"{name}_auc": environment_auc(predictions, name) for name in ("clean", "iid", "ood")}
+    metrics = {**areas, "iid_minus_ood_auc": areas["iid_auc"] - areas["ood_auc"]}
+    if "environment" not in predictions:
+        effect = confounder_effect(predictions)
+        metrics["confounder_effect"] = effect.mean
+        metrics["confounder_effect_standard_error"] = effect.standard_error
+    metrics["cases"] = len(predictions)
+    metrics["positives"] = int(predictions["label"].sum())
+    metrics["patients"] = int(predictions["patient_id"].nunique())
     if protocol == "paper":
         for environment in ("clean", "iid", "ood"):
             metrics[f"{environment}_auc_flattened"] = flattened_auc(predictions, environment)

@@ -15,7 +15,9 @@ from srcmatters.errors import UNREADABLE_CSV, InputError
 _SCORE = pa.Check.in_range(0, 1)
 
 #: Columns of a prediction table. Scores are probabilities of label 1; ``carries`` says who carries the
-#: confounder in the i.i.d. test set. Any further column is a group of the case table (sex, view, ...).
+#: confounder in the i.i.d. test set. ``environment`` is there for a sampled confounder only, whose test sets
+#: are different cases, and whose two scores are the same number. Any further column is a group of the case
+#: table (sex, view, ...).
 SCHEMA = pa.DataFrameSchema(
     {
         "case_id": pa.Column(str, coerce=True, unique=True),
@@ -25,6 +27,7 @@ SCHEMA = pa.DataFrameSchema(
         "carries": pa.Column(bool),
         "score_clean": pa.Column(float, _SCORE),
         "score_confounded": pa.Column(float, _SCORE),
+        "environment": pa.Column(str, pa.Check.isin(["iid", "ood", "iid+ood"]), required=False),
     }
 )
 
@@ -35,6 +38,7 @@ def prediction_table(
     carries: np.ndarray,
     logits_clean: np.ndarray,
     logits_confounded: np.ndarray,
+    environments: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Assemble the table of one fold.
 
@@ -44,6 +48,7 @@ def prediction_table(
         carries: (cases,) bool, the i.i.d. assignment.
         logits_clean: (cases,) log-odds of label 1 for the clean images.
         logits_confounded: (cases,) the same for the confounded ones.
+        environments: (cases,) "iid", "ood" or "iid+ood" for a sampled confounder.
     """
     groups = [
         name for name in cases.columns if name not in ("case_id", "patient_id", "image", "label", "split")
@@ -52,6 +57,8 @@ def prediction_table(
     table["fold"] = fold
     table["label"] = cases["label"]
     table["carries"] = carries
+    if environments is not None:
+        table["environment"] = environments
     table[groups] = cases[groups]
     # In double precision a probability keeps its log-odds up to about 36; single precision saturates at 16.
     table["score_clean"] = expit(np.asarray(logits_clean, dtype=np.float64))
@@ -71,7 +78,8 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     except pandera.errors.SchemaError as error:
         raise InputError(f"{path}: {str(error).splitlines()[0]}") from error
     except UNREADABLE_CSV as error:
-        raise InputError(f"{path}: not a readable prediction table ({error})") from error
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a readable prediction table ({reason})") from error
 
 
 def log_odds(scores: pd.Series) -> np.ndarray:

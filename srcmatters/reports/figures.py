@@ -16,28 +16,34 @@ def training_curves(history: Sequence[Mapping[str, float]], title: str = "") -> 
     """Losses and validation AUC over the epochs.
 
     Args:
-        history: one mapping per epoch with epoch, train_loss, val_loss, val_auc.
+        history: one mapping per epoch with epoch, train_loss, and where it was validated val_loss, val_auc.
         title: written above.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     losses, aucs = figure.subplots(1, 2)
-    epochs = [row["epoch"] for row in history]
-    losses.plot(epochs, [row["train_loss"] for row in history], "o-", color=BLUE, label="training")
-    losses.plot(epochs, [row["val_loss"] for row in history], "s--", color=ORANGE, label="validation")
-    best = min(history, key=lambda row: row["val_loss"])["epoch"]
-    losses.axvline(best, color="0.6", linewidth=1, zorder=0)
-    losses.annotate("best", (best, 1), xycoords=("data", "axes fraction"), xytext=(3, -10),
-                    textcoords="offset points", color="0.4", fontsize=9)  # fmt: skip
+    validated = [row for row in history if "val_loss" in row]
+    losses.plot(*_columns(history, "train_loss"), "o-", color=BLUE, label="training")
+    losses.plot(*_columns(validated, "val_loss"), "s--", color=ORANGE, label="validation")
+    if validated:
+        best = min(validated, key=lambda row: row["val_loss"])["epoch"]
+        losses.axvline(best, color="0.6", linewidth=1, zorder=0)
+        place = {"xycoords": ("data", "axes fraction"), "xytext": (3, -10), "textcoords": "offset points"}
+        losses.annotate("best", (best, 1), color="0.4", fontsize=9, **place)
     losses.set(xlabel="epoch", ylabel="cross-entropy", ylim=(0, None))
     losses.legend(frameon=False)
-    aucs.plot(epochs, [row["val_auc"] for row in history], "s--", color=ORANGE)
+    aucs.plot(*_columns(validated, "val_auc"), "s--", color=ORANGE)
     aucs.axhline(0.5, color="0.6", linewidth=1, zorder=0)
-    aucs.set(xlabel="epoch", ylabel="validation ROC-AUC (as confounded as training)", ylim=(0, 1.02))
+    aucs.set(xlabel="epoch", ylabel="validation ROC-AUC", ylim=(0, 1.02))
+    aucs.set_title("confounded as in training", fontsize=9, color="0.4")
     for axes in (losses, aucs):
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def _columns(rows: Sequence[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
+    return [row["epoch"] for row in rows], [row[name] for row in rows]
 
 
 def example_states(clean: torch.Tensor, confounded: torch.Tensor, labels: Sequence[int], name: str) -> Figure:

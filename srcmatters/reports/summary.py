@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from srcmatters.errors import InputError
@@ -27,31 +28,34 @@ def print_run(
     settings: Mapping[str, Any],
     metrics: Mapping[str, float],
     output_dir: Path,
-    tracking_uri: str | None,
+    where_to_look: str,
     seconds: float,
 ) -> None:
     """Print what one run found and where its evidence lies."""
-    title = f"{settings['source']} → {settings['target']} · {settings['network']}"
+    title = escape(f"{settings['source']} → {settings['target']} · {settings['network']}")
     table = Table(title=title, title_justify="left", show_header=False)
     confounder = (
         f"{settings['confounder']} on {settings['p_art']:.0%} of the positives, fold {settings['fold']}"
     )
-    table.add_row("confounder", confounder)
+    table.add_row("confounder", escape(confounder))
     table.add_row("test", f"{metrics['cases']} images, {metrics['positives']} positive")
     table.add_row("clean AUC", f"{metrics['clean_auc']:.3f}")
     table.add_row("i.i.d. AUC", f"{metrics['iid_auc']:.3f}   (confounded as in training)")
     table.add_row("o.o.d. AUC", f"{metrics['ood_auc']:.3f}   (correlation reversed)")
-    effect, error = metrics["confounder_effect"], metrics["confounder_effect_standard_error"]
-    table.add_row("effect of the confounder", f"{effect:+.2f} ± {error:.2f} in log-odds")
+    if "confounder_effect" in metrics:
+        effect, error = metrics["confounder_effect"], metrics["confounder_effect_standard_error"]
+        table.add_row("effect of the confounder", f"{effect:+.2f} ± {error:.2f} in log-odds")
+    if "detectability_auc" in metrics:
+        table.add_row("detectability", f"{metrics['detectability_auc']:.2f}   (a probe's AUC, .5 is none)")
     console = Console()
     console.print(table)
     console.print(
-        f"{seconds:.0f} s. Everything is in [bold]{output_dir}[/bold]", highlight=False, soft_wrap=True
+        f"{seconds:.0f} s. Everything is in [bold]{escape(str(output_dir))}[/bold]",
+        highlight=False,
+        soft_wrap=True,
     )
-    if tracking_uri:
-        console.print(
-            f"compare runs: mlflow ui --backend-store-uri {tracking_uri}", highlight=False, soft_wrap=True
-        )
+    if where_to_look:
+        console.print(f"Compare runs: {escape(where_to_look)}", highlight=False, soft_wrap=True)
 
 
 def read_runs(folder: str | Path) -> pd.DataFrame:
@@ -64,9 +68,13 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
     for path in sorted(Path(folder).rglob("metrics.json")):
         try:
             record = json.loads(path.read_text())
-            rows.append({**record.pop("settings"), **record, "output_dir": str(path.parent)})
-        except (json.JSONDecodeError, KeyError, AttributeError) as error:
+            row = {**record.pop("settings"), **record, "output_dir": str(path.parent)}
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise InputError(f"{path}: not the metrics of a run ({error})") from error
+        missing = [name for name in (*_AXES, "clean_auc", "iid_auc", "ood_auc") if name not in row]
+        if missing:
+            raise InputError(f"{path}: not the metrics of a run (no {', '.join(missing)})")
+        rows.append(row)
     if not rows:
         raise InputError(f"{folder}: no metrics.json below this folder, expected the output of a run")
     return pd.DataFrame(rows)
@@ -81,14 +89,18 @@ def print_comparison(runs: pd.DataFrame) -> None:
     for name in _FIGURES.values():
         table.add_column(name, justify="right")
     last: tuple[Any, ...] = ()
-    for group, members in runs.groupby(_AXES, sort=True):
+    # Runs of a sampled confounder have no effect, alone they have not even the column.
+    runs = runs.reindex(columns=[*_AXES, *_FIGURES])
+    for group, members in runs.groupby(_AXES, sort=True, dropna=False):
         if last and group[:-1] != last:
             table.add_section()
         last = tuple(group[:-1])
-        cells = [f"{value:g}" if isinstance(value, float) else str(value) for value in group]
+        cells = [f"{value:g}" if isinstance(value, float) else escape(str(value)) for value in group]
         table.add_row(*cells, str(len(members)), *(_mean(members[figure]) for figure in _FIGURES))
     Console().print(table)
 
 
 def _mean(values: pd.Series) -> str:
+    if values.isna().all():
+        return "–"
     return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")

@@ -64,7 +64,9 @@ class _DropoutLinear(nn.Linear):
         self.dropout = dropout
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return super().forward(functional.dropout(features, self.dropout, self.training))
+        # TorchScript knows no super().
+        dropped = functional.dropout(features, self.dropout, self.training)
+        return functional.linear(dropped, self.weight, self.bias)
 
 
 def _features(head: object) -> int:

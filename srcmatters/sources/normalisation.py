@@ -1,7 +1,5 @@
 """What a source expects as input: it is the first layer of the network, so it travels with the weights."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -26,6 +24,7 @@ class InputNormalisation(nn.Module):
         image: (B, 1 or C, H, W[, D]) in [0, 1]; the result is (B, C, H, W[, D]).
     """
 
+    # Real annotations, no strings of __future__: TorchScript reads them.
     mean: torch.Tensor
     std: torch.Tensor
 

@@ -1,9 +1,9 @@
 """Training: what the bundles' configurations name."""
 
 from srcmatters.training.augmentation import BatchedRandomAffine
-from srcmatters.training.carriers import assign_split
 from srcmatters.training.checkpoints import distribute, load_checkpoint
 from srcmatters.training.datasets import CaseDataset, case_loader
+from srcmatters.training.detection import check_detectability
 from srcmatters.training.fine_tuning import FineTuning
 from srcmatters.training.handlers import EarlyStop, EpochLog, PrepareBatch
 from srcmatters.training.overrides import check_overrides
@@ -13,6 +13,7 @@ from srcmatters.training.results import Results, default_output_dir
 from srcmatters.training.retesting import Evaluation, ScoreWriter
 from srcmatters.training.settings import check_settings
 from srcmatters.training.state_cache import StateCache
+from srcmatters.training.study_cases import StudyCases, choose_cases, create_image_confounder
 from srcmatters.training.tracking import Tracker
 from srcmatters.training.two_states import TwoStateTest
 
@@ -29,12 +30,15 @@ __all__ = [
     "Results",
     "ScoreWriter",
     "StateCache",
+    "StudyCases",
     "Tracker",
     "TwoStateTest",
-    "assign_split",
     "case_loader",
+    "check_detectability",
     "check_overrides",
     "check_settings",
+    "choose_cases",
+    "create_image_confounder",
     "default_output_dir",
     "distribute",
     "load_checkpoint",

@@ -19,6 +19,7 @@ from monai.engines import Trainer
 from torch import nn
 
 from srcmatters.evaluation import compute_metrics
+from srcmatters.evaluation.detectability import Detectability
 from srcmatters.reports.figures import example_states, training_curves
 from srcmatters.reports.summary import print_run
 from srcmatters.training.handlers import EpochLog
@@ -45,6 +46,7 @@ class FineTuning:
         settings: everything that a user can choose.
         config: the configuration, to run the same again.
         epochs: what was logged during training.
+        detected: how well a probe sees the confounder; None for one that is not put into images.
         log_images: example images are part of what MLflow keeps.
     """
 
@@ -59,6 +61,7 @@ class FineTuning:
         settings: Mapping[str, Any],
         config: Mapping[str, Any],
         epochs: EpochLog,
+        detected: Detectability | None = None,
         log_images: bool = True,
     ) -> None:
         self.trainer = trainer
@@ -70,6 +73,7 @@ class FineTuning:
         self.settings = dict(settings)
         self.config = dict(config)
         self.epochs = epochs
+        self.detected = detected
         self.log_images = log_images
 
     def run(self) -> dict[str, float]:
@@ -89,12 +93,20 @@ class FineTuning:
                 best = torch.load(folder / "model.pt", weights_only=True)
                 self.network.load_state_dict(best)
                 predictions = self.test.predict(self.network)
-                metrics = compute_metrics(predictions, self.settings["protocol"])
+                metrics = {
+                    **compute_metrics(predictions, self.settings["protocol"]),
+                    **{f"detectability_{name}": value for name, value in self._detected().items()},
+                }
                 self._write(folder, predictions, metrics)
             self._track(predictions, metrics)
         seconds = time.perf_counter() - started
-        print_run(self.settings, metrics, self.results.output_dir, self.tracker.tracking_uri, seconds)
+        print_run(self.settings, metrics, self.results.output_dir, self.tracker.where_to_look(), seconds)
         return metrics
+
+    def _detected(self) -> dict[str, float]:
+        if self.detected is None:
+            return {}
+        return {"auc": self.detected.auc, "low": self.detected.low, "high": self.detected.high}
 
     def _log_data(self) -> None:
         cases = self.cache.cases

@@ -13,23 +13,24 @@ from srcmatters.training.tracking import Tracker
 
 
 class EarlyStop(EarlyStopHandler):
-    """Stop when the validation loss has not improved for ``patience`` epochs.
+    """Stop when the validation loss has not improved for ``patience`` validations.
 
-    MONAI's handler wants the trainer before it is attached; in a configuration the trainer only exists
-    afterwards. Attach it behind the ValidationHandler.
+    MONAI's handler wants the trainer before it is attached to the evaluator; in a configuration the trainer
+    only exists afterwards. So this one is attached to the trainer and listens to the evaluator.
 
     Args:
-        patience: epochs without improvement.
+        patience: validations without improvement.
         evaluator: the validation engine, whose ``state.metrics["val_loss"]`` counts.
     """
 
     def __init__(self, patience: int, evaluator: Engine) -> None:
-        super().__init__(patience, lambda engine: -evaluator.state.metrics["val_loss"], epoch_level=True)
+        super().__init__(patience, lambda engine: -engine.state.metrics["val_loss"], epoch_level=True)
+        self.evaluator = evaluator
 
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer."""
         self.set_trainer(engine)
-        super().attach(engine)
+        super().attach(self.evaluator)
 
 
 class EpochLog:
@@ -41,7 +42,8 @@ class EpochLog:
         quiet: print nothing.
 
     Attributes:
-        history: one dictionary per epoch: epoch, train_loss, val_loss, val_auc, learning_rate, seconds.
+        history: one dictionary per epoch: epoch, train_loss, learning_rate, seconds, and where the epoch was
+            validated val_loss and val_auc.
     """
 
     def __init__(self, evaluator: Engine, tracker: Tracker, quiet: bool = False) -> None:
@@ -60,16 +62,17 @@ class EpochLog:
         self._started = time.perf_counter()
 
     def _complete(self, engine: Engine) -> None:
+        validated = self.evaluator.state.epoch == engine.state.epoch
+        found = {**engine.state.metrics, **(self.evaluator.state.metrics if validated else {})}
         row = {
-            "train_loss": float(engine.state.metrics["train_loss"]),
-            **{name: float(value) for name, value in self.evaluator.state.metrics.items()},
+            **{name: float(value) for name, value in found.items()},
             "learning_rate": float(engine.optimizer.param_groups[0]["lr"]),  # type: ignore[attr-defined]
             "seconds": time.perf_counter() - self._started,
         }
         self.history.append({"epoch": engine.state.epoch, **row})
         self.tracker.log_metrics(row, step=engine.state.epoch)
         if not self.quiet:
-            numbers = "  ".join(f"{name} {row[name]:.3f}" for name in ("train_loss", "val_loss", "val_auc"))
+            numbers = "  ".join(f"{name} {float(value):.3f}" for name, value in found.items())
             tqdm.write(
                 f"epoch {engine.state.epoch:>3}/{engine.state.max_epochs}  {numbers}  {row['seconds']:.1f} s"
             )

@@ -53,7 +53,7 @@ class Evaluation:
             record = {**metrics, "settings": self.settings, "dataset_sha256": self.test.cache.digest()}
             (folder / "metrics.json").write_text(json.dumps(record, indent=2, default=str) + "\n")
         seconds = time.perf_counter() - started
-        print_run(self.settings, metrics, self.results.output_dir, None, seconds)
+        print_run(self.settings, metrics, self.results.output_dir, "", seconds)
         return metrics
 
 
@@ -77,8 +77,10 @@ class ScoreWriter:
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _collect(self, engine: Engine) -> None:
-        for item in engine.state.output:  # type: ignore[union-attr]
-            self.rows.append((str(item["name"]), float(item["pred"][1])))
+        # MONAI's output keeps image, label and prediction only; the batch knows the names.
+        batch, outputs = engine.state.batch, engine.state.output
+        for item, output in zip(batch, outputs, strict=True):  # type: ignore[call-overload]
+            self.rows.append((str(item["name"]), float(output["pred"][1])))
 
     def _write(self) -> None:
         with self.results.transaction() as folder, (folder / "scores.csv").open("w", newline="") as file:

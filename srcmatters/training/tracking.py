@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from srcmatters.errors import InputError
+from srcmatters.training.comparison_view import VIEW, VIEW_TAG, comparison_view
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +65,7 @@ class Tracker:
         self.settings = dict(settings)
         self.parent_run_id = parent_run_id
         self.run_id: str | None = None
+        self.experiment_id: str | None = None
 
     @contextmanager
     def run(self) -> Iterator[None]:
@@ -111,7 +113,7 @@ class Tracker:
         except (mlflow.exceptions.MlflowException, OSError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"tracking_uri: {self.tracking_uri} cannot be used ({reason})") from error
-        self.run_id = run.info.run_id
+        self.run_id, self.experiment_id = run.info.run_id, experiment_id
         mlflow.log_params(self.settings)
 
     def _experiment(self, mlflow: Any) -> str:
@@ -122,7 +124,7 @@ class Tracker:
                 return mlflow.create_experiment(
                     self.experiment_name,
                     artifact_location=_artifact_location(str(self.tracking_uri), self.experiment_name),
-                    tags={"mlflow.experimentKind": "custom_model_development"},
+                    tags={"mlflow.experimentKind": "custom_model_development", VIEW_TAG: comparison_view()},
                 )
             except mlflow.exceptions.MlflowException:
                 existing = mlflow.get_experiment_by_name(self.experiment_name)
@@ -142,6 +144,15 @@ class Tracker:
             pid = run.data.tags.get(_PID, "")
             if run.data.tags.get(_HOST) == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
                 client.set_terminated(run.info.run_id, "FAILED")
+
+    def where_to_look(self) -> str:
+        """How to open the comparison in the MLflow UI, empty without tracking."""
+        if self.tracking_uri is None:
+            return ""
+        page = f"#/experiments/{self.experiment_id}/runs?viewStateShareKey={VIEW}"
+        if self.tracking_uri.startswith("http"):
+            return f"{self.tracking_uri.rstrip('/')}/{page}"
+        return f"mlflow ui --backend-store-uri {self.tracking_uri}, then http://127.0.0.1:5000/{page}"
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Record numbers; without tracking nothing happens."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 import torch
@@ -13,6 +11,7 @@ from srcmatters.evaluation import prediction_table
 from srcmatters.training.datasets import CaseDataset, case_loader
 from srcmatters.training.handlers import PrepareBatch
 from srcmatters.training.state_cache import StateCache
+from srcmatters.training.study_cases import StudyCases
 
 
 class TwoStateTest:
@@ -20,8 +19,7 @@ class TwoStateTest:
 
     Args:
         cache: both states of every case.
-        rows: positions of the test cases in the cache's case table.
-        carries: (cases in the table,) bool, the i.i.d. assignment.
+        chosen: the cases of this cell.
         fold: number of the fold, for the table.
         batch_size: cases per forward pass.
         device: where the network is.
@@ -31,16 +29,16 @@ class TwoStateTest:
     def __init__(
         self,
         cache: StateCache,
-        rows: Sequence[int] | np.ndarray,
-        carries: np.ndarray,
+        chosen: StudyCases,
         fold: int,
         batch_size: int = 32,
         device: torch.device | str = "cpu",
         channels_last: bool = True,
     ) -> None:
         self.cache = cache
-        self.rows = np.asarray(rows)
-        self.carries = np.asarray(carries, dtype=bool)
+        self.rows = chosen.split.test
+        self.carries = chosen.carries
+        self.environments = chosen.environments
         self.fold = fold
         self.batch_size = batch_size
         self.device = torch.device(device)
@@ -53,7 +51,8 @@ class TwoStateTest:
         if self.cache.states == 2:
             confounded = self._log_odds(network, np.ones(len(self.carries), dtype=bool))
         cases = self.cache.cases.iloc[self.rows]
-        return prediction_table(cases, self.fold, self.carries[self.rows], clean, confounded)
+        environments = None if self.environments is None else self.environments[self.rows]
+        return prediction_table(cases, self.fold, self.carries[self.rows], clean, confounded, environments)
 
     @torch.inference_mode()
     def _log_odds(self, network: nn.Module, carries: np.ndarray) -> np.ndarray:

@@ -191,6 +191,12 @@ def test_the_spacing_of_a_file_without_one_is_unknown_not_one_millimetre() -> No
     assert make("kernel")(known, "a").std() < known.std()
 
 
+@pytest.mark.parametrize("spacing", [(0.0, 0.7), (0.7,), (0.7, float("nan")), (-1.0, 1.0)])
+def test_a_spacing_that_is_none_is_refused(spacing: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="case a: spacing"):
+        make("noise").batch(torch.rand(1, 1, 32, 32), ["a"], spacing)
+
+
 def test_a_wrong_number_of_identifiers_is_refused() -> None:
     with pytest.raises(InputError, match="1 case identifiers for 2 images"):
         make("tag").batch(torch.rand(2, 1, 32, 32), ["a"])

@@ -48,7 +48,7 @@ def volume(tmp_path: Path) -> Path:
     return path
 
 
-def write_dicom(path: Path, photometric: str) -> None:
+def write_dicom(path: Path, photometric: str, spacing: tuple[float, float] = (0.2, 0.3)) -> None:
     dataset = pydicom.Dataset()
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -56,7 +56,7 @@ def write_dicom(path: Path, photometric: str) -> None:
     dataset.Modality, dataset.PhotometricInterpretation = "DX", photometric
     dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = 32, 48, 1
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
-    dataset.ImagerPixelSpacing = [0.2, 0.3]
+    dataset.ImagerPixelSpacing = list(spacing)
     dataset.PixelData = np.tile(np.linspace(0, 4095, 48).astype(np.uint16), (32, 1)).tobytes()
     dataset.save_as(path, enforce_file_format=True)
 
@@ -157,6 +157,8 @@ def test_monochrome1_is_inverted_and_the_spacing_is_read(tmp_path: Path) -> None
         assert image.values.shape == (1, 32, 48) and image.modality == "radiograph"
         assert (image.values[0, 0, -1] > image.values[0, 0, 0]) == brighter_right
         assert image.spacing_mm == (0.2, 0.3)
+    write_dicom(path, "MONOCHROME2", (0.0, 0.0))
+    assert read_image(path).spacing_mm is None
 
 
 def test_nifti_is_shown_with_the_patients_right_on_the_left(volume: Path) -> None:

@@ -1,5 +1,6 @@
 """MLflow: one store, honest ends, nobody's name."""
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -98,6 +99,18 @@ def test_a_run_that_still_lives_is_left_alone(store: str) -> None:
         tracker = Tracker(store, "test", SETTINGS)
         tracker._fail_dead_runs(mlflow, mlflow.get_experiment_by_name("test").experiment_id)
         assert runs_of(store)["status"].tolist() == ["RUNNING"]
+
+
+def test_the_run_table_opens_with_the_comparison(new_store: str) -> None:
+    tracker = Tracker(new_store, "test", SETTINGS)
+    with tracker.run():
+        pass
+    tags = mlflow.MlflowClient(new_store).get_experiment(tracker.experiment_id).tags
+    columns = json.loads(tags["mlflow.sharedViewState.comparison"])["selectedColumns"]
+    assert {"tags.`source`", "metrics.`iid_auc`", "metrics.`ood_auc`"} <= set(columns)
+    assert (
+        f"#/experiments/{tracker.experiment_id}/runs?viewStateShareKey=comparison" in tracker.where_to_look()
+    )
 
 
 def test_no_two_runs_have_the_same_name(store: str) -> None:

@@ -1,0 +1,53 @@
+"""The comparison of sources at a glance: a saved view of MLflow's run table."""
+
+from __future__ import annotations
+
+import json
+
+#: Last part of the page's address: ``#/experiments/<id>/runs?viewStateShareKey=comparison``.
+VIEW = "comparison"
+#: Experiment tag in which MLflow keeps a shared view of this name.
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+
+_COLUMNS = (
+    "attributes.`Duration`",
+    "tags.`source`",
+    "tags.`confounder`",
+    "tags.`p_art`",
+    "tags.`fold`",
+    "metrics.`clean_auc`",
+    "metrics.`iid_auc`",
+    "metrics.`ood_auc`",
+    "metrics.`confounder_effect`",
+)
+
+
+def comparison_view() -> str:
+    """State of MLflow's run table: source, confounder, p_art and fold beside the AUCs, sorted by p_art.
+
+    By default the table shows dates and datasets, and whoever opens it has to choose columns first.
+    """
+    state = {
+        "searchFilter": "",
+        "orderByKey": "tags.`p_art`",
+        "orderByAsc": True,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": list(_COLUMNS),
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsExpanded": {},
+        "viewMaximized": False,
+        "runListHidden": False,
+        "isAccordionReordered": False,
+        "groupBy": None,
+        "groupsExpanded": {},
+        "autoRefreshEnabled": True,
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+        "isComparingRuns": False,
+    }
+    return json.dumps(state)
