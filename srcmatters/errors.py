@@ -46,6 +46,9 @@ def one_line_errors() -> None:
         return
 
     def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+            return
         mistake = find_input_error(error)
         if mistake is None:
             previous(kind, error, traceback)

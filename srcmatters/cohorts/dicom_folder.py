@@ -57,8 +57,8 @@ def read_dicom_folder(folder: str | Path, labels: str | Path) -> pd.DataFrame:
     if len(repeated):
         row = repeated[0]
         raise InputError(f"{labels}, row {row + 2}, column {key!r}: {table[key][row]!r} is there twice")
-    rows = table[[key, "label"]].reset_index(names="row")
-    cases = cases.merge(rows, on=key, how="inner").set_index("row")
+    labelled = table[[key, "label"]].reset_index(names="row")
+    cases = cases.merge(labelled, on=key, how="inner").set_index("row")
     if cases.empty:
         raise InputError(f"{labels}: no {key} of {root} has a label")
     copies = cases["image"][cases["case_id"].duplicated()]

@@ -180,9 +180,9 @@ class Confounder(RandomizableTransform):
         values: bool,
     ) -> None:
         """Refuse at the door what would give a wrong image, or none, further inside."""
-        mistake = self._mistake(images, case_ids, spacing_mm) or (
-            self._wrong_values(images) if values else None
-        )
+        mistake = self._mistake(images, case_ids) or _wrong_spacing(spacing_mm, images.ndim - 2)
+        if mistake is None and values:
+            mistake = self._wrong_values(images)
         if mistake is not None:
             raise InputError(f"{type(self).__name__}, case {', '.join(map(str, case_ids[:3]))}: {mistake}")
 

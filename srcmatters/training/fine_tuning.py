@@ -86,6 +86,15 @@ class FineTuning:
             self.trainer.run()
             return {}
         started = time.perf_counter()
+        try:
+            metrics = self._train_and_test()
+        finally:
+            self.results.discard()  # the trainer's checkpoint makes its folder before anything has started
+        seconds = time.perf_counter() - started
+        print_run(self.settings, metrics, self.results.output_dir, self.tracker.where_to_look(), seconds)
+        return metrics
+
+    def _train_and_test(self) -> dict[str, float]:
         with self.tracker.run():
             with self.results.transaction() as folder:
                 self._log_data()
@@ -98,9 +107,8 @@ class FineTuning:
                     **{f"detectability_{name}": value for name, value in self._detected().items()},
                 }
                 self._write(folder, predictions, metrics)
+            # What was computed is safe by now, whatever becomes of the tracking server.
             self._track(predictions, metrics)
-        seconds = time.perf_counter() - started
-        print_run(self.settings, metrics, self.results.output_dir, self.tracker.where_to_look(), seconds)
         return metrics
 
     def _detected(self) -> dict[str, float]:

@@ -85,7 +85,9 @@ def _read_dicom(path: Path) -> tuple[np.ndarray, tuple[float, float] | None]:
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         values = 1 - values
     spacing = dataset.get("PixelSpacing") or dataset.get("ImagerPixelSpacing")
-    return values, (float(spacing[0]), float(spacing[1])) if spacing else None
+    # Some devices write a spacing of 0 where they do not know it.
+    known = spacing is not None and len(spacing) == 2 and all(float(step) > 0 for step in spacing)
+    return values, (float(spacing[0]), float(spacing[1])) if known else None
 
 
 def _display_range(dataset: pydicom.Dataset, values: np.ndarray) -> tuple[float, float]:

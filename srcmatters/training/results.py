@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from srcmatters.errors import InputError
+
+_UNFINISHED = ".unfinished-"
+
+
+def process_is_alive(pid: int) -> bool:
+    """Whether a process of this machine exists, whoever owns it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def default_output_dir(bundle_root: str | Path, settings: Mapping[str, Any]) -> Path:
@@ -31,7 +45,7 @@ class Results:
 
     def __init__(self, output_dir: str | Path) -> None:
         self.output_dir = Path(output_dir)
-        self.working = self.output_dir / f".unfinished-{os.getpid()}"
+        self.working = self.output_dir / f"{_UNFINISHED}{os.getpid()}"
         existed = self.output_dir.exists()
         try:
             self.working.mkdir(parents=True, exist_ok=True)
@@ -43,7 +57,12 @@ class Results:
 
     @contextmanager
     def transaction(self) -> Iterator[Path]:
-        """Give a folder to write into; its files get their final place only if nothing is raised."""
+        """Give a folder to write into; its files get their final place only if nothing is raised.
+
+        Raises:
+            InputError: the disk is full.
+        """
+        self._discard_dead()
         self.working.mkdir(parents=True, exist_ok=True)
         try:
             yield self.working
@@ -52,7 +71,22 @@ class Results:
                 if target.is_dir():
                     shutil.rmtree(target)
                 path.replace(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise InputError(f"output_dir: no space left for {self.output_dir}") from error
         finally:
-            shutil.rmtree(self.working, ignore_errors=True)
-            if self.output_dir.is_dir() and not any(self.output_dir.iterdir()):
-                self.output_dir.rmdir()
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove what is unfinished, and the output folder if it is empty."""
+        shutil.rmtree(self.working, ignore_errors=True)
+        if self.output_dir.is_dir() and not any(self.output_dir.iterdir()):
+            self.output_dir.rmdir()
+
+    def _discard_dead(self) -> None:
+        """What a killed process of this machine left behind is of no use to anybody."""
+        for path in self.output_dir.glob(f"{_UNFINISHED}*"):
+            pid = path.name.removeprefix(_UNFINISHED)
+            if pid.isdigit() and not process_is_alive(int(pid)):
+                shutil.rmtree(path, ignore_errors=True)

@@ -107,6 +107,9 @@ class StateCache:
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
     def _build(self) -> None:
+        # The lock is ours, so any other unfinished array of this name was left by a killed process.
+        for left in self.path.parent.glob(f"{self.path.stem}.partial-*"):
+            left.unlink()
         partial = self.path.with_suffix(f".partial-{os.getpid()}")
         digests: list[str] = []
         try:

@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from srcmatters.errors import InputError
 from srcmatters.training.comparison_view import VIEW, VIEW_TAG, comparison_view
+from srcmatters.training.results import process_is_alive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,7 +143,11 @@ class Tracker:
         running = client.search_runs([experiment_id], "attributes.status = 'RUNNING'")
         for run in running:
             pid = run.data.tags.get(_PID, "")
-            if run.data.tags.get(_HOST) == socket.gethostname() and pid.isdigit() and not _alive(int(pid)):
+            if (
+                run.data.tags.get(_HOST) == socket.gethostname()
+                and pid.isdigit()
+                and not process_is_alive(int(pid))
+            ):
                 client.set_terminated(run.info.run_id, "FAILED")
 
     def where_to_look(self) -> str:
@@ -184,16 +189,6 @@ class Tracker:
                 groups.astype(str), name=name, digest=digest[:36], targets="label"
             )
             mlflow.log_input(data, context="training")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _database_folder(tracking_uri: str) -> Path | None:

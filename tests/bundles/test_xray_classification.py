@@ -121,6 +121,11 @@ def test_the_same_command_gives_the_same_file_whatever_the_workers(run: Run, tmp
     assert contents[0] == contents[1] == contents[2]
 
 
+def test_epochs_without_validation_are_no_reason_to_stop(run: Run, tmp_path: Path) -> None:
+    run(max_epochs=4, val_interval=2, early_stop_patience=1)
+    assert (tmp_path / "out" / "figures" / "training_curves.png").exists()
+
+
 def test_another_seed_gives_another_network(run: Run, tmp_path: Path) -> None:
     run(output_dir=str(tmp_path / "a"))
     run(output_dir=str(tmp_path / "b"), seed=1)
@@ -277,6 +282,11 @@ def test_a_crash_ends_the_run_as_failed_and_leaves_no_files(
 )
 def test_a_mistake_is_answered_in_one_line(refused: Callable[..., str], overrides: dict, said: str) -> None:
     assert said in refused(**overrides)
+
+
+def test_a_refused_run_leaves_no_folder(refused: Callable[..., str], tmp_path: Path) -> None:
+    refused(tracking_uri="file:///x")
+    assert not (tmp_path / "out").exists()
 
 
 def test_weights_of_another_network_are_refused(refused: Callable[..., str], tmp_path: Path) -> None:

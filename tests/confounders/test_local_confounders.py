@@ -149,3 +149,17 @@ def test_collimation_changes_nothing_inside_the_field_and_everything_outside() -
     assert torch.allclose(result[field == 0], torch.tensor(0.95), atol=1e-6)
     width = 1 - field.mean(dim=1)[100:150].mean()
     assert float(width) == pytest.approx(drawn["sides"][2] + drawn["sides"][3], abs=0.03)
+
+
+def test_pacemaker_leads_run_from_the_can_into_the_heart() -> None:
+    shadows = {}
+    for leads in (1, 2):
+        device = Pacemaker(leads, jitter=0)
+        drawn = device.draw(np.random.default_rng(0), (512, 512), None)
+        shadows[leads] = device.shadow((512, 512), drawn).attenuation
+        can = shadows[leads][100:156, 380:440]
+        assert can.mean() > 1  # metal
+        ventricle = shadows[leads][345:362, 305:330]  # apex, left of the midline and far below the can
+        assert ventricle.max() > 1.5  # the tip electrode
+    atrium = slice(260, 300), slice(185, 225)
+    assert shadows[1][atrium].max() == 0 and shadows[2][atrium].max() > 1.5

@@ -103,6 +103,11 @@ def test_the_pixel_spacing_arrives_in_row_and_column_order(tmp_path: Path) -> No
     assert load_radiograph(path).pixdim.tolist()[:2] == pytest.approx([0.2, 0.5])
 
 
+def test_a_spacing_of_zero_is_an_unknown_one(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "zero.dcm", gradient(), PixelSpacing=[0, 0])
+    assert load_radiograph(path).pixdim.tolist()[:2] == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [("empty.png", b""), ("text.png", b"not an image"), ("cut.dcm", b"\0" * 128 + b"DICM" + b"\x08\x00")],

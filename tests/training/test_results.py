@@ -1,5 +1,9 @@
 """Under a final name there is a finished file or none."""
 
+import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +47,22 @@ def test_a_second_run_replaces_files_and_folders(tmp_path: Path) -> None:
             (folder / "figures").mkdir()
             (folder / "figures" / content).write_text(content)
     assert [path.name for path in (tmp_path / "out" / "figures").iterdir()] == ["new"]
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for pid in (dead.pid, os.getppid()):
+        (tmp_path / f".unfinished-{pid}").mkdir()
+    with Results(tmp_path).transaction():
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [f".unfinished-{os.getppid()}"]
+
+
+def test_a_full_disk_is_said_and_nothing_stays(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no space left"), Results(tmp_path / "out").transaction():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_training(tmp_path: Path) -> None:
