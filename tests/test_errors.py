@@ -102,6 +102,12 @@ def test_other_errors_keep_their_traceback() -> None:
     assert done.returncode == 1
 
 
+def test_an_interruption_is_neither_a_mistake_nor_a_traceback() -> None:
+    done = program(MISTAKE + "one_line_errors()\ntry:\n    build()\nfinally:\n    raise KeyboardInterrupt")
+    assert done.stderr == "interrupted\n"
+    assert done.returncode != 0
+
+
 def test_a_hook_that_was_there_before_still_gets_other_errors() -> None:
     done = program(
         """

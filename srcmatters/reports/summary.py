@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,23 +82,29 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
 
 
 def print_comparison(runs: pd.DataFrame) -> None:
-    """Print mean ± standard deviation over folds and seeds for every source and p_art."""
-    table = Table(title="mean ± standard deviation over folds and seeds", title_justify="left")
-    for axis in _AXES:
+    """Print mean ± standard deviation over folds and seeds for every source and p_art.
+
+    What is the same in all runs (target, network, confounder as a rule) stands in the title.
+    """
+    varying = [axis for axis in _AXES if axis in ("source", "p_art") or runs[axis].nunique() > 1]
+    same = [escape(str(runs[axis].iloc[0])) for axis in _AXES if axis not in varying]
+    title = " · ".join([*same, "mean ± standard deviation over folds and seeds"])
+    table = Table(title=title, title_justify="left")
+    for axis in varying:
         table.add_column(axis)
-    table.add_column("runs", justify="right")
-    for name in _FIGURES.values():
+    for name in ("runs", *_FIGURES.values()):
         table.add_column(name, justify="right")
     last: tuple[Any, ...] = ()
     # Runs of a sampled confounder have no effect, alone they have not even the column.
-    runs = runs.reindex(columns=[*_AXES, *_FIGURES])
-    for group, members in runs.groupby(_AXES, sort=True, dropna=False):
+    runs = runs.reindex(columns=[*varying, *_FIGURES])
+    for group, members in runs.groupby(varying, sort=True, dropna=False):
         if last and group[:-1] != last:
             table.add_section()
         last = tuple(group[:-1])
         cells = [f"{value:g}" if isinstance(value, float) else escape(str(value)) for value in group]
         table.add_row(*cells, str(len(members)), *(_mean(members[figure]) for figure in _FIGURES))
-    Console().print(table)
+    # Redirected into a file or a pipe there is no terminal whose width would be known.
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
 
 
 def _mean(values: pd.Series) -> str:
