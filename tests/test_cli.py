@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from srcmatters import __version__
 from srcmatters.cli import command
 from srcmatters.cohorts import read_cases
+from srcmatters.cohorts.phantom import write_phantom_cohort
 from srcmatters.errors import InputError
 
 DATA_ENTRY = """Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position
@@ -71,6 +72,10 @@ def test_phantoms_are_a_cohort_of_what_was_asked_for(tmp_path: Path) -> None:
     cases = read_cases(tmp_path / "new")
     assert len(cases) == 4
     assert {Path(image).suffix for image in cases["image"]} == {".png"}
+    direct = write_phantom_cohort(tmp_path / "direct", 4, seed=5, image_size=32, difficulty=0.0)
+    assert direct["age"].tolist() == cases["age"].tolist()
+    for image in direct["image"]:
+        assert (tmp_path / "new" / image).read_bytes() == (tmp_path / "direct" / image).read_bytes()
 
 
 def test_ct_phantoms_are_nifti_unless_dicom_is_asked_for(tmp_path: Path) -> None:
@@ -106,9 +111,10 @@ def test_results_compare_the_runs_of_a_folder(tmp_path: Path, monkeypatch: pytes
     folder = tmp_path / "mlruns" / "outputs" / "run"
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps({**figures, "settings": settings}))
-    done = run("results", tmp_path)
+    done = run("results", folder.parent)
     assert all(word in done.output for word in ("nih", "resnet18", "tag", "mine", "0.375", "0.525"))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlruns" / "metrics.json").write_text("MLflow's own")
     assert run("results").output == done.output  # mlruns/outputs is where runs go
 
 

@@ -28,6 +28,8 @@ SCHEMA = pa.DataFrameSchema(
     index=pa.Index(int),
 )
 
+#: Columns of the prediction table, which a case table would overwrite.
+RESERVED = ("fold", "carries", "environment", "score_clean", "score_confounded")
 #: Columns that describe the table itself; all others are groups.
 STRUCTURE = ("case_id", "patient_id", "image", "label", "split")
 
@@ -54,6 +56,9 @@ def check_cases(cases: pd.DataFrame, origin: str | Path) -> pd.DataFrame:
     for column in ("image", "patient_id", "label"):
         if column not in cases:
             raise InputError(f"{origin}: no column {column!r}{did_you_mean(column, cases.columns)}")
+    for column in RESERVED:
+        if column in cases:
+            raise InputError(f"{origin}: column {column!r} is the name of a result, expected another name")
     if cases.empty:
         raise InputError(f"{origin}: no rows, expected one per image")
     if "case_id" not in cases:

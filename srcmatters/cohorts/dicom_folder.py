@@ -29,7 +29,8 @@ def read_dicom_folder(folder: str | Path, labels: str | Path) -> pd.DataFrame:
     Args:
         folder: searched through all its levels; files that are not DICOM are passed over.
         labels: CSV file with a column label (0 or 1) and one of patient_id (PatientID), image (path relative
-            to ``folder``) or case_id (SOPInstanceUID) to match by; rows of the folder without a label are
+            to ``folder``) or case_id (SOPInstanceUID) to match by; a patient_id beside one of the others
+            replaces PatientID, which de-identified files often lack; rows of the folder without a label are
             left out.
 
     Returns:
@@ -57,7 +58,11 @@ def read_dicom_folder(folder: str | Path, labels: str | Path) -> pd.DataFrame:
     if len(repeated):
         row = repeated[0]
         raise InputError(f"{labels}, row {row + 2}, column {key!r}: {table[key][row]!r} is there twice")
-    labelled = table[[key, "label"]].reset_index(names="row")
+    added = [key, "label"]
+    if key != "patient_id" and "patient_id" in table:
+        cases = cases.drop(columns="patient_id")
+        added.append("patient_id")
+    labelled = table[added].reset_index(names="row")
     cases = cases.merge(labelled, on=key, how="inner").set_index("row")
     if cases.empty:
         raise InputError(f"{labels}: no {key} of {root} has a label")
@@ -65,6 +70,12 @@ def read_dicom_folder(folder: str | Path, labels: str | Path) -> pd.DataFrame:
     if len(copies):
         raise InputError(
             f"{root / copies.iloc[0]}: its SOPInstanceUID is another file's too; expected every image once"
+        )
+    nameless = cases["image"][cases["patient_id"].isna()]
+    if len(nameless):
+        raise InputError(
+            f"{root / nameless.iloc[0]}: no PatientID, as in {len(nameless)} files; expected a column"
+            f" patient_id in {labels}, because the images of a patient must stay together"
         )
     return check_cases(cases, labels)
 
@@ -80,7 +91,7 @@ def _header(path: Path, root: Path) -> dict[str, object] | None:
     sex = str(header.get("PatientSex") or "")
     return {
         "case_id": str(header.SOPInstanceUID),
-        "patient_id": str(header.get("PatientID") or header.SOPInstanceUID),
+        "patient_id": str(header.get("PatientID") or "") or None,
         "image": path.relative_to(root).as_posix(),
         "sex": sex if sex in ("F", "M") else None,
         "age": _years(str(header.get("PatientAge") or "")),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
 import pandas as pd
 from filelock import FileLock
 
-from srcmatters import __version__
+from srcmatters.cohorts import phantom
 from srcmatters.cohorts.case_table import read_cases
 from srcmatters.cohorts.phantom import write_phantom_cohort
 from srcmatters.errors import InputError
@@ -41,10 +42,18 @@ def find_images(dataset_dir: str | Path) -> list[str]:
         raise InputError(f"dataset_dir: {folder} is not a folder")
     endings = (*_PICTURES, "")
     found = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix.lower() in endings]
-    visible = [str(path) for path in found if not path.name.startswith(".")]
+    visible = [str(path) for path in found if not path.name.startswith(".") and _may_be_image(path)]
     if not visible:
         raise InputError(f"dataset_dir: {folder} holds no image ({', '.join(_PICTURES)})")
     return visible
+
+
+def _may_be_image(path: Path) -> bool:
+    """DICOM files often have no extension; a README has none either."""
+    if path.suffix:
+        return True
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def _folder(dataset_dir: str | Path) -> Path:
@@ -52,7 +61,9 @@ def _folder(dataset_dir: str | Path) -> Path:
     if str(dataset_dir) != PHANTOM:
         return Path(dataset_dir)
     root = Path(os.environ.get("SRCMATTERS_CACHE", Path.home() / ".cache" / "srcmatters"))
-    folder = root / "cohorts" / f"phantom-xray-{__version__}"
+    code = "".join(path.read_text() for path in sorted(Path(phantom.__file__).parent.glob("*.py")))
+    # Other code draws other phantoms.
+    folder = root / "cohorts" / f"phantom-xray-{hashlib.sha256(code.encode()).hexdigest()[:8]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():

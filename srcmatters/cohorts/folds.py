@@ -64,7 +64,7 @@ def split_cases(
             )
     else:
         rest, test = _part(cases, everyone, fold, num_folds, seed, patient_key)
-        train, validation = _part(cases, rest, 0, validation_folds, seed, patient_key)
+        train, validation = _part(cases, rest, 0, validation_folds, seed, patient_key, "validation_folds")
     for name, rows in (("training", train), ("validation", validation), ("test", test)):
         present = set(cases["label"].iloc[rows])
         for label, word in ((1, "positive"), (0, "negative")):
@@ -77,7 +77,13 @@ def split_cases(
 
 
 def _part(
-    cases: pd.DataFrame, rows: np.ndarray, fold: int, num_folds: int, seed: int, patient_key: str
+    cases: pd.DataFrame,
+    rows: np.ndarray,
+    fold: int,
+    num_folds: int,
+    seed: int,
+    patient_key: str,
+    setting: str = "num_folds",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide ``rows`` into (the others, fold ``fold``)."""
     labels = cases["label"].to_numpy()[rows]
@@ -85,7 +91,7 @@ def _part(
     rarest = min(len(set(patients[labels == label])) for label in (0, 1))
     if rarest < num_folds:
         raise InputError(
-            f"num_folds: got {num_folds}, but the rarer class has {rarest} patients to divide;"
+            f"{setting}: got {num_folds}, but the rarer class has {rarest} patients to divide;"
             " expected no more folds than that"
         )
     folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)

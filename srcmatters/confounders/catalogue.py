@@ -70,4 +70,7 @@ def create_confounder(
             raise InputError(f"confounder_args: {name} has no parameter {parameter!r}{hint}")
     if protocol == "paper":
         parameters = {**cls.paper_parameters, **parameters}
-    return cls(seed=seed, **parameters)
+    try:
+        return cls(seed=seed, **parameters)
+    except (TypeError, AttributeError) as error:
+        raise InputError(f"confounder_args: {parameters} do not suit {name} ({error})") from error

@@ -81,6 +81,9 @@ def detectability(
     if len(chosen) > CASES_USED:
         chosen = np.sort(stream.choice(chosen, CASES_USED, replace=False))
     patients = patients[chosen]
+    for name, images in (("clean", clean), ("confounded", confounded)):
+        if not torch.isfinite(images[torch.from_numpy(chosen)]).all():
+            raise InputError(f"detectability: the {name} images hold NaN or infinite values")
     if len(set(patients)) < folds:
         raise InputError(
             f"detectability: {len(set(patients))} patients, expected {folds} (one per fold) or more"
@@ -226,6 +229,3 @@ def _check(clean: torch.Tensor, confounded: torch.Tensor, patients: np.ndarray, 
         raise InputError(f"detectability: {len(patients)} patients for {len(clean)} cases")
     if folds < 2:
         raise InputError(f"detectability: {folds} folds, expected 2 or more")
-    for name, images in (("clean", clean), ("confounded", confounded)):
-        if not torch.isfinite(images).all():
-            raise InputError(f"detectability: the {name} images hold NaN or infinite values")

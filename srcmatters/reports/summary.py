@@ -16,6 +16,8 @@ from rich.table import Table
 from srcmatters.errors import InputError
 
 _AXES = ["target", "network", "confounder", "source", "p_art"]
+# Repetitions of one cell, and what does not matter to it.
+_REPEATED = ("fold", "seed", "device")
 _FIGURES = {
     "clean_auc": "clean AUC",
     "iid_auc": "i.i.d. AUC",
@@ -65,28 +67,43 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
     Raises:
         InputError: no run there, or a ``metrics.json`` that is not one of ours.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
+    names: set[str] = set()
     for path in sorted(Path(folder).rglob("metrics.json")):
         try:
             record = json.loads(path.read_text())
-            row = {**record.pop("settings"), **record, "output_dir": str(path.parent)}
+            if "retest_of" in record:
+                continue
+            settings = {name: _shown(value) for name, value in record["settings"].items()}
+            row = {**settings, **record, "output_dir": str(path.parent)}
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise InputError(f"{path}: not the metrics of a run ({error})") from error
         missing = [name for name in (*_AXES, "clean_auc", "iid_auc", "ood_auc") if name not in row]
         if missing:
             raise InputError(f"{path}: not the metrics of a run (no {', '.join(missing)})")
+        del row["settings"]
+        names.update(settings)
         rows.append(row)
     if not rows:
         raise InputError(f"{folder}: no metrics.json below this folder, expected the output of a run")
-    return pd.DataFrame(rows)
+    runs = pd.DataFrame(rows)
+    runs.attrs["settings"] = sorted(names)
+    return runs
+
+
+def _shown(value: Any) -> Any:
+    """A setting as one can group by it."""
+    return str(value) if isinstance(value, (dict, list)) else value
 
 
 def print_comparison(runs: pd.DataFrame) -> None:
-    """Print mean ± standard deviation over folds and seeds for every source and p_art.
+    """Print mean ± standard deviation over folds and seeds; runs that differ otherwise are kept apart.
 
     What is the same in all runs (target, network, confounder as a rule) stands in the title.
     """
-    varying = [axis for axis in _AXES if axis in ("source", "p_art") or runs[axis].nunique() > 1]
+    others = [name for name in runs.attrs.get("settings", []) if name not in (*_AXES, *_REPEATED)]
+    shown = [axis for axis in _AXES if axis in ("source", "p_art")]
+    varying = [name for name in (*others, *_AXES) if name in shown or runs[name].nunique(dropna=False) > 1]
     same = [escape(str(runs[axis].iloc[0])) for axis in _AXES if axis not in varying]
     title = " · ".join([*same, "mean ± standard deviation over folds and seeds"])
     table = Table(title=title, title_justify="left")

@@ -1,17 +1,17 @@
 """Training: what the bundles' configurations name."""
 
 from srcmatters.training.augmentation import BatchedRandomAffine
-from srcmatters.training.checkpoints import distribute, load_checkpoint
+from srcmatters.training.checkpoints import check_same_network, check_same_run, distribute, load_checkpoint
 from srcmatters.training.datasets import CaseDataset, case_loader
 from srcmatters.training.detection import check_detectability
 from srcmatters.training.fine_tuning import FineTuning
-from srcmatters.training.handlers import EarlyStop, EpochLog, PrepareBatch
+from srcmatters.training.handlers import EarlyStop, EpochLog, FiniteLoss, PrepareBatch
 from srcmatters.training.overrides import check_overrides
 from srcmatters.training.radiographs import LoadRadiographd, load_radiograph
 from srcmatters.training.resizing import AntialiasedResized
 from srcmatters.training.results import Results, default_output_dir
 from srcmatters.training.retesting import Evaluation, ScoreWriter
-from srcmatters.training.settings import check_settings
+from srcmatters.training.settings import check_settings, flag, source_name
 from srcmatters.training.state_cache import StateCache
 from srcmatters.training.study_cases import StudyCases, choose_cases, create_image_confounder
 from srcmatters.training.tracking import Tracker
@@ -25,6 +25,7 @@ __all__ = [
     "EpochLog",
     "Evaluation",
     "FineTuning",
+    "FiniteLoss",
     "LoadRadiographd",
     "PrepareBatch",
     "Results",
@@ -36,11 +37,15 @@ __all__ = [
     "case_loader",
     "check_detectability",
     "check_overrides",
+    "check_same_network",
+    "check_same_run",
     "check_settings",
     "choose_cases",
     "create_image_confounder",
     "default_output_dir",
     "distribute",
+    "flag",
     "load_checkpoint",
     "load_radiograph",
+    "source_name",
 ]

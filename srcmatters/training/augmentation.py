@@ -7,6 +7,9 @@ import math
 import torch
 from torch.nn import functional
 
+#: What can be set, in the order of the arguments.
+AUGMENTATIONS = ("rotation", "shift", "shear", "zoom")
+
 
 class BatchedRandomAffine:
     """One random affine transformation per image of a batch, in one resampling.

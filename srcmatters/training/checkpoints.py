@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +30,48 @@ def load_checkpoint(network: nn.Module, ckpt: str | Path) -> nn.Module:
         raise InputError(f"ckpt: {path} does not exist, expected the model.pt of a finished run")
     load_strictly(network, read_weights(path), head=None, origin=f"ckpt {path}")
     return network
+
+
+def trained_settings(ckpt: str | Path) -> dict[str, Any]:
+    """Settings of the run that a checkpoint belongs to, empty where its metrics.json is not beside it."""
+    path = Path(ckpt).parent / "metrics.json"
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text())["settings"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the metrics of a run ({error})") from error
+
+
+def check_same_network(ckpt: str | Path, settings: Mapping[str, Any]) -> None:
+    """Refuse a network or image size other than the one that the weights were trained with.
+
+    Raises:
+        InputError: naming the setting and its value in the run.
+    """
+    _same(ckpt, settings, ("network", "image_size"), "as the weights were trained")
+
+
+def check_same_run(ckpt: str | Path, settings: Mapping[str, Any], output_dir: str | Path) -> None:
+    """Refuse a test on cases that the weights were trained on, or one that would replace the run's own.
+
+    Raises:
+        InputError: naming the setting and its value in the run.
+    """
+    if Path(output_dir).resolve() == Path(ckpt).parent.resolve():
+        raise InputError(f"output_dir: {output_dir} is the run's own, expected another for the new test")
+    check_same_network(ckpt, settings)
+    trained = trained_settings(ckpt)
+    if trained.get("target") == settings["target"]:
+        splitting = ("fold", "num_folds", "validation_folds", "seed")
+        _same(ckpt, settings, splitting, "or the test cases may be among those of the training")
+
+
+def _same(ckpt: str | Path, settings: Mapping[str, Any], names: Sequence[str], why: str) -> None:
+    trained = trained_settings(ckpt)
+    for name in names:
+        if name in trained and name in settings and trained[name] != settings[name]:
+            raise InputError(f"{name}: got {settings[name]!r}, expected {trained[name]!r}, {why}")
 
 
 def distribute(network: nn.Module, device: torch.device) -> nn.Module:

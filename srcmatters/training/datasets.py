@@ -26,7 +26,7 @@ class CaseDataset(Dataset):
         cache: both states of every case.
         rows: positions in the cache's case table.
         carries: (number of cases in the table,) bool; who carries the confounder. None: nobody.
-        device: the images are held there, both states of the chosen cases; on a CPU they stay memory-mapped.
+        device: the chosen cases are held there, each in its state; on a CPU they stay memory-mapped.
 
     A batch is a dictionary: image (B, C, H, W[, D]) float32, label (B,) int64, case_id list of str.
     """
@@ -78,8 +78,8 @@ def case_loader(
 
     Args:
         dataset: the cases.
-        batch_size: cases a batch; a last batch of one case is joined to nothing but dropped when shuffling,
-            since batch normalisation cannot train on it.
+        batch_size: cases a batch; a last batch of one case is dropped when shuffling, since batch
+            normalisation cannot train on it.
         shuffle: draw a new order every epoch.
         seed: seed of the order.
         distributed: each process of a torch.distributed group gets its share.
@@ -92,7 +92,8 @@ def case_loader(
         sampler = RandomSampler(dataset, generator=generator)
     else:
         sampler = SequentialSampler(dataset)
-    drop_last = shuffle and len(dataset) > batch_size and len(dataset) % batch_size == 1
+    share = len(sampler)  # type: ignore[arg-type]
+    drop_last = shuffle and share > batch_size and share % batch_size == 1
     return DataLoader(
         dataset,
         batch_size=batch_size,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
+import os
 from dataclasses import asdict
 
 import torch
 
+from srcmatters.evaluation import detectability as probe_module
 from srcmatters.evaluation.detectability import (
     MINIMUM_DETECTABILITY,
     Detectability,
@@ -34,15 +38,17 @@ def check_detectability(cache: StateCache, confounder: str, force: bool = False)
     """
     if cache.states == 1:
         return None
-    path = cache.path.with_suffix(".detectability.json")
+    patients = [str(name) for name in cache.cases["patient_id"]]
+    probe = inspect.getsource(probe_module)
+    digest = hashlib.sha256(json.dumps([probe, patients]).encode()).hexdigest()[:8]
+    path = cache.path.with_suffix(f".detectability-{digest}.json")
     if path.exists():
         result = Detectability(**json.loads(path.read_text()))
     else:
-        patients = cache.cases["patient_id"].tolist()
         folds = min(5, len(set(patients)))
         with torch.random.fork_rng(devices=[]):
             result = detectability(cache.state("clean"), cache.state("confounded"), patients, folds=folds)
-        partial = path.with_suffix(".partial")
+        partial = path.with_suffix(f".partial-{os.getpid()}")
         partial.write_text(json.dumps(asdict(result)))
         partial.replace(path)
     require_detectable(result, confounder, force)

@@ -31,6 +31,8 @@ from srcmatters.training.tracking import Tracker
 from srcmatters.training.two_states import TwoStateTest
 
 _EXAMPLES = 6
+# Settings that may hold a path, an address or a password, and stay on this machine.
+_PLACES = ("dataset_dir", "cases", "output_dir", "cache_dir", "tracking_uri", "bundle_root")
 
 
 class FineTuning:
@@ -155,6 +157,6 @@ class FineTuning:
             if not self.log_images:
                 (folder / "figures" / "examples.png").unlink()
             pseudonymise(predictions).to_csv(folder / "predictions.csv", index=False)
-            places = dict.fromkeys(("dataset_dir", "output_dir", "cache_dir"), "left out")
-            write_config(self.config, folder / "config.yaml", **places)
+            hidden = dict.fromkeys(_PLACES, "left out")
+            write_config(self.config, folder / "config.yaml", **hidden, source=self.settings["source"])
             self.tracker.log_folder(folder)

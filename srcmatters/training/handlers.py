@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
@@ -9,6 +10,7 @@ from ignite.engine import Engine, Events
 from monai.handlers import EarlyStopHandler
 from tqdm import tqdm
 
+from srcmatters.errors import InputError
 from srcmatters.training.tracking import Tracker
 
 
@@ -31,6 +33,24 @@ class EarlyStop(EarlyStopHandler):
         """Attach to the trainer."""
         self.set_trainer(engine)
         super().attach(self.evaluator)
+
+
+class FiniteLoss:
+    """Stop with a word about the learning rate when the training loss is no number any more.
+
+    Attach it before the ValidationHandler, whose metrics refuse such scores less kindly.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to the trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Look at the mean training loss of the epoch."""
+        loss = float(engine.state.metrics["train_loss"])
+        if not math.isfinite(loss):
+            where = f"in epoch {engine.state.epoch}"
+            raise InputError(f"learning_rate: the training loss is {loss} {where}, expected a smaller rate")
 
 
 class EpochLog:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from srcmatters.errors import InputError
 
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 _DICOM_MAGIC = (128, b"DICM")
 
 
@@ -61,9 +63,17 @@ def _read_picture(path: Path) -> np.ndarray:
         frames = getattr(picture, "n_frames", 1)
         if frames > 1:
             raise InputError(f"{path}: {frames} frames, expected one")
-        deep = picture.mode.startswith("I;16") or picture.mode == "I"
+        if picture.mode not in _MODES:
+            raise InputError(f"{path}: pixels of kind {picture.mode}, expected 8 or 16 bit grey or colour")
+        deep = picture.mode.startswith("I")
         grey = picture if deep else picture.convert("L")
         pixels = np.asarray(grey, dtype=np.float32)
+    if deep and 0 < pixels.max() < 65535 / 8:
+        warnings.warn(
+            f"{path}: 16 bit, but its brightest pixel is {pixels.max():.0f} of 65535; it will be almost"
+            " black: rescale such images first",
+            stacklevel=3,
+        )
     return pixels / np.float32(65535 if deep else 255)
 
 

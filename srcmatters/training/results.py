@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,14 @@ def process_is_alive(pid: int) -> bool:
 
 
 def default_output_dir(bundle_root: str | Path, settings: Mapping[str, Any]) -> Path:
-    """``mlruns/outputs/<bundle>/<target>-<network>-<confounder>-<source>-p<p_art>-fold<fold>-seed<seed>``."""
-    axes = [Path(str(settings[name])).stem for name in ("target", "network", "confounder", "source")]
+    """A folder below ``mlruns/outputs`` that names the axes of the run and hashes all other settings.
+
+    The same settings have the same folder, so a repeated run replaces itself and nothing else.
+    """
+    axes = [str(settings[name]) for name in ("target", "network", "confounder", "source")]
     axes += [f"p{settings['p_art']}", f"fold{settings['fold']}", f"seed{settings['seed']}"]
-    return Path("mlruns") / "outputs" / Path(bundle_root).name / "-".join(axes)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:6]
+    return Path("mlruns") / "outputs" / Path(bundle_root).name / "-".join([*axes, digest])
 
 
 class Results:
@@ -46,14 +52,11 @@ class Results:
     def __init__(self, output_dir: str | Path) -> None:
         self.output_dir = Path(output_dir)
         self.working = self.output_dir / f"{_UNFINISHED}{os.getpid()}"
-        existed = self.output_dir.exists()
         try:
             self.working.mkdir(parents=True, exist_ok=True)
-            self.working.rmdir()
-            if not existed:
-                self.output_dir.rmdir()
         except OSError as error:
             raise InputError(f"output_dir: {self.output_dir} cannot be written ({error.strerror})") from error
+        self.discard()
 
     @contextmanager
     def transaction(self) -> Iterator[Path]:
@@ -81,7 +84,7 @@ class Results:
     def discard(self) -> None:
         """Remove what is unfinished, and the output folder if it is empty."""
         shutil.rmtree(self.working, ignore_errors=True)
-        if self.output_dir.is_dir() and not any(self.output_dir.iterdir()):
+        with suppress(OSError):  # not empty, or another process was faster
             self.output_dir.rmdir()
 
     def _discard_dead(self) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from srcmatters.evaluation import compute_metrics
 from srcmatters.reports.summary import print_run
-from srcmatters.training.checkpoints import load_checkpoint
+from srcmatters.training.checkpoints import load_checkpoint, trained_settings
 from srcmatters.training.results import Results
 from srcmatters.training.two_states import TwoStateTest
 
@@ -38,6 +38,7 @@ class Evaluation:
         results: Results,
         settings: Mapping[str, Any],
     ) -> None:
+        self.ckpt = ckpt
         self.network = load_checkpoint(network, ckpt)
         self.test = test
         self.results = results
@@ -50,7 +51,8 @@ class Evaluation:
             predictions = self.test.predict(self.network)
             metrics = compute_metrics(predictions, self.settings["protocol"])
             predictions.to_csv(folder / "predictions.csv", index=False)
-            record = {**metrics, "settings": self.settings, "dataset_sha256": self.test.cache.digest()}
+            # `srcmatters results` compares trainings; a retest of one of them is none.
+            record = {**metrics, "settings": self.settings, "retest_of": trained_settings(self.ckpt)}
             (folder / "metrics.json").write_text(json.dumps(record, indent=2, default=str) + "\n")
         seconds = time.perf_counter() - started
         print_run(self.settings, metrics, self.results.output_dir, "", seconds)

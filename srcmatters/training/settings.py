@@ -6,9 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
+import torch
+
 from srcmatters.errors import InputError, did_you_mean
+from srcmatters.training.augmentation import AUGMENTATIONS
+from srcmatters.training.radiographs import file_digest
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,8 @@ class _Range:
         if not isinstance(value, kind) or isinstance(value, bool):
             return False
         number = float(value)  # type: ignore[arg-type]
-        return (self.low < number if self.open_low else self.low <= number) and number <= self.high
+        above = self.low < number if self.open_low else self.low <= number
+        return math.isfinite(number) and above and number <= self.high
 
     def __str__(self) -> str:
         number = "a whole number" if self.whole else "a number"
@@ -38,31 +44,84 @@ _RANGES = {
     "num_folds": _Range(2, whole=True),
     "validation_folds": _Range(2, whole=True),
     "seed": _Range(0, 2**32 - 1, whole=True),
-    "image_size": _Range(16, 4096, whole=True),
+    "image_size": _Range(32, 4096, whole=True),
     "max_epochs": _Range(1, whole=True),
+    "val_interval": _Range(1, whole=True),
     "batch_size": _Range(2, whole=True),
     "learning_rate": _Range(0, open_low=True),
     "weight_decay": _Range(0),
     "dropout": _Range(0, 1),
     "early_stop_patience": _Range(1, whole=True),
+    "num_workers": _Range(0, whole=True),
 }
 _CHOICES = {"protocol": ("corrected", "paper"), "assignment": ("image", "patient")}
+_AUGMENTATION = {name: _Range(0, 180 if name == "rotation" else 1) for name in AUGMENTATIONS}
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
+def check_settings(settings: Mapping[str, Any], **others: Any) -> None:
     """Refuse numbers outside their range and words that mean nothing.
 
     Args:
         settings: by the names of the bundle's configuration.
+        others: more of them, which are no part of a run's record.
 
     Raises:
         InputError: naming the setting, what was got and what was expected.
     """
+    given = {**settings, **others}
     for name, allowed in _RANGES.items():
-        if name in settings and settings[name] not in allowed:
-            raise InputError(f"{name}: got {settings[name]!r}, expected {allowed}")
+        if name in given and given[name] not in allowed:
+            raise InputError(f"{name}: got {given[name]!r}, expected {allowed}")
     for name, choices in _CHOICES.items():
-        if name in settings and settings[name] not in choices:
-            raise InputError(
-                f"{name}: {settings[name]!r} is unknown{did_you_mean(str(settings[name]), choices)}"
-            )
+        value = given.get(name, choices[0])
+        if value not in choices:
+            raise InputError(f"{name}: {value!r} is unknown{did_you_mean(str(value), choices)}")
+    if given.get("val_interval", 1) > given.get("max_epochs", 1):
+        epochs, interval = given["max_epochs"], given["val_interval"]
+        raise InputError(f"val_interval: got {interval}, expected no more than max_epochs ({epochs})")
+    _check_mapping("confounder_args", given.get("confounder_args", {}))
+    augmentation = given.get("augmentation", {})
+    _check_mapping("augmentation", augmentation)
+    for name, value in augmentation.items():
+        if name not in _AUGMENTATION:
+            raise InputError(f"augmentation: {name!r} is unknown{did_you_mean(str(name), _AUGMENTATION)}")
+        if value not in _AUGMENTATION[name]:
+            raise InputError(f"augmentation: {name} is {value!r}, expected {_AUGMENTATION[name]}")
+    _check_device(str(given.get("device", "cpu")))
+
+
+def _check_mapping(name: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{name}: got {value!r}, expected a mapping such as \"{{'name': 1}}\"")
+
+
+def _check_device(name: str) -> None:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device: {name!r} is none, expected cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device: {name!r}, but {torch.cuda.device_count()} CUDA devices are available")
+
+
+def flag(name: str, value: object) -> bool:
+    """A yes-or-no setting; the command line hands ``false`` over as a word, which Python takes for true.
+
+    Raises:
+        InputError: neither true nor false.
+    """
+    meaning = {"true": True, "false": False}.get(str(value).lower())
+    if meaning is None:
+        raise InputError(f"{name}: got {value!r}, expected true or false")
+    return meaning
+
+
+def source_name(source: object) -> str:
+    """What results and MLflow call a source: its name, or a file's name with a hash of its content.
+
+    A path may name a person or a project; and two files of one name are two sources.
+    """
+    path = Path(str(source))
+    if not path.is_file():
+        return path.name if path.parent != Path(".") else str(source)
+    return f"{path.stem}-{file_digest(path)[:8]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import mmap
 import os
 import sys
 import warnings
@@ -27,6 +28,7 @@ from srcmatters.errors import InputError, find_input_error
 from srcmatters.training.radiographs import file_digest
 
 State = Literal["clean", "confounded"]
+_MAP_NORESERVE = 0x4000  # of Linux; Python's mmap module names it from 3.13 on
 STATES: tuple[State, ...] = get_args(State)
 
 
@@ -83,8 +85,7 @@ class StateCache:
                 self._build()
         record = json.loads(self.path.with_suffix(".json").read_text())
         self.digests: list[str] = record["digests"]
-        # Copy on write: nobody can change the cached file by accident.
-        self.images = torch.from_numpy(np.load(self.path, mmap_mode="c"))
+        self.images = _map(self.path)
 
     @property
     def states(self) -> int:
@@ -118,6 +119,9 @@ class StateCache:
                 if array is None:
                     shape = (self.states, len(self.cases), *states.shape[1:])
                     array = np.lib.format.open_memmap(partial, "w+", np.float32, shape)
+                    # A full disk must be an error now, not a bus error when a page is written.
+                    with partial.open("r+b") as file:
+                        os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
                 if states.shape[1:] != array.shape[2:]:
                     raise InputError(
                         f"{self.cases['image'].iloc[index]}: shape {tuple(states.shape[1:])} after"
@@ -179,6 +183,21 @@ class _BothStates(Dataset):
         start = self.confounder_at if start is None else start
         image = self.preprocessing(item, start=start)["image"]
         return torch.as_tensor(image).to(torch.float32)
+
+
+def _map(path: Path) -> torch.Tensor:
+    """A tensor on a file, copied on write: nobody can change the cached file by accident.
+
+    numpy's own copy-on-write mapping is counted against memory in full and refused for a file larger than it;
+    with MAP_NORESERVE only pages that are written count.
+    """
+    stored = np.load(path, mmap_mode="r")
+    with path.open("rb") as file:
+        pages = mmap.mmap(
+            file.fileno(), 0, flags=mmap.MAP_PRIVATE | _MAP_NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE
+        )
+    values = np.frombuffer(pages, dtype=stored.dtype, count=stored.size, offset=stored.offset)
+    return torch.from_numpy(values.reshape(stored.shape))
 
 
 def _confounder_position(preprocessing: Compose) -> int | None:

@@ -85,7 +85,9 @@ def is_sampled(confounder: str, cases: pd.DataFrame) -> bool:
     names = [*known_confounders(), "none"]
     if confounder in names:
         return False
-    columns = [str(column) for column in cases if column not in ("case_id", "image", "label", "split")]
+    columns = [
+        str(column) for column in cases if column not in ("case_id", "patient_id", "image", "label", "split")
+    ]
     if confounder not in columns:
         known = [*names, *columns]
         raise InputError(f"confounder: {confounder!r} is unknown{did_you_mean(str(confounder), known)}")
@@ -108,15 +110,21 @@ def create_image_confounder(
 def _sampled(
     cases: pd.DataFrame, column: str, args: dict[str, Any], p_art: float, fold: int, num_folds: int, seed: int
 ) -> StudyCases:
+    entries = cases[column].dropna()
+    if entries.empty:
+        raise InputError(f"confounder: the column {column!r} of the case table is empty")
+    if "split" in cases:
+        raise InputError(
+            f"confounder: {column} is sampled and chooses its own test patients, which the column 'split' of"
+            " the case table forbids; expected a table without it"
+        )
     if "value" not in args:
         raise InputError(
             f"confounder_args: {column} is sampled from the case table, expected a value that goes with the"
-            f" label, such as {{'value': {str(cases[column].dropna().iloc[0])!r}}}"
+            f" label, such as {{'value': {str(entries.iloc[0])!r}}}"
         )
     try:
-        chosen = sample_cohort(
-            cases, column, p_art=p_art, fold=fold, num_folds=num_folds, seed=seed, **{**args}
-        )
+        chosen = sample_cohort(cases, column, p_art=p_art, fold=fold, num_folds=num_folds, seed=seed, **args)
     except TypeError as error:
         raise InputError(f"confounder_args: {error}") from error
     position = {case_id: row for row, case_id in enumerate(cases["case_id"])}

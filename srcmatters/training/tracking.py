@@ -9,6 +9,7 @@ import secrets
 import socket
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,10 @@ _PID, _HOST = "srcmatters.pid", "srcmatters.host"
 def git_commit() -> str:
     """Commit of the checkout that this package runs from, "unknown" outside one."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
     return found.stdout.strip() or "unknown"
 
 
@@ -62,7 +66,7 @@ class Tracker:
         # Not $MLFLOW_TRACKING_URI: MLflow sets it itself in a process that has used a store, and a second
         # run with another store would end up in the first one's.
         self.tracking_uri = tracking_uri or None
-        self.experiment_name = experiment_name
+        self.experiment_name = str(experiment_name)
         self.settings = dict(settings)
         self.parent_run_id = parent_run_id
         self.run_id: str | None = None
@@ -79,6 +83,7 @@ class Tracker:
         self._open(mlflow)
         status = "FAILED"
         try:
+            mlflow.log_params(self.settings)
             yield
             status = "FINISHED"
         except KeyboardInterrupt:
@@ -96,6 +101,8 @@ class Tracker:
             with _alone_with_database(self.tracking_uri):
                 experiment_id = self._experiment(mlflow)
             self._fail_dead_runs(mlflow, experiment_id)
+            if self.parent_run_id is not None:
+                self._find_parent(mlflow, self.parent_run_id)
             axes = {axis: str(self.settings[axis]) for axis in AXES if axis in self.settings}
             mlflow.set_system_metrics_sampling_interval(5)
             run = mlflow.start_run(
@@ -113,9 +120,14 @@ class Tracker:
             )
         except (mlflow.exceptions.MlflowException, OSError) as error:
             reason = str(error).splitlines()[0]
-            raise InputError(f"tracking_uri: {self.tracking_uri} cannot be used ({reason})") from error
+            raise InputError(f"tracking_uri: {self._address()} cannot be used ({reason})") from error
         self.run_id, self.experiment_id = run.info.run_id, experiment_id
-        mlflow.log_params(self.settings)
+
+    def _find_parent(self, mlflow: Any, run_id: str) -> None:
+        try:
+            mlflow.get_run(run_id)
+        except mlflow.exceptions.MlflowException as error:
+            raise InputError(f"parent_run_id: {run_id!r} is no run in {self._address()}") from error
 
     def _experiment(self, mlflow: Any) -> str:
         """Find or make the experiment; two processes may try at once."""
@@ -156,15 +168,24 @@ class Tracker:
             return ""
         page = f"#/experiments/{self.experiment_id}/runs?viewStateShareKey={VIEW}"
         if self.tracking_uri.startswith("http"):
-            return f"{self.tracking_uri.rstrip('/')}/{page}"
-        return f"mlflow ui --backend-store-uri {self.tracking_uri}, then http://127.0.0.1:5000/{page}"
+            return f"{self._address().rstrip('/')}/{page}"
+        return f"mlflow ui --backend-store-uri {self._address()}, then http://127.0.0.1:5000/{page}"
+
+    def _address(self) -> str:
+        """The store without the name and password that its address may hold."""
+        return re.sub(r"://[^/@]+@", "://", str(self.tracking_uri))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Record numbers; without tracking nothing happens."""
-        if self.run_id is not None:
-            import mlflow
+        """Record numbers; a store that fails meanwhile costs the numbers, not the training."""
+        if self.run_id is None:
+            return
+        import mlflow
 
+        try:
             mlflow.log_metrics(dict(metrics), step=step, run_id=self.run_id)
+        except (mlflow.exceptions.MlflowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            warnings.warn(f"MLflow did not take the metrics of step {step}: {reason}", stacklevel=2)
 
     def log_folder(self, folder: Path) -> None:
         """Record every file of a folder as an artifact."""

@@ -42,8 +42,6 @@ Run = Callable[..., dict[str, float]]
 
 def start(files: str | list[str], run_id: str = "training", **overrides: Any) -> ConfigWorkflow:
     settings = {**QUICK, **overrides}
-    if settings.get("device") == "cpu":
-        settings["device"] = "$torch.device('cpu')"
     return create_workflow(config_file=files, run_id=run_id, logging_file=False, **settings)
 
 
@@ -63,9 +61,9 @@ def run(radiograph_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def refused(run: Run) -> Callable[..., str]:
     """The one line that a user sees for these overrides."""
 
-    def message(**overrides: Any) -> str:
+    def message(files: str | list[str] = TRAIN, **overrides: Any) -> str:
         with pytest.raises(Exception) as caught:
-            run(**overrides)
+            run(files, **overrides)
         mistake = find_input_error(caught.value)
         assert mistake is not None, f"not said as a user's mistake: {caught.value!r}"
         assert "\n" not in str(mistake)
@@ -163,6 +161,41 @@ def test_evaluating_tests_finished_weights_on_another_p_art(run: Run, tmp_path: 
     assert after["carries"].sum() == before["carries"].sum() / 2
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"fold": 1}, "fold: got 1, expected 0"),
+        ({"seed": 5}, "seed: got 5, expected 0"),
+        ({"image_size": 40}, "image_size: got 40, expected 32"),
+        ({"output_dir": "RUN"}, "is the run's own, expected another"),
+    ],
+)
+def test_a_retest_on_training_cases_or_over_the_run_is_refused(
+    run: Run, refused: Callable[..., str], tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    run()
+    before = (tmp_path / "out" / "metrics.json").read_bytes()
+    ckpt = str(tmp_path / "out" / "model.pt")
+    given = {"output_dir": str(tmp_path / "other"), **change}
+    given["output_dir"] = given["output_dir"].replace("RUN", str(tmp_path / "out"))
+    files = [TRAIN, str(CONFIGS / "evaluate.yaml")]
+    assert said in refused(files=files, run_id="evaluating", ckpt=ckpt, **given)
+    assert (tmp_path / "out" / "metrics.json").read_bytes() == before
+
+
+def test_runs_that_differ_in_any_setting_have_their_own_folder(
+    radiograph_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = set()
+    for number, other in enumerate(
+        ({}, {"image_size": 40}, {"confounder_args": {"text": "L"}}, {"p_art": 1})
+    ):
+        workflow = start(TRAIN, dataset_dir=str(radiograph_cohort), **other)
+        folders.add(str(workflow.parser.get_parsed_content("output_dir")))
+        assert len(folders) == number + 1
+
+
 def test_inference_scores_a_folder_without_labels(run: Run, tmp_path: Path, radiograph_cohort: Path) -> None:
     run(confounder="none")
     workflow = create_workflow(
@@ -173,8 +206,7 @@ def test_inference_scores_a_folder_without_labels(run: Run, tmp_path: Path, radi
         ckpt=str(tmp_path / "out" / "model.pt"),
         network="resnet18",
         image_size=32,
-        num_workers=0,
-        device="$torch.device('cpu')",
+        device="cpu",
         output_dir=str(tmp_path / "scores"),
     )
     workflow.run()
@@ -222,14 +254,20 @@ def test_mlflow_keeps_the_comparison_and_nobodys_name(
     cases.to_csv(secret / "cases.csv", index=False)
     monkeypatch.chdir(tmp_path)
     store = "sqlite:///mlruns/mlflow.db"
-    start(TRAIN, dataset_dir=str(secret), target="hospital", tracking_uri=store, output_dir="out").run()
+    weights = secret / "weights.pth"
+    torch.save(create_classifier("resnet18")[1].state_dict(), weights)
+    given = {"dataset_dir": str(secret), "cases": str(secret / "cases.csv"), "source": str(weights)}
+    given |= {"target": "hospital", "tracking_uri": store, "output_dir": "out", "log_images": "false"}
+    start(TRAIN, **given).run()
     mlflow.set_tracking_uri(store)
     found = mlflow.search_runs(experiment_names=["xray_classification"]).iloc[0]
     assert found["status"] == "FINISHED" and found["tags.target"] == "hospital"
+    assert found["tags.source"].startswith("weights-")
     assert {"metrics.iid_auc", "metrics.ood_auc", "metrics.val_loss"} <= set(found.index)
     files = [path for path in (tmp_path / "mlruns").rglob("*") if path.is_file()]
     kept = {path.name for path in files}
-    assert {"examples.png", "training_curves.png", "predictions.csv", "config.yaml", "metrics.json"} <= kept
+    assert {"training_curves.png", "predictions.csv", "config.yaml", "metrics.json"} <= kept
+    assert "examples.png" not in kept  # as asked: the command line hands false over as a word
     for path in files:
         content = path.read_bytes()
         assert b"Doe" not in content and b"accession-" not in content, f"an identifier is in {path}"
@@ -278,6 +316,19 @@ def test_a_crash_ends_the_run_as_failed_and_leaves_no_files(
         ({"max_epochs": 0}, "max_epochs: got 0"),
         ({"batch_size": 0}, "batch_size: got 0"),
         ({"learning_rate": -1}, "learning_rate: got -1"),
+        ({"learning_rate": 1e20, "max_epochs": 2}, "learning_rate: the training loss is"),
+        ({"device": "gpu"}, "device: 'gpu' is none"),
+        ({"device": "cuda:64"}, "CUDA devices are available"),
+        ({"augmentation": {"zom": 0}}, "augmentation: 'zom' is unknown: did you mean 'zoom'"),
+        ({"augmentation": {"zoom": "x"}}, "augmentation: zoom is 'x'"),
+        ({"val_interval": 2}, "val_interval: got 2, expected no more than max_epochs (1)"),
+        ({"confounder_args": "text=L"}, "confounder_args: got 'text=L', expected a mapping"),
+        ({"confounder_args": {"height": "0.05"}}, "confounder_args"),
+        ({"confounder": "patient_id", "confounder_args": {"value": "P"}}, "'patient_id' is unknown"),
+        ({"force": "maybe"}, "force: got 'maybe', expected true or false"),
+        ({"log_images": 3}, "log_images: got 3"),
+        ({"validation_folds": 40}, "validation_folds: got 40"),
+        ({"num_workers": -1}, "num_workers: got -1"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(refused: Callable[..., str], overrides: dict, said: str) -> None:

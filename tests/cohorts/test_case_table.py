@@ -166,6 +166,12 @@ def test_a_missing_column_is_refused_by_name(folder: Path, column: str) -> None:
     assert refusal(folder).startswith(f"{folder / 'cases.csv'}: no column {column!r}")
 
 
+@pytest.mark.parametrize("column", ["fold", "carries", "environment", "score_clean", "score_confounded"])
+def test_a_column_with_the_name_of_a_result_is_refused(folder: Path, column: str) -> None:
+    write(folder, {**FIRST, column: "1"}, {**SECOND, column: "0"})
+    assert refusal(folder).startswith(f"{folder / 'cases.csv'}: column {column!r} is the name of a result")
+
+
 def test_a_misspelt_column_is_pointed_at(folder: Path) -> None:
     (folder / "cases.csv").write_text("image,patient_id,lable\nimages/a.png,1,0\n")
     assert refusal(folder).endswith("no column 'label': did you mean 'lable'?")
@@ -235,3 +241,10 @@ def test_a_real_table_is_read_whole(shared_data: Path, name: str, cases: int, po
     assert len(table) == cases
     assert table["label"].sum() == positives
     assert table["case_id"].is_unique
+
+
+@pytest.mark.parametrize("column", ["fold", "carries", "environment", "score_clean"])
+def test_a_column_that_would_overwrite_a_result_is_refused(column: str) -> None:
+    cases = pd.DataFrame({"image": ["a.png", "b.png"], "patient_id": ["1", "2"], "label": [0, 1], column: 0})
+    with pytest.raises(InputError, match=f"column '{column}' is the name of a result"):
+        check_cases(cases, "cases.csv")

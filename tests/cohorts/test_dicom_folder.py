@@ -119,6 +119,23 @@ def test_a_folder_without_any_sex_or_age_is_read(radiographs: Path, tmp_path: Pa
     assert cases[["sex", "age", "view"]].isna().all(axis=None)
 
 
+def test_files_without_a_patient_need_one_from_the_labels(radiographs: Path, tmp_path: Path) -> None:
+    """Taken for patients of their own, images of one patient would come apart into training and test."""
+    for number, source in enumerate(sorted((radiographs / "images").iterdir())[:2]):
+        edited(source, tmp_path / "files" / f"{number}.dcm", PatientID="")
+    message = refusal(tmp_path / "files", labels(tmp_path, "image,label\n0.dcm,1\n1.dcm,0\n"))
+    assert message.startswith(f"{tmp_path / 'files' / '0.dcm'}: no PatientID, as in 2 files")
+    text = "image,label,patient_id\n0.dcm,1,007\n1.dcm,0,007\n"
+    cases = read_dicom_folder(tmp_path / "files", labels(tmp_path, text))
+    assert cases["patient_id"].tolist() == ["007", "007"]
+
+
+def test_a_patient_in_the_labels_replaces_that_of_the_header(radiographs: Path, tmp_path: Path) -> None:
+    images = [f"images/{path.name}" for path in sorted((radiographs / "images").iterdir())]
+    path = labels(tmp_path, f"image,label,patient_id\n{images[0]},1,x\n{images[1]},1,y\n")
+    assert read_dicom_folder(radiographs, path)["patient_id"].tolist() == ["x", "y"]
+
+
 def test_other_files_are_passed_over_at_any_depth(radiographs: Path, tmp_path: Path) -> None:
     deep = tmp_path / "files" / "a" / "b"
     deep.mkdir(parents=True)

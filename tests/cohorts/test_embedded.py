@@ -104,11 +104,12 @@ def test_any_other_folder_is_read_and_nothing_is_written(
 # Images without a table
 
 
-def test_images_are_found_by_extension_or_for_want_of_one(tmp_path: Path) -> None:
+def test_images_are_found_by_extension_and_dicom_without_one(tmp_path: Path) -> None:
     wanted = ["a.PNG", "b/c.jpeg", "b/d/IM0001", "e.dcm", "f.tif"]
-    for name in [*wanted, "cases.csv", "notes.txt", ".hidden.png", ".DS_Store", "g.nii.gz"]:
+    others = ["cases.csv", "notes.txt", "README", ".hidden.png", ".DS_Store", "g.nii.gz"]
+    for name in [*wanted, *others]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM" if name.endswith("IM0001") else b"x" * 140)
     assert find_images(tmp_path) == [str(tmp_path / name) for name in wanted]
 
 

@@ -143,6 +143,12 @@ def test_more_folds_than_patients_of_a_class_are_refused_with_their_number() -> 
         split_cases(cases, 0, 3)
 
 
+def test_more_validation_folds_than_patients_are_refused_under_their_own_name() -> None:
+    cases = pd.DataFrame({"patient_id": list("abcdefgh"), "label": [1, 1, 1, 1, 0, 0, 0, 0]})
+    with pytest.raises(InputError, match="validation_folds: got 8, but the rarer class has 2 patients"):
+        split_cases(cases, 0, 2, validation_folds=8)
+
+
 def test_a_fixed_test_set_of_one_class_is_refused_by_the_name_of_the_set() -> None:
     cases = with_split(cohort())
     cases = cases[(cases["split"] == "train") | (cases["label"] == 0)]

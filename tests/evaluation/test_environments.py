@@ -135,8 +135,8 @@ def test_a_sampled_environment_is_its_own_cases(environment: str, rows: str, auc
 def test_clean_compares_cases_that_agree_in_a_sampled_confounder() -> None:
     """Women: a, b against f are 1 of 2 pairs; men: e against c, d are 1 of 2; e against f plays no part."""
     assert environment_auc(SAMPLED, "clean") == pytest.approx((1 + 1) / (2 + 2))
-    better = SAMPLED.assign(score_clean=[0.9, 0.85, 0.2, 0.1, 0.15, 0.8])
-    assert environment_auc(better, "clean") == pytest.approx((2 + 1) / (2 + 2))
+    a_man_less = SAMPLED.drop(index=3)  # women 1 of 2 pairs, men 0 of 1
+    assert environment_auc(a_man_less, "clean") == pytest.approx(1 / 3)
 
 
 def test_a_score_that_knows_the_sampled_confounder_alone_is_at_chance_when_clean() -> None:

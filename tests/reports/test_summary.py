@@ -87,6 +87,36 @@ def test_runs_that_differ_in_anything_else_are_kept_apart(
     assert axis in table[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("max_epochs", (1, 12)), ("protocol", ("paper", "corrected")), ("confounder_args", ({}, {"text": "L"}))],
+)
+def test_runs_that_differ_in_any_other_setting_are_no_repetitions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, values: tuple[Any, Any]
+) -> None:
+    for number, value in enumerate(values):
+        write_run(tmp_path / str(number), {name: value})
+    print_comparison(read_runs(tmp_path))
+    table = rows(capsys.readouterr().out)
+    assert sorted(row[name] for row in table) == sorted(map(str, values))
+    assert [row["runs"] for row in table] == ["1", "1"]
+
+
+@pytest.mark.parametrize("name", ["fold", "seed", "device"])
+def test_repetitions_are_averaged(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    for value in (1, 2):
+        write_run(tmp_path / str(value), {name: value})
+    print_comparison(read_runs(tmp_path))
+    (row,) = rows(capsys.readouterr().out)
+    assert row["runs"] == "2"
+
+
+def test_a_retest_is_no_run(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    write_run(tmp_path / "retest", retest_of=1.0)
+    assert read_runs(tmp_path)["output_dir"].tolist() == [str(tmp_path / "run")]
+
+
 def test_columns_are_the_figures_under_their_headings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,10 +151,11 @@ def test_runs_of_a_sampled_confounder_have_no_effect_to_show(
     assert len(table) == 1 + others
 
 
-def test_a_run_without_a_value_for_an_axis_does_not_vanish(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("axis", ["target", "network", "confounder", "source", "p_art"])
+def test_a_run_without_a_value_for_an_axis_is_a_run_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], axis: str
 ) -> None:
-    write_run(tmp_path / "0", {"p_art": None})
+    write_run(tmp_path / "0", {axis: None})
     write_run(tmp_path / "1")
     print_comparison(read_runs(tmp_path))
     assert len(rows(capsys.readouterr().out)) == 2
@@ -190,6 +221,7 @@ def test_brackets_in_names_are_shown_and_not_obeyed(
         json.dumps({**METRICS, "settings": {**SETTINGS, "target": "x"}}).encode()[:-1],
         json.dumps({**METRICS, "settings": {"source": "imagenet"}}).encode(),
         json.dumps({"settings": SETTINGS}).encode(),
+        json.dumps({"clean_auc": 0.8, "iid_auc": 0.9, "settings": SETTINGS}).encode(),
     ],
 )
 def test_a_file_that_is_not_the_metrics_of_a_run_is_refused_by_name(tmp_path: Path, content: bytes) -> None:

@@ -128,6 +128,18 @@ def test_a_truncated_png_is_refused_not_filled_with_grey(tmp_path: Path) -> None
         load_radiograph(tmp_path / "cut.png")
 
 
+def test_pixels_of_an_unknown_scale_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.linspace(0, 1, 60, dtype=np.float32).reshape(6, 10)).save(tmp_path / "float.tiff")
+    with pytest.raises(InputError, match=r"float\.tiff: pixels of kind F"):
+        load_radiograph(tmp_path / "float.tiff")
+
+
+def test_twelve_bits_in_a_file_of_sixteen_are_warned_of(tmp_path: Path) -> None:
+    Image.fromarray(gradient().astype(np.uint16) * 16).save(tmp_path / "deep.png")
+    with pytest.warns(UserWarning, match=r"deep\.png: 16 bit"):
+        load_radiograph(tmp_path / "deep.png")
+
+
 def test_several_frames_are_refused(tmp_path: Path) -> None:
     frames = [Image.fromarray(gradient()), Image.fromarray(255 - gradient())]
     frames[0].save(tmp_path / "film.tiff", save_all=True, append_images=frames[1:])

@@ -14,7 +14,7 @@ from srcmatters.cohorts import read_cases
 from srcmatters.confounders import Confounderd, create_confounder
 from srcmatters.errors import InputError
 from srcmatters.training import AntialiasedResized, CaseDataset, LoadRadiographd, StateCache, case_loader
-from srcmatters.training.state_cache import transform_fingerprint
+from srcmatters.training.state_cache import _map, transform_fingerprint
 
 
 @pytest.fixture
@@ -89,6 +89,13 @@ def test_the_cached_file_cannot_be_changed_through_the_tensor(cases: pd.DataFram
     before = cache.images.clone()
     cache.images[:] = 7
     assert torch.equal(StateCache(cases, preprocessing()).images, before)
+
+
+def test_an_array_larger_than_memory_can_be_opened(tmp_path: Path) -> None:
+    shape = (2, 1_000_000, 1, 224, 224)  # 400 GB, all of it a hole in a sparse file
+    np.lib.format.open_memmap(tmp_path / "large.npy", "w+", np.float32, shape)
+    images = _map(tmp_path / "large.npy")
+    assert images.shape == shape and images[1, 999_999].sum() == 0
 
 
 def test_without_a_confounder_there_is_one_state(cases: pd.DataFrame) -> None:

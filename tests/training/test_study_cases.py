@@ -78,6 +78,12 @@ def test_a_column_of_the_table_is_a_sampled_confounder() -> None:
     assert create_image_confounder("sex", cases, value="F") is None
 
 
+def test_a_fixed_test_set_and_a_sampled_confounder_exclude_each_other() -> None:
+    cases = case_table(400).assign(split="train")
+    with pytest.raises(InputError, match="column 'split'"):
+        choose_cases(cases, confounder="sex", confounder_args={"value": "F"})
+
+
 def test_a_band_of_ages_can_go_with_the_label() -> None:
     cases = case_table(400)
     chosen = choose_cases(cases, confounder="age", confounder_args={"value": ">=60"}, p_art=1.0)

@@ -153,6 +153,39 @@ def test_a_store_that_cannot_be_used_is_said_in_one_line(uri: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_store_that_fails_in_an_epoch_does_not_cost_the_training(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = Tracker(store, "test", SETTINGS)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise mlflow.exceptions.MlflowException("gone")
+
+    with tracker.run():
+        monkeypatch.setattr(mlflow, "log_metrics", refuse)
+        with pytest.warns(UserWarning, match="did not take the metrics of step 3: gone"):
+            tracker.log_metrics({"a": 1.0}, step=3)
+    assert runs_of(store)["status"].tolist() == ["FINISHED"]
+
+
+def test_no_git_is_no_reason_to_refuse(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with Tracker(store, "test", SETTINGS).run():
+        pass
+    assert runs_of(store)["tags.git_commit"].tolist() == ["unknown"]
+
+
+def test_a_parent_that_does_not_exist_is_named(store: str) -> None:
+    tracker = Tracker(store, "test", SETTINGS, parent_run_id="nobody")
+    with pytest.raises(InputError, match="parent_run_id: 'nobody'"), tracker.run():
+        pass
+
+
+def test_a_password_in_the_address_is_not_shown() -> None:
+    tracker = Tracker("http://user:secret@server:5000", "test", SETTINGS)
+    assert tracker.where_to_look().startswith("http://server:5000/#/experiments/")
+
+
 def test_without_a_store_nothing_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tracker = Tracker("", "test", SETTINGS)
