@@ -20,7 +20,10 @@ class InputError(ValueError):
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what caused it, what caused that: frameworks wrap what we raise."""
+    """The error, what caused it, what caused that: frameworks wrap what we raise.
+
+    Only what was raised ``from`` another counts: a bug in the handling of a mistake is a bug.
+    """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
