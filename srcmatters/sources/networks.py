@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from monai.networks.nets import DenseNet121, EfficientNet, resnet18, resnet50
+from monai.networks.nets.efficientnet import MBConvBlock
 from torch import nn
 from torch.nn import functional
 
@@ -51,6 +52,11 @@ class EfficientNetLite0(EfficientNet):
         for module in self.modules():
             if hasattr(module, "_swish"):
                 module._swish = nn.ReLU6(inplace=True)
+            if isinstance(module, MBConvBlock) and not module.has_se:
+                # TorchScript compiles the branch that is never taken and wants its layers to exist.
+                for layer in ("_se_adaptpool", "_se_reduce", "_se_expand"):
+                    setattr(module, layer, nn.Identity())
+                    setattr(module, f"{layer}_padding", nn.Identity())
         # MONAI draws the classifier from +-1/sqrt(num_classes): with two classes and 1280 features training
         # would start at a cross-entropy of 5 instead of log 2.
         self._fc.reset_parameters()

@@ -409,23 +409,24 @@ def test_the_required_ids_of_the_model_zoo_are_there(radiograph_cohort: Path, tm
     assert not start(TRAIN, workflow_type="train", **overrides).check_properties()
 
 
-def test_a_finished_run_exports_to_torchscript_and_onnx(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
+def test_a_finished_run_exports_to_torchscript_and_onnx(run: Run, tmp_path: Path, name: str) -> None:
     pytest.importorskip("onnxscript")
     import onnxruntime
     from monai.bundle import onnx_export
 
-    run()
+    run(network=name)
     common = {
         "net_id": "network_def",
         "ckpt_file": str(tmp_path / "out" / "model.pt"),
         "meta_file": str(CONFIGS / "metadata.json"),
         "config_file": TRAIN,
-        "network": "resnet18",
+        "network": name,
         "source": "random",
     }
     ckpt_export(filepath=str(tmp_path / "model.ts"), **common)
     onnx_export(filepath=str(tmp_path / "model.onnx"), use_trace=True, input_shape=[2, 1, 160, 160], **common)
-    network = create_classifier("resnet18")
+    network = create_classifier(name)
     network.load_state_dict(torch.load(tmp_path / "out" / "model.pt", weights_only=True))
     images = torch.rand(2, 1, 160, 160)
     with torch.inference_mode():
