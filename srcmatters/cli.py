@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from srcmatters import __version__
 from srcmatters.errors import InputError
+from srcmatters.reports.commands import report
+from srcmatters.studies.commands import study
 
 
-class _Confounders(click.Group):
-    """Imports its subcommands only when one is asked for: torch and monai take seconds."""
+class _Lazy(click.Group):
+    """A group whose subcommands are imported only when one is asked for: torch and monai take seconds.
+
+    Args:
+        module: holds the group of the same name.
+    """
+
+    def __init__(self, *args: Any, module: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.module = module
+
+    def _group(self) -> click.Group:
+        return getattr(importlib.import_module(self.module), str(self.name))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        from srcmatters.confounders.commands import confounders
-
-        return confounders.list_commands(ctx)
+        return self._group().list_commands(ctx)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        from srcmatters.confounders.commands import confounders
-
-        return confounders.get_command(ctx, name)
+        return self._group().get_command(ctx, name)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -104,9 +115,14 @@ def phantom(
     click.echo(f"{folder / 'cases.csv'}: {len(cases)} images, {int(cases['label'].sum())} positive")
 
 
-@command.group(cls=_Confounders)
+@command.group(cls=_Lazy, module="srcmatters.confounders.commands")
 def confounders() -> None:
     """Confounders: list them, look at them."""
+
+
+@command.group(cls=_Lazy, module="srcmatters.sources.commands")
+def sources() -> None:
+    """Sources: list them, fetch and check them, look into weight files, compare two."""
 
 
 @command.command()
@@ -116,6 +132,10 @@ def results(folder: Path) -> None:
     from srcmatters.reports.summary import print_comparison, read_runs
 
     print_comparison(read_runs(folder))
+
+
+command.add_command(study)
+command.add_command(report)
 
 
 def main() -> None:

@@ -4,16 +4,20 @@ from srcmatters.cohorts.case_table import check_cases, read_cases, write_cases
 from srcmatters.cohorts.dicom_folder import read_dicom_folder
 from srcmatters.cohorts.embedded import find_images, open_cohort
 from srcmatters.cohorts.folds import Split, split_cases
+from srcmatters.cohorts.labelled_images import LabelledImages, open_labelled_images, split_labelled_images
 from srcmatters.cohorts.nih import read_nih
 
 __all__ = [
+    "LabelledImages",
     "Split",
     "check_cases",
     "find_images",
     "open_cohort",
+    "open_labelled_images",
     "read_cases",
     "read_dicom_folder",
     "read_nih",
     "split_cases",
+    "split_labelled_images",
     "write_cases",
 ]

@@ -71,6 +71,7 @@ def sample_cohort(
     validation_size: int | None = None,
     test_size: int | None = None,
     seed: int = 0,
+    independent: bool = False,
 ) -> SampledCohort:
     """Choose cases so that a property of the patient goes with the label.
 
@@ -96,6 +97,7 @@ def sample_cohort(
         validation_size: likewise for validation.
         test_size: likewise for each of the two test sets.
         seed: seed of roles and ranks.
+        independent: the null control: ``p_art`` of the negatives have the value as well.
 
     Raises:
         InputError: an unknown column or value, a share out of range, or more cases asked for than there are:
@@ -114,13 +116,16 @@ def sample_cohort(
     }
     counts |= {f"{role}, {cell}": len(pool) for (role, cell), pool in pools.items()}
     wanted = dict(zip(_ROLES, (train_size, validation_size, test_size), strict=True))
-    sizes = {role: _size(role, wanted[role], pools, f"{column} {value}") for role in _ROLES}
+    needed = dict.fromkeys(_ROLES, tuple(_CELLS)) if independent else _NEEDED
+    sizes = {role: _size(role, wanted[role], pools, needed[role], f"{column} {value}") for role in _ROLES}
 
     def correlated(role: str) -> pd.DataFrame:
         carrying = round(p_art * sizes[role])
-        positive = [pools[role, "positives with it"][:carrying]]
-        positive += [pools[role, "positives without"][: sizes[role] - carrying]]
-        return _assemble([*positive, pools[role, "negatives without"][: sizes[role]]])
+        parts = [pools[role, "positives with it"][:carrying]]
+        parts += [pools[role, "positives without"][: sizes[role] - carrying]]
+        carrying = carrying if independent else 0
+        parts += [pools[role, "negatives with it"][:carrying]]
+        return _assemble([*parts, pools[role, "negatives without"][: sizes[role] - carrying]])
 
     reversed_cells = ("positives without", "negatives with it")
     ood_test = _assemble([pools["test", cell][: sizes["test"]] for cell in reversed_cells])
@@ -213,9 +218,15 @@ def _ranked(pool: pd.DataFrame, seed: int) -> pd.DataFrame:
     return pool.iloc[np.argsort(ranks, kind="stable")]
 
 
-def _size(role: str, wanted: int | None, pools: dict[tuple[str, str], pd.DataFrame], what: str) -> int:
+def _size(
+    role: str,
+    wanted: int | None,
+    pools: dict[tuple[str, str], pd.DataFrame],
+    needed: tuple[str, ...],
+    what: str,
+) -> int:
     """Cases per class; every cell the role needs has to hold as many, so that any p_art is possible."""
-    available = {cell: len(pools[role, cell]) for cell in _NEEDED[role]}
+    available = {cell: len(pools[role, cell]) for cell in needed}
     scarce = min(available, key=lambda cell: available[cell])
     most = available[scarce]
     if most == 0:

@@ -15,6 +15,56 @@ from srcmatters.evaluation.predictions import log_odds
 Environment = Literal["iid", "ood", "clean", "confounded"]
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """An environment in which a share of either class carries the confounder.
+
+    Who carries it is not drawn: every case counts with both of its scores, in these shares. That is the mean
+    over all ways of choosing the carriers, so it needs no seed and adds no noise of its own. Clean is
+    Mixture(0, 0), o.o.d. Mixture(0, 1), all confounded Mixture(1, 1).
+
+    Args:
+        positives: share of the positives that carry it, 0..1.
+        negatives: share of the negatives, 0..1.
+
+    Raises:
+        InputError: a share out of range.
+    """
+
+    positives: float
+    negatives: float
+
+    def __post_init__(self) -> None:
+        for name in ("positives", "negatives"):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise InputError(f"mixture, {name}: got {share!r}, expected a share between 0 and 1")
+
+
+def mixture_entries(predictions: pd.DataFrame, mixture: Mixture) -> pd.DataFrame:
+    """The test set of a mixture: every case twice, clean and confounded, with its share.
+
+    Args:
+        predictions: prediction table of a confounder that can be put in.
+        mixture: who carries it.
+
+    Returns:
+        case_id, patient_id, label, score and share; the shares of a case add up to 1. Any metric that takes
+        sample weights takes ``share``.
+
+    Raises:
+        InputError: the confounder is sampled: nobody has two states.
+    """
+    if "environment" in predictions:
+        raise InputError("mixture: a sampled confounder cannot be put into a case, expected iid or ood")
+    carrying = np.where(predictions["label"] == 1, mixture.positives, mixture.negatives)
+    states = [
+        predictions[["case_id", "patient_id", "label"]].assign(score=predictions[score], share=share)
+        for score, share in (("score_clean", 1 - carrying), ("score_confounded", carrying))
+    ]
+    return pd.concat(states, ignore_index=True)
+
+
 def environment_scores(predictions: pd.DataFrame, environment: Environment) -> np.ndarray:
     """Scores of the test set in one environment.
 
@@ -54,12 +104,15 @@ def in_environment(predictions: pd.DataFrame, environment: Environment) -> np.nd
     return predictions["environment"].str.split("+").map(lambda names: environment in names).to_numpy()
 
 
-def environment_auc(predictions: pd.DataFrame, environment: Environment) -> float:
-    """ROC-AUC of the test set in one environment.
+def environment_auc(predictions: pd.DataFrame, environment: Environment | Mixture) -> float:
+    """ROC-AUC of the test set in one environment or mixture.
 
     Clean means that the confounder cannot help. For a sampled one that is the AUC within its groups: only
     cases that agree in it are compared (women with women, men with men), weighted by the number of pairs.
     """
+    if isinstance(environment, Mixture):
+        entries = mixture_entries(predictions, environment)
+        return float(roc_auc_score(entries["label"], entries["score"], sample_weight=entries["share"]))
     scores = environment_scores(predictions, environment)
     if "environment" in predictions and environment == "clean":
         return _auc_within_groups(predictions, scores)

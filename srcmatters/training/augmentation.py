@@ -60,3 +60,46 @@ class BatchedRandomAffine:
             torch.stack([sin * scale_x, (cos + shear * sin) * scale_y, 2 * down], 1),
         ]
         return torch.stack(rows, 1)
+
+
+class BatchedRandomIntensity:
+    """Another exposure for every image of a batch: brightness, contrast and gamma, and a mirror image.
+
+    For pre-training only: a target may be told by its left and right, and by its grey values.
+
+    Args:
+        brightness: largest shift of the grey value, 0..1.
+        contrast: largest change of the contrast about the image's mean, fraction.
+        gamma: largest change of the logarithm of the exponent.
+        flip: mirror every other image left to right.
+        seed: seed of the draw.
+
+    Shape:
+        images: (B, C, H, W) in [0, 1]; same shape and range out.
+    """
+
+    def __init__(
+        self,
+        brightness: float = 0.1,
+        contrast: float = 0.2,
+        gamma: float = 0.2,
+        flip: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.ranges = (brightness, contrast, gamma)
+        self.flip = flip
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Transform every image of the batch by its own draw."""
+        uniform = torch.rand(len(images), 4, generator=self.generator).to(images.device, images.dtype)
+        drawn = uniform.reshape(len(images), 4, *[1] * (images.ndim - 1)).unbind(1)
+        brightness, contrast, gamma = (
+            (value * 2 - 1) * largest for value, largest in zip(drawn[:3], self.ranges, strict=True)
+        )
+        mean = images.mean(dim=tuple(range(1, images.ndim)), keepdim=True)
+        changed = (images - mean) * (1 + contrast) + mean + brightness
+        changed = changed.clamp(0, 1) ** torch.exp(gamma)
+        if not self.flip:
+            return changed
+        return torch.where(drawn[3] < 0.5, changed.flip(3), changed)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
+from filelock import FileLock
 
 from srcmatters.evaluation import detectability as probe_module
 from srcmatters.evaluation.detectability import (
@@ -18,6 +19,7 @@ from srcmatters.evaluation.detectability import (
     require_detectable,
 )
 from srcmatters.training.state_cache import StateCache
+from srcmatters.training.stored_arrays import replace_text
 
 __all__ = ["MINIMUM_DETECTABILITY", "check_detectability"]
 
@@ -42,14 +44,19 @@ def check_detectability(cache: StateCache, confounder: str, force: bool = False)
     probe = inspect.getsource(probe_module)
     digest = hashlib.sha256(json.dumps([probe, patients]).encode()).hexdigest()[:8]
     path = cache.path.with_suffix(f".detectability-{digest}.json")
-    if path.exists():
-        result = Detectability(**json.loads(path.read_text()))
-    else:
-        folds = min(5, len(set(patients)))
-        with torch.random.fork_rng(devices=[]):
-            result = detectability(cache.state("clean"), cache.state("confounded"), patients, folds=folds)
-        partial = path.with_suffix(f".partial-{os.getpid()}")
-        partial.write_text(json.dumps(asdict(result)))
-        partial.replace(path)
+    if not path.exists():
+        with FileLock(
+            path.with_suffix(".lock")
+        ):  # whoever needs it as well waits instead of measuring it again
+            if not path.exists():
+                _measure(cache, patients, path)
+    result = Detectability(**json.loads(path.read_text()))
     require_detectable(result, confounder, force)
     return result
+
+
+def _measure(cache: StateCache, patients: list[str], path: Path) -> None:
+    folds = min(5, len(set(patients)))
+    with torch.random.fork_rng(devices=[]):
+        result = detectability(cache.state("clean"), cache.state("confounded"), patients, folds=folds)
+    replace_text(path, json.dumps(asdict(result)))

@@ -73,6 +73,14 @@ class EpochLog:
         self.history: list[dict[str, float]] = []
         self._started = 0.0
 
+    def state_dict(self) -> dict:
+        """The epochs so far, for a training that is resumed."""
+        return {"history": self.history}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over the epochs of the training that is resumed."""
+        self.history = list(state["history"])
+
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer, behind the ValidationHandler."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)

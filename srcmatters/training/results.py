@@ -15,6 +15,8 @@ from typing import Any
 from srcmatters.errors import InputError
 
 _UNFINISHED = ".unfinished-"
+#: Where it is, the run is complete: it is moved last.
+RECORD = "metrics.json"
 
 
 def process_is_alive(pid: int) -> bool:
@@ -69,17 +71,24 @@ class Results:
         self.working.mkdir(parents=True, exist_ok=True)
         try:
             yield self.working
-            for path in sorted(self.working.iterdir()):
-                target = self.output_dir / path.name
-                if target.is_dir():
-                    shutil.rmtree(target)
-                path.replace(target)
+            self._move()
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise InputError(f"output_dir: no space left for {self.output_dir}") from error
         finally:
             self.discard()
+
+    def _move(self) -> None:
+        """Killed on the way, this leaves no record; a repetition must not look complete with the old one."""
+        paths = sorted(self.working.iterdir(), key=lambda path: (path.name == RECORD, path.name))
+        if paths and paths[-1].name == RECORD:
+            (self.output_dir / RECORD).unlink(missing_ok=True)
+        for path in paths:
+            target = self.output_dir / path.name
+            if target.is_dir():
+                shutil.rmtree(target)
+            path.replace(target)
 
     def discard(self) -> None:
         """Remove what is unfinished, and the output folder if it is empty."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -14,6 +15,8 @@ import torch
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.training.augmentation import AUGMENTATIONS
 from srcmatters.training.radiographs import file_digest
+from srcmatters.training.state_cache import UNREADABLE
+from srcmatters.training.study_cases import CONTROLS
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,18 @@ _RANGES = {
     "dropout": _Range(0, 1),
     "early_stop_patience": _Range(1, whole=True),
     "num_workers": _Range(0, whole=True),
+    "label_smoothing": _Range(0, 1),
+    "temperature": _Range(0, open_low=True),
+    "projection_size": _Range(2, whole=True),
 }
-_CHOICES = {"protocol": ("corrected", "paper"), "assignment": ("image", "patient")}
+_CHOICES = {
+    "protocol": ("corrected", "paper"),
+    "assignment": ("image", "patient"),
+    "control": CONTROLS,
+    "unreadable": UNREADABLE,
+}
 _AUGMENTATION = {name: _Range(0, 180 if name == "rotation" else 1) for name in AUGMENTATIONS}
+_INTENSITY = {name: _Range(0, 1) for name in ("brightness", "contrast", "gamma")}
 
 
 def check_settings(settings: Mapping[str, Any], **others: Any) -> None:
@@ -80,19 +92,29 @@ def check_settings(settings: Mapping[str, Any], **others: Any) -> None:
         epochs, interval = given["max_epochs"], given["val_interval"]
         raise InputError(f"val_interval: got {interval}, expected no more than max_epochs ({epochs})")
     _check_mapping("confounder_args", given.get("confounder_args", {}))
-    augmentation = given.get("augmentation", {})
-    _check_mapping("augmentation", augmentation)
-    for name, value in augmentation.items():
-        if name not in _AUGMENTATION:
-            raise InputError(f"augmentation: {name!r} is unknown{did_you_mean(str(name), _AUGMENTATION)}")
-        if value not in _AUGMENTATION[name]:
-            raise InputError(f"augmentation: {name} is {value!r}, expected {_AUGMENTATION[name]}")
+    _check_ranges("augmentation", given.get("augmentation", {}), _AUGMENTATION)
+    intensity = given.get("intensity", {})
+    _check_mapping("intensity", intensity)
+    flag("intensity: flip", intensity.get("flip", True))
+    numbers = {name: value for name, value in intensity.items() if name != "flip"}
+    _check_ranges("intensity", numbers, _INTENSITY)
+    if not re.fullmatch(r"[\w.-]+", str(given.get("name", "name"))):
+        raise InputError(f"name: got {given['name']!r}, expected letters, digits, '_', '-' and '.'")
     _check_device(str(given.get("device", "cpu")))
 
 
 def _check_mapping(name: str, value: object) -> None:
     if not isinstance(value, Mapping):
         raise InputError(f"{name}: got {value!r}, expected a mapping such as \"{{'name': 1}}\"")
+
+
+def _check_ranges(name: str, value: object, ranges: Mapping[str, _Range]) -> None:
+    _check_mapping(name, value)
+    for part, number in value.items():  # type: ignore[attr-defined]
+        if part not in ranges:
+            raise InputError(f"{name}: {part!r} is unknown{did_you_mean(str(part), ranges)}")
+        if number not in ranges[part]:
+            raise InputError(f"{name}: {part} is {number!r}, expected {ranges[part]}")
 
 
 def _check_device(name: str) -> None:

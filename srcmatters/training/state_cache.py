@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import mmap
 import os
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import joblib
 import numpy as np
@@ -19,22 +17,26 @@ import pandas as pd
 import torch
 from filelock import FileLock
 from monai.transforms import Compose
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from srcmatters import __version__, confounders
-from srcmatters.confounders import Confounderd
-from srcmatters.errors import InputError, find_input_error
-from srcmatters.training.radiographs import file_digest
+from srcmatters.errors import InputError, did_you_mean
+from srcmatters.training.decoding import BothStates, Unreadable, confounder_position, decode
+from srcmatters.training.stored_arrays import (
+    cache_folder,
+    default_cache_dir,
+    map_array,
+    new_array,
+    replace_text,
+    scratch_file,
+)
+
+__all__ = ["STATES", "UNREADABLE", "State", "StateCache", "default_cache_dir", "transform_fingerprint"]
 
 State = Literal["clean", "confounded"]
-_MAP_NORESERVE = 0x4000  # of Linux; Python's mmap module names it from 3.13 on
 STATES: tuple[State, ...] = get_args(State)
-
-
-def default_cache_dir() -> Path:
-    """``$SRCMATTERS_CACHE``, or ``~/.cache/srcmatters``."""
-    return Path(os.environ.get("SRCMATTERS_CACHE", Path.home() / ".cache" / "srcmatters"))
+#: What can be done about an image that cannot be decoded.
+UNREADABLE = ("fail", "skip")
+_NAMED = 5  # unreadable images that are named one by one
 
 
 class StateCache:
@@ -51,13 +53,18 @@ class StateCache:
             :class:`Confounderd` with ``carries_key="carries"``, or none for a study without a confounder.
         cache_dir: where arrays are kept, None: :func:`default_cache_dir`.
         num_workers: processes that decode; 0 decodes in this one.
+        unreadable: "fail" stops at the first image that cannot be decoded; "skip" leaves such cases out and
+            says which. They are tried again whenever the cache is opened, so one that was mended is back.
 
     Attributes:
+        cases: the cases whose images are here, in the order of the table.
+        skipped: (case_id, reason) of each case that was left out.
         images: (states, cases, C, H, W[, D]) float32 tensor, memory-mapped; one state without a confounder.
         digests: SHA-256 of each image file's content.
 
     Raises:
-        InputError: an image cannot be read, or not all of them come out with the same shape; names the file.
+        InputError: an image cannot be read (with "skip": none can), or not all of them come out with the
+            same shape; names the file.
     """
 
     def __init__(
@@ -66,26 +73,22 @@ class StateCache:
         preprocessing: Compose,
         cache_dir: str | Path | None = None,
         num_workers: int = 0,
+        unreadable: str = "fail",
     ) -> None:
+        if unreadable not in UNREADABLE:
+            raise InputError(f"unreadable: {unreadable!r} is unknown{did_you_mean(unreadable, UNREADABLE)}")
         self.cases = cases
         self.preprocessing = preprocessing.flatten()
         # The draw belongs to the case; a fixed state makes the fingerprint of the transforms stable as well.
         self.preprocessing.set_random_state(0)
         self.num_workers = num_workers
-        self.confounder_at = _confounder_position(self.preprocessing)
-        folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()
-        folder = folder / "images"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cache_dir: {folder} cannot be written ({error.strerror})") from error
-        self.path = folder / f"{self._key()}.npy"
+        self.unreadable = unreadable
+        self.confounder_at = confounder_position(self.preprocessing)
+        self.skipped: list[tuple[str, str]] = []
+        self.path = cache_folder(cache_dir, "images") / f"{self._key()}.npy"
         with FileLock(self.path.with_suffix(".lock")):
-            if not self.path.exists():
-                self._build()
-        record = json.loads(self.path.with_suffix(".json").read_text())
-        self.digests: list[str] = record["digests"]
-        self.images = _map(self.path)
+            self._open()
+        self._say_what_was_skipped()
 
     @property
     def states(self) -> int:
@@ -101,111 +104,124 @@ class StateCache:
         content = sorted(zip(self.digests, self.cases["label"].tolist(), strict=True))
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
+    def pixel_digest(self, state: State) -> str:
+        """SHA-256 over the pixels of one state, case by case; computed once and kept beside the array."""
+        index = min(STATES.index(state), self.states - 1)
+        kept = self.path.with_suffix(f".{STATES[index]}.sha256")
+        with FileLock(self.path.with_suffix(".lock")):
+            if not kept.exists():
+                found = hashlib.sha256(repr(tuple(self.images[index].shape)).encode())
+                for image in self.images[index]:
+                    found.update(image.numpy())
+                replace_text(kept, found.hexdigest())
+            return kept.read_text()
+
     def _key(self) -> str:
         files = [(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in self.cases["image"]]
         ids = self.cases["case_id"].tolist()
         parts = (files, ids, transform_fingerprint(self.preprocessing), __version__, torch.__version__)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
-    def _build(self) -> None:
-        # The lock is ours, so any other unfinished array of this name was left by a killed process.
-        for left in self.path.parent.glob(f"{self.path.stem}.partial-*"):
-            left.unlink()
-        partial = self.path.with_suffix(f".partial-{os.getpid()}")
-        digests: list[str] = []
-        try:
-            array: np.memmap | None = None
-            for index, (states, digest) in enumerate(self._items()):
-                if array is None:
-                    shape = (self.states, len(self.cases), *states.shape[1:])
-                    array = np.lib.format.open_memmap(partial, "w+", np.float32, shape)
-                    # A full disk must be an error now, not a bus error when a page is written.
-                    with partial.open("r+b") as file:
-                        os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
-                if states.shape[1:] != array.shape[2:]:
-                    raise InputError(
-                        f"{self.cases['image'].iloc[index]}: shape {tuple(states.shape[1:])} after"
-                        f" preprocessing, expected {array.shape[2:]} as the images before it"
-                    )
-                array[:, index] = states.numpy()
-                digests.append(digest)
-            assert array is not None
-            array.flush()
+    def _open(self) -> None:
+        """Find or make the array, of all cases or of those that can be read."""
+        complete, table = self.path, self.cases
+        dataset = BothStates(table, self.preprocessing, self.confounder_at)
+        if self.unreadable == "skip" and not complete.exists():
+            known = _read_unreadable(_unreadable_list(complete))
+            still = {at: why for at, why in known.items() if isinstance(dataset[at], Unreadable)}
+            self._leave_out(table, still)
+        if not self.path.exists():
+            self.path = complete
+            self._build(table, dataset)
+        record = json.loads(self.path.with_suffix(".json").read_text())
+        self.digests: list[str] = record["digests"]
+        self.images = map_array(self.path)
+
+    def _leave_out(self, table: pd.DataFrame, failed: dict[int, str]) -> None:
+        """Take unreadable cases out of the table; what is left has an array of its own."""
+        if not failed:
+            return
+        readable = [at for at in range(len(table)) if at not in failed]
+        self.skipped = [(str(table["case_id"].iloc[at]), failed[at]) for at in sorted(failed)]
+        self.cases = table.iloc[readable].reset_index(drop=True)
+        digest = hashlib.sha256(repr(sorted(failed)).encode()).hexdigest()[:8]
+        self.path = self.path.with_stem(f"{self.path.stem}-without-{digest}")
+
+    def _build(self, table: pd.DataFrame, dataset: BothStates) -> None:
+        self.cases, self.skipped = table, []
+        complete = self.path
+        with scratch_file(complete) as partial:
+            digests, failed = self._decode_into(partial, dataset)
+            if failed:
+                self._leave_out(table, failed)
+                partial = _shortened(partial, len(digests))
+                _unreadable_list(complete).write_text(json.dumps(failed))
             self.path.with_suffix(".json").write_text(json.dumps({"digests": digests}))
             partial.replace(self.path)
-        except OSError as error:
-            raise InputError(f"cache_dir: {partial} cannot be written ({error.strerror or error})") from error
-        finally:
-            partial.unlink(missing_ok=True)
 
-    def _items(self) -> Iterator[tuple[torch.Tensor, str]]:
-        # A generator of its own: whether images were cached must not shift what is drawn afterwards.
-        own = torch.Generator()
-        dataset = _BothStates(self.cases, self.preprocessing, self.confounder_at)
-        loader = DataLoader(dataset, batch_size=None, num_workers=self.num_workers, generator=own)
-        for item in tqdm(loader, desc="decoding images", unit="image", file=sys.stderr, leave=False):
-            # A worker's exception would arrive as the text of a traceback: it is handed over as a value.
-            if isinstance(item, InputError):
-                raise item
-            yield item
+    def _decode_into(self, partial: Path, dataset: BothStates) -> tuple[list[str], dict[int, str]]:
+        """Fill an array with what can be read, one case behind the other; who is missing in it, and why."""
+        array: np.memmap | None = None
+        digests: list[str] = []
+        failed: dict[int, str] = {}
+        for index, item in enumerate(decode(dataset, self.num_workers)):
+            if isinstance(item, Unreadable):
+                failed[index] = self._tolerated(item, index, len(dataset))
+                continue
+            states, digest = item
+            if array is None:
+                array = new_array(partial, (self.states, len(dataset), *states.shape[1:]))
+            if states.shape[1:] != array.shape[2:]:
+                raise InputError(
+                    f"{dataset.images[index]}: shape {tuple(states.shape[1:])} after"
+                    f" preprocessing, expected {array.shape[2:]} as the images before it"
+                )
+            array[:, len(digests)] = states.numpy()
+            digests.append(digest)
+        if array is None:
+            raise InputError(f"cases: none of {len(dataset)} images can be read; the first: {failed[0]}")
+        array.flush()
+        return digests, failed
 
+    def _tolerated(self, item: Unreadable, index: int, count: int) -> str:
+        """Why an image is left out, if that is allowed."""
+        if self.unreadable == "fail":
+            raise InputError(
+                f"{item.reason}; image {index + 1} of {count}: mend it or take it out of the case table, or"
+                " leave out what cannot be read with --unreadable skip"
+            )
+        return item.reason
 
-class _BothStates(Dataset):
-    """Decodes an image once and finishes its preprocessing in each state."""
-
-    def __init__(self, cases: pd.DataFrame, preprocessing: Compose, confounder_at: int | None) -> None:
-        self.images: list[str] = cases["image"].tolist()
-        self.case_ids: list[str] = cases["case_id"].tolist()
-        self.preprocessing = preprocessing
-        self.confounder_at = confounder_at
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, str] | InputError:
-        item: dict[str, Any] = {"image": self.images[index], "case_id": self.case_ids[index]}
-        try:
-            digest = file_digest(self.images[index])
-            if self.confounder_at is None:
-                return self._finish(item, 0).unsqueeze(0), digest
-            decoded = self.preprocessing(item, end=self.confounder_at)
-            states = [self._finish({**decoded, "carries": carries}) for carries in (False, True)]
-            return torch.stack(states), digest
-        except OSError as error:
-            return InputError(f"{self.images[index]}: cannot be read ({error.strerror or error})")
-        except Exception as error:
-            mistake = find_input_error(error)
-            if mistake is None:
-                raise
-            return mistake
-
-    def _finish(self, item: dict[str, Any], start: int | None = None) -> torch.Tensor:
-        start = self.confounder_at if start is None else start
-        image = self.preprocessing(item, start=start)["image"]
-        return torch.as_tensor(image).to(torch.float32)
+    def _say_what_was_skipped(self) -> None:
+        if not self.skipped:
+            return
+        count = len(self.skipped)
+        lines = [f"{count} of {count + len(self.cases)} images cannot be read and are left out:"]
+        lines += [f"  {reason}" for _, reason in self.skipped[:_NAMED]]
+        if count > _NAMED:
+            lines.append(f"  and {count - _NAMED} more")
+        print("\n".join(lines), file=sys.stderr)
 
 
-def _map(path: Path) -> torch.Tensor:
-    """A tensor on a file, copied on write: nobody can change the cached file by accident.
-
-    numpy's own copy-on-write mapping is counted against memory in full and refused for a file larger than it;
-    with MAP_NORESERVE only pages that are written count.
-    """
-    stored = np.load(path, mmap_mode="r")
-    with path.open("rb") as file:
-        pages = mmap.mmap(
-            file.fileno(), 0, flags=mmap.MAP_PRIVATE | _MAP_NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE
-        )
-    values = np.frombuffer(pages, dtype=stored.dtype, count=stored.size, offset=stored.offset)
-    return torch.from_numpy(values.reshape(stored.shape))
+def _unreadable_list(complete: Path) -> Path:
+    """Where the images that an earlier attempt left out are listed."""
+    return complete.with_suffix(".unreadable.json")
 
 
-def _confounder_position(preprocessing: Compose) -> int | None:
-    """Where in the transforms the confounder is put in, None if there is none."""
-    found = [at for at, step in enumerate(preprocessing.transforms) if isinstance(step, Confounderd)]
-    if len(found) > 1:
-        raise InputError(f"preprocessing: {len(found)} confounders, expected one at most")
-    return found[0] if found else None
+def _read_unreadable(path: Path) -> dict[int, str]:
+    if not path.exists():
+        return {}
+    return {int(at): why for at, why in json.loads(path.read_text()).items()}
+
+
+def _shortened(partial: Path, count: int) -> Path:
+    """A copy of an array with its first ``count`` cases alone."""
+    array = np.load(partial, mmap_mode="r")
+    shorter = partial.with_name(f"{partial.name}-shorter")
+    kept = new_array(shorter, (array.shape[0], count, *array.shape[2:]))
+    kept[:] = array[:, :count]
+    kept.flush()
+    return shorter
 
 
 def transform_fingerprint(preprocessing: Compose) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,14 @@ import pandas as pd
 from srcmatters.cohorts import Split, split_cases
 from srcmatters.cohorts.sampled import sample_cohort
 from srcmatters.confounders import Confounder, assign, create_confounder, known_confounders
+from srcmatters.confounders.streams import case_stream
 from srcmatters.errors import InputError, did_you_mean
+
+#: Null controls: what a study must find nothing in. "shuffled_labels": labels that have nothing to do with
+#: the images; "independent_confounder": as many negatives carry the confounder as positives. In both the
+#: confounder says nothing about the label in training, so it cannot be learnt in its place.
+Control = Literal["none", "shuffled_labels", "independent_confounder"]
+CONTROLS: tuple[str, ...] = get_args(Control)
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,27 @@ class StudyCases:
     environments: np.ndarray | None = None
 
 
+def control_labels(cases: pd.DataFrame, control: str = "none", seed: int = 0) -> pd.DataFrame:
+    """The case table with permuted labels for the control "shuffled_labels", as it is otherwise.
+
+    Labels are permuted over images, so their number stays; a fixed test set keeps its own (column ``split``).
+    Images of one patient need not agree any more.
+
+    Args:
+        cases: case table.
+        control: see :data:`CONTROLS`.
+        seed: seed of the permutation.
+    """
+    if control != "shuffled_labels":
+        return cases
+    labels = cases["label"].to_numpy().copy()
+    parts = cases["split"].to_numpy() if "split" in cases else np.zeros(len(cases))
+    stream = case_stream(seed, "", "shuffled labels")
+    for part in np.unique(parts):
+        labels[parts == part] = stream.permutation(labels[parts == part])
+    return cases.assign(label=labels)
+
+
 def choose_cases(
     cases: pd.DataFrame,
     confounder: str = "tag",
@@ -43,6 +71,7 @@ def choose_cases(
     seed: int = 0,
     assignment: Literal["image", "patient"] = "image",
     protocol: str = "corrected",
+    control: str = "none",
 ) -> StudyCases:
     """Split a case table and decide who carries the confounder.
 
@@ -61,19 +90,41 @@ def choose_cases(
         assignment: "image" or "patient", see :func:`srcmatters.confounders.assign`.
         protocol: "paper" draws over all cases together and anew for every ``p_art``, as the published code
             does; otherwise the share holds in each of the three sets.
+        control: see :data:`CONTROLS`; with one, ``p_art`` of the negatives of each set carry it as well.
 
     Raises:
         InputError: neither a confounder nor a column, or what the functions above refuse.
     """
     if is_sampled(confounder, cases):
-        return _sampled(cases, confounder, dict(confounder_args or {}), p_art, fold, num_folds, seed)
+        args = {**(confounder_args or {}), "independent": control != "none"}
+        return _sampled(cases, confounder, args, p_art, fold, num_folds, seed)
     split = split_cases(cases, fold, num_folds, validation_folds, seed)
-    if protocol == "paper":
+    if protocol == "paper" and control == "none":
         return StudyCases(split, assign(cases, p_art, seed, assignment, nested=False))
     carries = np.zeros(len(cases), dtype=bool)
     for rows in (split.train, split.validation, split.test):
-        carries[rows] = assign(cases.iloc[rows], p_art, seed, assignment)
+        members = cases.iloc[rows]
+        carries[rows] = assign(members, p_art, seed, assignment)
+        if control != "none":
+            carries[rows] |= assign(members.assign(label=1 - members["label"]), p_art, seed, assignment)
     return StudyCases(split, carries)
+
+
+def choose_readable(
+    planned: StudyCases, cases: pd.DataFrame, readable: pd.DataFrame, **choice: Any
+) -> StudyCases:
+    """The choice among the cases whose images can be read; the planned one where that is all of them.
+
+    Args:
+        planned: :func:`choose_cases` of ``cases``.
+        cases: case table.
+        readable: the same without the cases that were left out.
+        choice: further arguments of :func:`choose_cases`.
+
+    Raises:
+        InputError: see :func:`choose_cases`.
+    """
+    return planned if len(readable) == len(cases) else choose_cases(readable, **choice)
 
 
 def is_sampled(confounder: str, cases: pd.DataFrame) -> bool:

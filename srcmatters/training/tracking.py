@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -29,8 +30,9 @@ AXES = ("source", "target", "network", "confounder", "p_art", "fold", "seed", "p
 _PID, _HOST = "srcmatters.pid", "srcmatters.host"
 
 
+@functools.cache
 def git_commit() -> str:
-    """Commit of the checkout that this package runs from, "unknown" outside one."""
+    """Commit of the checkout that this package runs from, "unknown" outside one; asked once per process."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -42,7 +44,10 @@ def git_commit() -> str:
 def run_name(settings: Mapping[str, Any]) -> str:
     """A readable name that no other run has."""
     parts = [settings[axis] for axis in ("source", "network", "confounder") if axis in settings]
-    parts += [f"p={settings['p_art']:g}", f"fold={settings['fold']}", secrets.token_hex(2)]
+    # A pre-training has neither.
+    parts += [f"p={settings['p_art']:g}"] if "p_art" in settings else []
+    parts += [f"fold={settings['fold']}"] if "fold" in settings else []
+    parts.append(secrets.token_hex(2))
     return " · ".join(Path(str(part)).name for part in parts)
 
 
@@ -54,6 +59,10 @@ class Tracker:
         experiment_name: MLflow experiment; a new one keeps its artifacts beside the database.
         settings: everything that a user can choose; the axes become tags, all become parameters.
         parent_run_id: MLflow run that this one is nested in.
+        tags: more tags of the run.
+        system_metrics: record load and memory of the machine; costs a thread, and half a second per run.
+        name: of the run, None: :func:`run_name`.
+        continues: run to go on with, after an interruption; None, or one that is not there: a new run.
     """
 
     def __init__(
@@ -62,6 +71,10 @@ class Tracker:
         experiment_name: str,
         settings: Mapping[str, Any],
         parent_run_id: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        system_metrics: bool = True,
+        name: str | None = None,
+        continues: str | None = None,
     ) -> None:
         # Not $MLFLOW_TRACKING_URI: MLflow sets it itself in a process that has used a store, and a second
         # run with another store would end up in the first one's.
@@ -69,6 +82,10 @@ class Tracker:
         self.experiment_name = str(experiment_name)
         self.settings = dict(settings)
         self.parent_run_id = parent_run_id
+        self.tags = {name: str(value) for name, value in (tags or {}).items()}
+        self.system_metrics = system_metrics
+        self.name = name
+        self.continues = continues
         self.run_id: str | None = None
         self.experiment_id: str | None = None
 
@@ -100,28 +117,38 @@ class Tracker:
             mlflow.set_tracking_uri(self.tracking_uri)
             with _alone_with_database(self.tracking_uri):
                 experiment_id = self._experiment(mlflow)
-            self._fail_dead_runs(mlflow, experiment_id)
-            if self.parent_run_id is not None:
+            if self.parent_run_id is None:
+                fail_dead_runs(mlflow.MlflowClient(), experiment_id)
+            else:  # whoever started the parent looks after its children: once, not before each of hundreds
                 self._find_parent(mlflow, self.parent_run_id)
-            axes = {axis: str(self.settings[axis]) for axis in AXES if axis in self.settings}
-            mlflow.set_system_metrics_sampling_interval(5)
-            run = mlflow.start_run(
-                experiment_id=experiment_id,
-                run_name=run_name(self.settings),
-                parent_run_id=self.parent_run_id,
-                log_system_metrics=True,
-                tags={
-                    **axes,
-                    "git_commit": git_commit(),
-                    "mlflow.source.name": "srcmatters",
-                    _PID: str(os.getpid()),
-                    _HOST: socket.gethostname(),
-                },
-            )
+            run = self._start(mlflow, experiment_id)
         except (mlflow.exceptions.MlflowException, OSError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"tracking_uri: {self._address()} cannot be used ({reason})") from error
         self.run_id, self.experiment_id = run.info.run_id, experiment_id
+
+    def _start(self, mlflow: Any, experiment_id: str) -> Any:
+        ours = {_PID: str(os.getpid()), _HOST: socket.gethostname()}
+        if self.continues is not None and _exists(mlflow, self.continues, experiment_id):
+            run = mlflow.start_run(run_id=self.continues, log_system_metrics=False)
+            mlflow.set_tags({**self.tags, **ours})
+            return run
+        axes = {axis: str(self.settings[axis]) for axis in AXES if axis in self.settings}
+        mlflow.set_system_metrics_sampling_interval(5)
+        return mlflow.start_run(
+            experiment_id=experiment_id,
+            run_name=self.name or run_name(self.settings),
+            parent_run_id=self.parent_run_id,
+            nested=self.parent_run_id is not None,
+            log_system_metrics=self.system_metrics,
+            tags={
+                **axes,
+                **self.tags,
+                "git_commit": git_commit(),
+                "mlflow.source.name": "srcmatters",
+                **ours,
+            },
+        )
 
     def _find_parent(self, mlflow: Any, run_id: str) -> None:
         try:
@@ -148,19 +175,6 @@ class Tracker:
                 f"experiment_name: {self.experiment_name!r} was deleted in MLflow; choose another"
             )
         return existing.experiment_id
-
-    def _fail_dead_runs(self, mlflow: Any, experiment_id: str) -> None:
-        """Runs of this machine that still say RUNNING although their process is gone were killed."""
-        client = mlflow.MlflowClient()
-        running = client.search_runs([experiment_id], "attributes.status = 'RUNNING'")
-        for run in running:
-            pid = run.data.tags.get(_PID, "")
-            if (
-                run.data.tags.get(_HOST) == socket.gethostname()
-                and pid.isdigit()
-                and not process_is_alive(int(pid))
-            ):
-                client.set_terminated(run.info.run_id, "FAILED")
 
     def where_to_look(self) -> str:
         """How to open the comparison in the MLflow UI, empty without tracking."""
@@ -237,3 +251,26 @@ def _artifact_location(tracking_uri: str, experiment_name: str) -> str | None:
     if folder is None:
         return None
     return (folder / "artifacts" / re.sub(r"[^\w.-]+", "_", experiment_name)).as_uri()
+
+
+def _exists(mlflow: Any, run_id: str, experiment_id: str) -> bool:
+    """Whether a run can be continued: it is in this store and experiment, and nobody has deleted it."""
+    try:
+        info = mlflow.get_run(run_id).info
+    except mlflow.exceptions.MlflowException:
+        return False
+    return info.experiment_id == experiment_id and info.lifecycle_stage == "active"
+
+
+def fail_dead_runs(client: Any, experiment_id: str) -> None:
+    """Mark runs FAILED that still say RUNNING although their process on this machine is gone: it was killed.
+
+    Args:
+        client: of the store.
+        experiment_id: whose runs.
+    """
+    for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
+        pid = run.data.tags.get(_PID, "")
+        here = run.data.tags.get(_HOST) == socket.gethostname()
+        if here and pid.isdigit() and not process_is_alive(int(pid)):
+            client.set_terminated(run.info.run_id, "FAILED")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 import torch
@@ -10,12 +13,16 @@ from torch import nn
 from srcmatters.evaluation import prediction_table
 from srcmatters.training.datasets import CaseDataset, case_loader
 from srcmatters.training.handlers import PrepareBatch
-from srcmatters.training.state_cache import StateCache
+from srcmatters.training.state_cache import State, StateCache
 from srcmatters.training.study_cases import StudyCases
+
+#: Log-odds of label 1 of some cases (positions in the table), all of them in one state.
+Scores = Callable[[np.ndarray, State], np.ndarray]
+Part = Literal["test", "validation"]
 
 
 class TwoStateTest:
-    """The test set of a fold, predicted clean and confounded.
+    """The test set and the validation set of a fold, predicted clean and confounded.
 
     Args:
         cache: both states of every case.
@@ -37,6 +44,7 @@ class TwoStateTest:
     ) -> None:
         self.cache = cache
         self.rows = chosen.split.test
+        self.validation_rows = chosen.split.validation
         self.carries = chosen.carries
         self.environments = chosen.environments
         self.fold = fold
@@ -44,21 +52,33 @@ class TwoStateTest:
         self.device = torch.device(device)
         self.prepare = PrepareBatch(channels_last=channels_last)
 
-    def predict(self, network: nn.Module) -> pd.DataFrame:
-        """Prediction table of the test set (see :mod:`srcmatters.evaluation.predictions`)."""
-        clean = self._log_odds(network, np.zeros(len(self.carries), dtype=bool))
-        confounded = clean
-        if self.cache.states == 2:
-            confounded = self._log_odds(network, np.ones(len(self.carries), dtype=bool))
-        cases = self.cache.cases.iloc[self.rows]
-        environments = None if self.environments is None else self.environments[self.rows]
-        return prediction_table(cases, self.fold, self.carries[self.rows], clean, confounded, environments)
+    def predict(self, network: nn.Module, part: Part = "test") -> pd.DataFrame:
+        """Prediction table by a network (see :mod:`srcmatters.evaluation.predictions`)."""
+        return self.table(lambda rows, state: self._log_odds(network, rows, state), part)
+
+    def table(self, scores: Scores, part: Part = "test") -> pd.DataFrame:
+        """Prediction table by anything that scores cases.
+
+        Args:
+            scores: log-odds of some cases in one state.
+            part: "test"; or "validation", on which thresholds are fixed. The validation cases of a sampled
+                confounder are chosen as the training cases are: they are all i.i.d.
+        """
+        rows = self.rows if part == "test" else self.validation_rows
+        clean = scores(rows, "clean")
+        confounded = scores(rows, "confounded") if self.cache.states == 2 else clean
+        environments = None
+        if self.environments is not None:
+            environments = self.environments[rows] if part == "test" else np.full(len(rows), "iid", object)
+        cases = self.cache.cases.iloc[rows]
+        return prediction_table(cases, self.fold, self.carries[rows], clean, confounded, environments)
 
     @torch.inference_mode()
-    def _log_odds(self, network: nn.Module, carries: np.ndarray) -> np.ndarray:
-        """(test cases,) log-odds of label 1 with everybody or nobody carrying the confounder."""
+    def _log_odds(self, network: nn.Module, rows: np.ndarray, state: State) -> np.ndarray:
+        """(rows,) log-odds of label 1 with everybody or nobody carrying the confounder."""
         network.eval()
-        dataset = CaseDataset(self.cache, self.rows, carries, self.device)
+        carries = np.full(len(self.carries), state == "confounded")
+        dataset = CaseDataset(self.cache, rows, carries, self.device)
         found = []
         for batch in case_loader(dataset, self.batch_size):
             images, _ = self.prepare(batch, self.device)

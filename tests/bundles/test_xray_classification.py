@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from srcmatters.sources import create_classifier
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / "bundles" / "xray_classification" / "configs"
 TRAIN = str(CONFIGS / "train.yaml")
+SCREEN = [TRAIN, str(CONFIGS / "screen.yaml")]
 QUICK: dict[str, Any] = {
     "source": "random",
     "network": "resnet18",
@@ -84,6 +86,7 @@ def test_a_run_leaves_its_evidence(run: Run, tmp_path: Path) -> None:
         "metrics.json",
         "model.pt",
         "predictions.csv",
+        "validation.csv",
     ]
     predictions = read_predictions(out / "predictions.csv")
     assert len(predictions) == 16 and {"sex", "age", "view"} <= set(predictions)
@@ -93,8 +96,8 @@ def test_a_run_leaves_its_evidence(run: Run, tmp_path: Path) -> None:
     assert {name: record[name] for name in metrics} == metrics
     again = compute_metrics(predictions)
     assert again == pytest.approx({name: metrics[name] for name in again}, abs=1e-12)
-    assert metrics["detectability_auc"] > 0.6
-    assert record["settings"]["p_art"] == 1.0
+    assert metrics["detectability_auc"] > 0.6 and metrics["unreadable_images"] == 0
+    assert record["settings"]["p_art"] == 1.0 and record["settings"]["depth"] == "finetune"
     for figure in ("examples", "training_curves"):
         assert np.asarray(Image.open(out / "figures" / f"{figure}.png")).std() > 10
 
@@ -218,6 +221,112 @@ def test_inference_scores_a_folder_without_labels(run: Run, tmp_path: Path, radi
     np.testing.assert_allclose(scores[names], predictions["score_clean"], atol=1e-6)
 
 
+@pytest.mark.parametrize("files", [TRAIN, SCREEN], ids=["finetune", "screen"])
+def test_validation_cases_are_scored_in_both_states_for_thresholds(
+    run: Run, tmp_path: Path, files: str | list[str]
+) -> None:
+    run(files, p_art=1.0)
+    test, validation = (
+        read_predictions(tmp_path / "out" / f"{name}.csv") for name in ("predictions", "validation")
+    )
+    assert not set(test["patient_id"]) & set(validation["patient_id"])
+    assert list(test.columns) == list(validation.columns)
+    assert (validation["carries"] == (validation["label"] == 1)).all() and validation["label"].nunique() == 2
+    assert (validation["score_clean"] != validation["score_confounded"]).mean() > 0.5
+
+
+def test_a_screen_scores_the_same_cases_without_training_a_network(run: Run, tmp_path: Path) -> None:
+    tuned = run(p_art=1.0, output_dir=str(tmp_path / "tuned"))
+    screened = run(SCREEN, p_art=1.0, image_size=32)
+    out = tmp_path / "out"
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["config.yaml", "metrics.json", "predictions.csv", "validation.csv"]
+    assert set(screened) == {*tuned, "inverse_regularisation"}
+    for name in ("predictions.csv", "validation.csv"):
+        one, other = read_predictions(tmp_path / "tuned" / name), read_predictions(out / name)
+        scores = ["score_clean", "score_confounded"]
+        pd.testing.assert_frame_equal(one.drop(columns=scores), other.drop(columns=scores))
+    settings = json.loads((out / "metrics.json").read_text())["settings"]
+    assert settings["depth"] == "screen" and "max_epochs" not in settings
+
+
+def test_a_screen_learns_the_tag_where_it_goes_with_the_label(run: Run, tmp_path: Path) -> None:
+    args = {"text": "RRRR", "height": 0.3}
+    effects = [
+        run(SCREEN, p_art=p_art, image_size=64, confounder_args=args, output_dir=str(tmp_path / str(p_art)))
+        for p_art in (0, 1)
+    ]
+    assert effects[1]["confounder_effect"] > effects[0]["confounder_effect"] + 0.5
+    assert effects[1]["iid_minus_ood_auc"] > effects[0]["iid_minus_ood_auc"]
+
+
+def test_a_saved_screen_is_a_network_that_gives_its_scores(
+    run: Run, tmp_path: Path, radiograph_cohort: Path
+) -> None:
+    run(SCREEN, save_model="true", p_art=1.0, image_size=32)
+    network = create_classifier("resnet18", seed=9)
+    network.load_state_dict(torch.load(tmp_path / "out" / "model.pt", weights_only=True))
+    workflow = start(
+        SCREEN, dataset_dir=str(radiograph_cohort), output_dir=str(tmp_path / "again"), image_size=32
+    )
+    again = workflow.parser.get_parsed_content("test").predict(network)
+    saved = read_predictions(tmp_path / "out" / "predictions.csv")
+    for column in ("score_clean", "score_confounded"):
+        np.testing.assert_allclose(again[column], saved[column], atol=1e-4)
+
+
+def test_a_screen_repeats_itself_to_the_byte(run: Run, tmp_path: Path) -> None:
+    run(SCREEN, image_size=32)
+    config = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
+    assert config["settings"]["depth"] == "screen"
+    start(str(tmp_path / "out" / "config.yaml"), output_dir=str(tmp_path / "again"), image_size=32).run()
+    for name in ("predictions.csv", "validation.csv"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+
+
+def test_the_validation_set_of_a_sampled_confounder_is_iid(run: Run, tmp_path: Path) -> None:
+    args = {"value": "F", "test_fraction": 0.4}
+    run(SCREEN, confounder="sex", confounder_args=args, p_art=1.0, num_folds=2, image_size=32)
+    validation = read_predictions(tmp_path / "out" / "validation.csv")
+    assert set(validation["environment"]) == {"iid"}
+    assert set(zip(validation["label"], validation["sex"], strict=True)) == {(1, "F"), (0, "M")}
+
+
+def test_an_unreadable_image_can_be_skipped_and_is_counted(
+    run: Run, radiograph_cohort: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cohort"
+    shutil.copytree(radiograph_cohort, folder)
+    damaged = pd.read_csv(folder / "cases.csv", dtype=str).iloc[7]
+    (folder / damaged["image"]).write_bytes(b"no image")
+    scored: set[str] = set()
+    for fold in range(3):
+        given = {"dataset_dir": str(folder), "fold": fold, "unreadable": "skip", "image_size": 32}
+        metrics = run(SCREEN, tracking_uri=f"sqlite:///{tmp_path}/mlruns/mlflow.db", **given)
+        assert metrics["unreadable_images"] == 1
+        scored |= set(read_predictions(tmp_path / "out" / "predictions.csv")["case_id"])
+    assert len(scored) == 47 and str(damaged["case_id"]) not in scored
+    name = Path(damaged["image"]).name.encode()
+    kept = [path for path in (tmp_path / "mlruns").rglob("*") if path.is_file()]
+    assert len(kept) > 3 and not any(name in path.read_bytes() for path in kept)
+
+
+@pytest.mark.slow  # the features of 880 images: two minutes of one core
+def test_on_real_radiographs_a_screen_sees_the_tag_replace_the_disease(
+    shared_data: Path, run: Run, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"dataset_dir": str(shared_data / "nih-cxr14"), "source": "imagenet"}
+    given |= {"network": "efficientnet_lite0", "image_size": 320, "num_folds": 5, "validation_folds": 8}
+    found = {
+        p_art: pd.DataFrame([run(SCREEN, p_art=p_art, fold=fold, **given) for fold in range(5)]).mean()
+        for p_art in (0, 1)
+    }
+    assert found[0]["clean_auc"] > 0.8 and abs(found[0]["iid_minus_ood_auc"]) < 0.03
+    assert found[1]["iid_auc"] > found[0]["iid_auc"] + 0.02
+    assert found[1]["ood_auc"] < found[0]["ood_auc"] - 0.05
+    assert found[1]["confounder_effect"] > found[0]["confounder_effect"] + 0.5
+
+
 def test_without_a_confounder_all_environments_are_one(run: Run) -> None:
     metrics = run(confounder="none")
     assert metrics["clean_auc"] == metrics["iid_auc"] == metrics["ood_auc"]
@@ -266,7 +375,8 @@ def test_mlflow_keeps_the_comparison_and_nobodys_name(
     assert {"metrics.iid_auc", "metrics.ood_auc", "metrics.val_loss"} <= set(found.index)
     files = [path for path in (tmp_path / "mlruns").rglob("*") if path.is_file()]
     kept = {path.name for path in files}
-    assert {"training_curves.png", "predictions.csv", "config.yaml", "metrics.json"} <= kept
+    assert {"training_curves.png", "predictions.csv", "validation.csv"} <= kept
+    assert {"config.yaml", "metrics.json"} <= kept
     assert "examples.png" not in kept  # as asked: the command line hands false over as a word
     for path in files:
         content = path.read_bytes()
@@ -277,7 +387,7 @@ def test_a_crash_ends_the_run_as_failed_and_leaves_no_files(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
-    monkeypatch.setattr("srcmatters.training.fine_tuning.compute_metrics", lambda *_: 1 / 0)
+    monkeypatch.setattr("srcmatters.training.evidence.compute_metrics", lambda *_: 1 / 0)
     with pytest.raises(RuntimeError):
         run(tracking_uri=store)
     mlflow.set_tracking_uri(store)
@@ -329,6 +439,10 @@ def test_a_crash_ends_the_run_as_failed_and_leaves_no_files(
         ({"log_images": 3}, "log_images: got 3"),
         ({"validation_folds": 40}, "validation_folds: got 40"),
         ({"num_workers": -1}, "num_workers: got -1"),
+        ({"unreadable": "skipp"}, "unreadable: 'skipp' is unknown: did you mean 'skip'"),
+        ({"files": SCREEN, "save_model": "maybe"}, "save_model: got 'maybe', expected true or false"),
+        ({"files": SCREEN, "epoch": 1}, "--epoch: unknown setting: did you mean 'max_epochs'"),
+        ({"files": SCREEN, "num_folds": 40}, "num_folds: got 40"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(refused: Callable[..., str], overrides: dict, said: str) -> None:
@@ -456,7 +570,7 @@ def test_two_processes_train_one_network(radiograph_cohort: Path, tmp_path: Path
 
 
 def test_errors_of_the_program_are_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("srcmatters.training.fine_tuning.compute_metrics", lambda *_: 1 / 0)
+    monkeypatch.setattr("srcmatters.training.evidence.compute_metrics", lambda *_: 1 / 0)
     with pytest.raises(RuntimeError) as caught:
         run()
     assert find_input_error(caught.value) is None

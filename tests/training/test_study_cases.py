@@ -6,7 +6,7 @@ import pytest
 
 from srcmatters.confounders import assign
 from srcmatters.errors import InputError
-from srcmatters.training import check_settings, choose_cases, create_image_confounder
+from srcmatters.training import check_settings, choose_cases, control_labels, create_image_confounder
 
 
 def case_table(patients: int = 120, images: int = 1) -> pd.DataFrame:
@@ -117,3 +117,48 @@ def test_settings_out_of_range_are_refused(name: str, wrong: float) -> None:
     check_settings({"fold": 0, "batch_size": 2, "learning_rate": 1e-5, "p_art": 1})
     with pytest.raises(InputError, match=f"{name}: got {wrong}"):
         check_settings({name: wrong})
+
+
+def test_shuffled_labels_keep_their_number_and_say_nothing_of_the_true_ones() -> None:
+    cases = case_table(2000)
+    cases["split"] = np.where(np.arange(2000) < 500, "test", "train")
+    shuffled = control_labels(cases, "shuffled_labels", seed=1)
+    assert shuffled.drop(columns="label").equals(cases.drop(columns="label"))
+    for part in ("test", "train"):
+        rows = cases["split"] == part
+        assert shuffled["label"][rows].sum() == cases["label"][rows].sum()
+    agreement = (shuffled["label"] == cases["label"]).mean()
+    assert abs(agreement - 0.5) < 0.05  # 4.5 standard errors
+    assert shuffled["label"].tolist() == control_labels(cases, "shuffled_labels", 1)["label"].tolist()
+    assert shuffled["label"].tolist() != control_labels(cases, "shuffled_labels", 2)["label"].tolist()
+    assert control_labels(cases, "none") is cases
+    assert cases["label"].tolist() == (np.arange(2000) % 2).tolist(), "the table itself was changed"
+
+
+@pytest.mark.parametrize("control", ["shuffled_labels", "independent_confounder"])
+@pytest.mark.parametrize("protocol", ["corrected", "paper"])
+def test_under_a_null_control_as_many_negatives_carry_as_positives(control: str, protocol: str) -> None:
+    cases = control_labels(case_table(), control)
+    chosen = choose_cases(cases, p_art=0.8, control=control, protocol=protocol)
+    labels = cases["label"].to_numpy()
+    for rows in (chosen.split.train, chosen.split.validation, chosen.split.test):
+        for label in (0, 1):
+            members = rows[labels[rows] == label]
+            assert chosen.carries[members].sum() == round(0.8 * len(members))
+
+
+def test_a_null_control_of_a_sampled_confounder_samples_both_classes_alike() -> None:
+    cases = case_table(800)
+    args = {"value": "F"}
+    chosen = choose_cases(cases, "sex", args, p_art=0.6, control="independent_confounder")
+    for rows in (chosen.split.train, chosen.split.validation):
+        women = cases.iloc[rows].groupby("label")["sex"].apply(lambda sex: (sex == "F").sum())
+        assert women[0] == women[1] > 0
+    assert chosen.environments is not None
+    iid = cases[np.char.find(chosen.environments.astype(str), "iid") >= 0]
+    assert iid.groupby("label")["sex"].apply(lambda sex: (sex == "F").mean()).round(1).tolist() == [0.6, 0.6]
+
+
+def test_an_unknown_control_is_refused() -> None:
+    with pytest.raises(InputError, match="control: 'shuffle' is unknown: did you mean 'shuffled_labels'"):
+        check_settings({"control": "shuffle"})

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from srcmatters.errors import InputError
 from srcmatters.training import Tracker
 from srcmatters.training.pseudonyms import pseudonymise
+from srcmatters.training.tracking import fail_dead_runs
 
 SETTINGS = {
     "source": "random",
@@ -96,8 +98,7 @@ def test_a_killed_process_is_marked_failed_by_the_next_run(store: str) -> None:
 def test_a_run_that_still_lives_is_left_alone(store: str) -> None:
     with Tracker(store, "test", SETTINGS).run():
         mlflow.MlflowClient(store).create_run("0")  # somebody else's run, without our tags
-        tracker = Tracker(store, "test", SETTINGS)
-        tracker._fail_dead_runs(mlflow, mlflow.get_experiment_by_name("test").experiment_id)
+        fail_dead_runs(mlflow.MlflowClient(store), mlflow.get_experiment_by_name("test").experiment_id)
         assert runs_of(store)["status"].tolist() == ["RUNNING"]
 
 
@@ -205,3 +206,36 @@ def test_pseudonyms_are_stable_here_and_hide_the_identifier(tmp_path: Path) -> N
     assert hidden.equals(pseudonymise(table, tmp_path))
     assert not hidden["case_id"].equals(pseudonymise(table, tmp_path / "elsewhere")["case_id"])
     assert os.stat(tmp_path / "pseudonym-salt").st_mode & 0o077 == 0
+
+
+def test_a_nested_run_leaves_dead_runs_to_its_parent(store: str) -> None:
+    client = mlflow.MlflowClient(store)
+    parent = Tracker(store, "test", SETTINGS, system_metrics=False)
+    with parent.run():
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        tags = {"srcmatters.pid": str(dead.pid), "srcmatters.host": socket.gethostname()}
+        killed = client.create_run(str(parent.experiment_id), tags=tags).info.run_id
+        with Tracker(store, "test", SETTINGS, parent_run_id=parent.run_id, tags={"cell": 7}).run():
+            assert client.get_run(killed).info.status == "RUNNING"
+        fail_dead_runs(client, str(parent.experiment_id))
+        assert client.get_run(killed).info.status == "FAILED"
+        assert client.get_run(str(parent.run_id)).info.status == "RUNNING"
+    assert runs_of(store)["tags.cell"].dropna().tolist() == ["7"]
+
+
+def test_an_interrupted_run_can_be_continued_and_a_deleted_one_is_not(store: str) -> None:
+    first = Tracker(store, "test", SETTINGS, name="study", system_metrics=False)
+    with pytest.raises(KeyboardInterrupt), first.run():
+        raise KeyboardInterrupt
+    second = Tracker(store, "test", {}, continues=first.run_id, tags={"again": "yes"})
+    with second.run():
+        assert runs_of(store)["status"].tolist() == ["RUNNING"]
+    assert second.run_id == first.run_id
+    assert runs_of(store)["status"].tolist() == ["FINISHED"] and runs_of(store)["tags.again"][0] == "yes"
+    mlflow.MlflowClient(store).delete_run(str(first.run_id))
+    for gone in (first.run_id, "nobody"):
+        third = Tracker(store, "test", SETTINGS, continues=gone, system_metrics=False)
+        with third.run():
+            pass
+        assert third.run_id not in (first.run_id, "nobody")

@@ -1,0 +1,162 @@
+"""Images of any number of classes, to pre-train on: a folder per class, or a table."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+from srcmatters.cohorts.embedded import PHANTOM, find_images, open_cohort
+from srcmatters.errors import UNREADABLE_CSV, InputError, did_you_mean
+
+_UNLABELLED = "unlabelled"
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """What a source is pre-trained on.
+
+    Args:
+        cases: case_id, patient_id, image (absolute path), label (0 .. classes - 1), and ``split`` where the
+            table has one.
+        classes: names of the classes; ``classes[label]`` is that of a case.
+    """
+
+    cases: pd.DataFrame
+    classes: tuple[str, ...]
+
+
+def open_labelled_images(
+    dataset_dir: str | Path,
+    cases: str | None = None,
+    patient_pattern: str | None = None,
+    labels_needed: bool = True,
+) -> LabelledImages:
+    """Read a folder of class folders, or a table of images.
+
+    Args:
+        dataset_dir: holds one folder of images per class, or the table; "phantom" is the embedded cohort.
+        cases: table (CSV) in ``dataset_dir`` with the columns image and label (any names of classes), and
+            if it has them patient_id, case_id and split (train/validation). None: cases.csv if it is there,
+            otherwise class folders.
+        patient_pattern: regular expression whose first group is the patient in a file's name, such as
+            ``person(\\d+)``; without it and without patient_id every image is a patient of its own.
+        labels_needed: False for self-supervised training, which also takes one folder of images.
+
+    Raises:
+        InputError: no images, a missing column, one class only, or a pattern that does not match.
+    """
+    if str(dataset_dir) == PHANTOM:
+        table = open_cohort(dataset_dir)
+        named = table["label"].map({0: "negative", 1: "positive"})
+        return _numbered(table.assign(label=named), labels_needed)
+    folder = Path(dataset_dir)
+    if not folder.is_dir():
+        raise InputError(f"dataset_dir: {folder} is not a folder")
+    if cases is None and not (folder / "cases.csv").is_file():
+        table = _class_folders(folder, labels_needed)
+    else:
+        table = _read_table(folder, folder / (cases or "cases.csv"))
+    if "patient_id" not in table:
+        table["patient_id"] = _patients(table, patient_pattern)
+    return _numbered(table, labels_needed)
+
+
+def split_labelled_images(
+    images: LabelledImages, validation_folds: int = 10, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row positions of the training and the validation cases, by patient and stratified by class.
+
+    Args:
+        images: a column ``split`` (train/validation) decides where there is one.
+        validation_folds: one part in this many validates.
+        seed: seed of the shuffling.
+
+    Raises:
+        InputError: a class with fewer patients than parts.
+    """
+    cases = images.cases
+    if "split" in cases:
+        validating = (cases["split"] == "validation").to_numpy()
+        return np.flatnonzero(~validating), np.flatnonzero(validating)
+    patients = cases.groupby("label")["patient_id"].nunique()
+    if patients.min() < validation_folds:
+        name = images.classes[int(patients.to_numpy().argmin())]  # by label, from 0 on
+        raise InputError(
+            f"validation_folds: got {validation_folds}, but class {name!r} has {patients.min()} patients to"
+            " divide; expected no more parts than that"
+        )
+    folds = StratifiedGroupKFold(validation_folds, shuffle=True, random_state=seed)
+    return next(folds.split(cases, cases["label"], cases["patient_id"]))
+
+
+def _class_folders(folder: Path, labels_needed: bool) -> pd.DataFrame:
+    rows = []
+    for path in map(Path, find_images(folder)):
+        parts = path.relative_to(folder).parts
+        if len(parts) < 2 and labels_needed:
+            raise InputError(f"{path}: an image beside the class folders, expected every image in one")
+        label = parts[0] if len(parts) > 1 else _UNLABELLED
+        rows.append({"image": str(path.absolute()), "label": label, "case_id": "/".join(parts)})
+    return pd.DataFrame(rows)
+
+
+def _read_table(folder: Path, path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=str)
+    except UNREADABLE_CSV as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a readable table of images ({reason})") from error
+    for column in ("image", "label"):
+        if column not in table:
+            raise InputError(f"{path}: no column {column!r}{did_you_mean(column, table.columns)}")
+    kept = [name for name in ("case_id", "patient_id", "image", "label", "split") if name in table]
+    table = table[kept]
+    for column in kept:
+        empty = np.flatnonzero(table[column].isna())
+        if len(empty):
+            raise InputError(f"{path}, row {empty[0] + 2}, column {column!r}: empty, expected a value")
+    wrong = sorted(set(table.get("split", pd.Series(dtype=str))) - {"train", "validation"})
+    if wrong:
+        raise InputError(f"{path}, column 'split': {wrong[0]!r}, expected train or validation")
+    names = table["image"]
+    table = table.assign(image=[str((folder / name).absolute()) for name in names])
+    if "case_id" not in table:
+        table = table.assign(case_id=names)
+    missing = [image for image in table["image"] if not Path(image).is_file()]
+    if missing:
+        raise InputError(f"{path}, column 'image': {missing[0]} does not exist ({len(missing)} such rows)")
+    return table
+
+
+def _patients(table: pd.DataFrame, pattern: str | None) -> pd.Series:
+    if pattern is None:
+        return table["case_id"]
+    try:
+        found = table["image"].map(lambda image: re.search(pattern, Path(image).name))
+        patients = found.map(lambda match: match[1] if match else None)
+    except (re.error, IndexError) as error:
+        raise InputError(
+            f"patient_pattern: {pattern!r} is no regular expression with a group ({error})"
+        ) from error
+    if patients.isna().any():
+        name = Path(table["image"][patients.isna()].iloc[0]).name
+        raise InputError(f"patient_pattern: {pattern!r} does not match {name}")
+    return patients
+
+
+def _numbered(table: pd.DataFrame, labels_needed: bool) -> LabelledImages:
+    classes = tuple(sorted(table["label"].unique()))
+    if len(classes) < 2 and labels_needed:
+        raise InputError(f"dataset_dir: every image is of class {classes[0]!r}, expected two classes or more")
+    if table["case_id"].duplicated().any():
+        raise InputError(
+            f"case_id: {table['case_id'][table['case_id'].duplicated()].iloc[0]!r} appears twice"
+        )
+    number = {name: label for label, name in enumerate(classes)}
+    numbered = table.assign(label=table["label"].map(number).astype(int)).reset_index(drop=True)
+    return LabelledImages(numbered, classes)

@@ -1,0 +1,81 @@
+"""A shortcut of the target's own: what thumbnails, too small to show the disease, tell of the label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+
+from srcmatters.errors import InputError
+from srcmatters.evaluation.linear_probe import linear_probe
+
+THUMBNAIL = 16  # pixels a side: the outline of a patient and the exposure, no lesion
+
+
+@dataclass(frozen=True)
+class NaturalShortcut:
+    """How well a linear probe on thumbnails separates the labels.
+
+    Args:
+        auc: area under the ROC curve on patients whom the probe has not seen; .5 is chance.
+        low: lower end of the 95 % interval, patients resampled.
+        high: upper end.
+        cases: images.
+        patients: of whom they are.
+    """
+
+    auc: float
+    low: float
+    high: float
+    cases: int
+    patients: int
+
+    @property
+    def present(self) -> bool:
+        """Whether the interval lies above chance."""
+        return self.low > 0.5
+
+
+def natural_shortcut(
+    images: torch.Tensor | np.ndarray, labels: Sequence[int], patient_ids: Sequence[str], seed: int = 0
+) -> NaturalShortcut:
+    """Measure what 16 x 16 thumbnails alone tell of the label.
+
+    Positives and negatives of a target often come from other wards, machines or ages. What of that survives
+    in a thumbnail is a confounder that nobody put in; a network may have read it as well, and neither i.i.d.
+    nor o.o.d. AUC shows it.
+
+    Args:
+        images: (N, C, H, W[, D]), clean, as the network would get them; channels and slices are averaged.
+        labels: N labels, 0 or 1.
+        patient_ids: N patients; none of them is in two folds.
+        seed: seed of folds and resampling.
+
+    Raises:
+        InputError: shapes that differ or are not those above, images smaller than a thumbnail, or too few
+            patients to cross-validate.
+    """
+    images = torch.as_tensor(images)
+    if images.ndim not in (4, 5) or len(images) != len(labels):
+        raise InputError(
+            f"natural shortcut: images of shape {tuple(images.shape)} for {len(labels)} labels, expected"
+            " (N, C, H, W) or (N, C, H, W, D)"
+        )
+    if min(images.shape[2:4]) < THUMBNAIL:
+        raise InputError(
+            f"natural shortcut: images of {tuple(images.shape[2:4])}, expected {THUMBNAIL} pixels or more"
+        )
+    patients = [str(name) for name in patient_ids]
+    probe = linear_probe(_thumbnails(images), labels, patients, seed)
+    return NaturalShortcut(probe.auc, probe.low, probe.high, len(labels), len(set(patients)))
+
+
+def _thumbnails(images: torch.Tensor) -> np.ndarray:
+    """(N, 256); one image after the other, because a large array is only mapped into memory."""
+    planes = (image.float().mean(0) for image in images)
+    flat = (plane if plane.ndim == 2 else plane.mean(-1) for plane in planes)
+    small = [functional.adaptive_avg_pool2d(plane[None], THUMBNAIL).flatten() for plane in flat]
+    return torch.stack(small).numpy()

@@ -1,0 +1,172 @@
+"""What a confounder looks like: on a synthetic chest, or on images of the target if that is wished."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as functional
+from matplotlib import colormaps
+from PIL import Image
+
+from srcmatters.cohorts.phantom import draw_patient, radiograph
+from srcmatters.confounders import create_confounder, known_confounders
+from srcmatters.errors import InputError, find_input_error
+
+if TYPE_CHECKING:
+    from srcmatters.training.state_cache import StateCache
+
+# Purple to orange is told apart with every common colour blindness; orange is where the image got brighter.
+_COLOURS = "PuOr_r"
+_NATIVE, _LARGEST = 512, 320  # pixels a side: of the phantom before preprocessing, of a picture in the page
+
+
+@dataclass(frozen=True)
+class Example:
+    """One case in both states.
+
+    Args:
+        title: what it is.
+        confounder: with its parameters.
+        clean, confounded, difference: pictures as data URIs.
+        limit: what the strongest colour of the difference means, in per cent of the grey range.
+        changed: share of the pixels that change.
+    """
+
+    title: str
+    confounder: str
+    clean: str
+    confounded: str
+    difference: str
+    limit: float
+    changed: float
+
+
+def phantom_examples(cells: pd.DataFrame) -> tuple[list[Example], list[str]]:
+    """Each confounder on one synthetic chest, at the size that the networks saw. No patient stands behind it.
+
+    Args:
+        cells: finished runs; ``label`` is the confounder with its parameters.
+
+    Returns:
+        Examples, and a sentence for each confounder that has none.
+    """
+    chest = torch.from_numpy(radiograph(draw_patient(1, 0, 0.3), _NATIVE)).float()[None, None] / 255
+    examples, left_out = [], []
+    for label, runs in cells.groupby("label", sort=True):
+        run = runs.iloc[0]
+        if run["confounder"] == "none":
+            continue
+        if run["confounder"] not in known_confounders():
+            left_out.append(f"{label} is sampled from the patients: it changes no image.")
+            continue
+        try:
+            examples.append(_on_phantom(chest, run))
+        except InputError as error:
+            left_out.append(f"{label} cannot be shown on a radiograph ({error}).")
+    return examples, left_out
+
+
+def _on_phantom(chest: torch.Tensor, run: pd.Series) -> Example:
+    parameters = ast.literal_eval(str(run["confounder_args"]))
+    confounder = create_confounder(str(run["confounder"]), run["protocol"], int(run["seed"]), **parameters)
+    assert confounder is not None
+    size = [int(run.get("image_size", _NATIVE))] * 2
+    states = (confounder.clean_batch(chest, ["phantom"]), confounder.batch(chest, ["phantom"]))
+    clean, confounded = (
+        functional.interpolate(state, size, mode="bilinear", antialias=True)[0] for state in states
+    )
+    return _example("synthetic chest", str(run["label"]), clean, confounded)
+
+
+def target_examples(cells: pd.DataFrame) -> tuple[list[Example], list[str]]:
+    """Each confounder on a positive and a negative of the target: images of patients, for who asked for them.
+
+    Args:
+        cells: finished runs; ``label`` is the confounder with its parameters.
+
+    Returns:
+        Examples, and a sentence for each confounder that has none.
+    """
+    examples, left_out = [], []
+    for (target, label), runs in cells.groupby(["target", "label"], sort=True):
+        try:
+            cache = open_images(runs["output_dir"].iloc[0])
+        except InputError as error:
+            left_out.append(f"{label}: {error}.")
+            continue
+        if cache.states == 1:
+            left_out.append(f"{label} changes no image.")
+            continue
+        labels = cache.cases["label"].to_numpy()
+        for value, name in ((1, "positive"), (0, "negative")):
+            row = int(np.flatnonzero(labels == value)[0])
+            states = [cache.state(state)[row] for state in ("clean", "confounded")]
+            examples.append(_example(f"{name} of {target}", str(label), *states))
+    return examples, left_out
+
+
+def open_images(output_dir: str | Path) -> StateCache:
+    """The preprocessed images of a run, opened (or decoded again) by its own configuration.
+
+    The configuration is evaluated as ``python -m monai.bundle run`` does: only for runs that one trusts.
+
+    Raises:
+        InputError: the configuration or the images are not there any more; names no file of the target.
+    """
+    from monai.bundle import ConfigParser
+
+    path = Path(output_dir) / "config.yaml"
+    if not path.is_file():
+        raise InputError("the run kept no config.yaml")
+    try:
+        parser = ConfigParser()
+        parser.read_config(str(path))
+        return parser.get_parsed_content("cache")
+    except Exception as error:  # whatever a configuration raises: the report is written without its images
+        if find_input_error(error) is None and not isinstance(error.__cause__, OSError):
+            raise InputError(
+                f"the run's configuration cannot be evaluated ({type(error).__name__})"
+            ) from error
+        raise InputError("the images of the run are not there any more") from error
+
+
+def _example(title: str, label: str, clean: torch.Tensor, confounded: torch.Tensor) -> Example:
+    before, after = (_plane(state) for state in (clean, confounded))
+    difference = after - before
+    size = np.abs(difference)
+    changed = size > 1 / 512  # half a grey level of 255
+    limit = max(float(np.percentile(size[changed], 98)), 0.005) if changed.any() else 1.0
+    coloured = colormaps[_COLOURS](np.clip(difference / limit, -1, 1) / 2 + 0.5)[..., :3]
+    shown = [_embedded(np.clip(state, 0, 1)) for state in (before, after)]
+    return Example(title, label, shown[0], shown[1], _embedded(coloured), 100 * limit, float(changed.mean()))
+
+
+def _plane(state: torch.Tensor) -> np.ndarray:
+    """(H, W) of the first channel, the middle slice of a volume."""
+    plane: Any = state[0].float()
+    plane = plane if plane.ndim == 2 else plane[..., plane.shape[-1] // 2]
+    return plane.numpy()
+
+
+def _embedded(picture: np.ndarray) -> str:
+    """A picture in [0, 1], (H, W) or (H, W, 3), as a data URI without any metadata."""
+    image = Image.fromarray(np.rint(picture * 255).astype(np.uint8))
+    image.thumbnail((_LARGEST, _LARGEST))
+    stream = io.BytesIO()
+    (image if picture.ndim == 2 else image.quantize(64)).save(stream, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def legend_colours(steps: int = 9) -> Sequence[str]:
+    """Colours of the difference, from darker to brighter, as #rrggbb."""
+    values = np.rint(colormaps[_COLOURS](np.linspace(0, 1, steps))[:, :3] * 255).astype(int)
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in values]

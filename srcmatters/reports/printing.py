@@ -1,0 +1,72 @@
+"""From a page to a PDF, by the browser that is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from srcmatters.errors import InputError
+
+BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "microsoft-edge",
+)
+_PATIENCE = 120  # seconds
+
+
+def find_browser() -> str:
+    """Path of a Chromium or of a browser built on it.
+
+    Raises:
+        InputError: none on PATH, and what to install.
+    """
+    found = [path for path in map(shutil.which, BROWSERS) if path]
+    if not found:
+        raise InputError(
+            "--pdf: no Chromium or Chrome on PATH; install one (Debian: apt-get install chromium), or print"
+            " the page from any other browser"
+        )
+    return found[0]
+
+
+def print_pdf(page: Path, out: Path) -> None:
+    """Print a page as the browser would on paper.
+
+    Args:
+        page: the HTML file.
+        out: the PDF; either the whole file is written or none.
+
+    Raises:
+        InputError: no browser, or it did not print; with its last words.
+    """
+    browser = find_browser()
+    with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".printing-") as folder:
+        partial = Path(folder) / "page.pdf"
+        command = [
+            browser,
+            "--headless",
+            "--disable-gpu",
+            "--disable-background-networking",
+            "--no-first-run",
+            "--no-pdf-header-footer",
+            f"--user-data-dir={folder}/profile",
+            f"--print-to-pdf={partial}",
+            page.absolute().as_uri(),
+        ]
+        if os.geteuid() == 0:  # Chromium refuses to start its sandbox as root, in containers as a rule
+            command.insert(1, "--no-sandbox")
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise InputError(f"--pdf: {browser} did not finish within {_PATIENCE} s") from error
+        if not partial.is_file() or partial.stat().st_size == 0:
+            words = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+            raise InputError(f"--pdf: {browser} printed nothing ({words[0]})")
+        partial.replace(out)

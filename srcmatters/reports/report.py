@@ -1,0 +1,256 @@
+"""The report of a study: one page that needs nothing but itself, and the same on paper."""
+
+from __future__ import annotations
+
+import base64
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from srcmatters.errors import InputError
+from srcmatters.evaluation.analysis import Analysis, analyse
+from srcmatters.evaluation.collection import StudyResults, read_results
+from srcmatters.evaluation.verdicts import verdicts
+from srcmatters.reports import numbers
+from srcmatters.reports.check_tables import control_table, detectability_table, subgroup_table
+from srcmatters.reports.coverage import missing_cells, not_tested, unreadable_images
+from srcmatters.reports.example_images import legend_colours, phantom_examples, target_examples
+from srcmatters.reports.printing import find_browser, print_pdf
+from srcmatters.reports.provenance import (
+    hashes,
+    method_facts,
+    settings_table,
+    versions,
+    written_on,
+)
+from srcmatters.reports.setups import Setup, confounder_label, setups
+from srcmatters.reports.shortcut_record import shortcuts
+from srcmatters.reports.study_figures import (
+    Line,
+    area_panels,
+    dumbbells,
+    effect_panel,
+    forest,
+    legend_mark,
+    source_lines,
+)
+from srcmatters.reports.study_folder import StudyFolder, open_study
+from srcmatters.reports.study_tables import (
+    METRIC_NAMES,
+    area_table,
+    contrast_table,
+    degradation_table,
+    interaction_table,
+    planned_contrasts,
+    quality_table,
+)
+
+_TEMPLATE = "report.html.j2"
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a report may look at beside the results.
+
+    Args:
+        images: show images of the target itself; otherwise a synthetic chest stands for them.
+        data: open the target's images to measure its natural shortcut, unless that was done before.
+    """
+
+    images: bool = False
+    data: bool = True
+
+
+def write_report(
+    folder: str | Path,
+    out: str | Path,
+    pdf: str | Path | None = None,
+    images: bool = False,
+    data: bool = True,
+) -> Path:
+    """Write the report of a study, or of any folder of runs.
+
+    Patients' identifiers are never part of it, and their images only if asked for.
+
+    Args:
+        folder: a study (with ``study.yaml``), or any folder with finished runs below it.
+        out: the HTML file.
+        pdf: a PDF of it, printed by Chromium.
+        images: show example images of the target instead of a synthetic chest.
+        data: open the images of the target where something has to be measured on them; evaluates the
+            configuration of a run, as running it again would.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError: no runs, a study file that is none, a folder that cannot be written, no browser for the
+            PDF; or what :func:`srcmatters.evaluation.analyse` refuses.
+    """
+    out = Path(out)
+    for path in (out, *([Path(pdf)] if pdf else [])):
+        if not path.absolute().parent.is_dir():
+            raise InputError(f"{path}: the folder {path.absolute().parent} does not exist")
+    if pdf:
+        find_browser()  # said before minutes of analysis
+    study = open_study(folder)
+    results = read_results(folder)
+    page = render_report(study, results, analyse(results, study.plan), ReportOptions(images, data))
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    if pdf:
+        print_pdf(out, Path(pdf))
+    return out
+
+
+def render_report(
+    study: StudyFolder, results: StudyResults, analysis: Analysis, options: ReportOptions
+) -> str:
+    """The page as text.
+
+    Args:
+        study: the folder and what was declared.
+        results: its runs.
+        analysis: of these results.
+        options: what else may be looked at.
+    """
+    cells = results.cells.assign(
+        label=[
+            confounder_label(name, args)
+            for name, args in zip(results.cells["confounder"], results.cells["confounder_args"], strict=True)
+        ]
+    )
+    cells.attrs = results.cells.attrs
+    found = setups(analysis)
+    if not found:
+        raise InputError(f"{study.path}: all runs are null controls, expected some that are not")
+    lines = source_lines(list(dict.fromkeys(source for setup in found for source in setup.sources)))
+    plain = cells[cells["control"] == "none"]
+    examples = (target_examples if options.images else phantom_examples)(plain)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("srcmatters.reports"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update({name: getattr(numbers, name) for name in _FILTERS})
+    return environment.get_template(_TEMPLATE).render(
+        study=study,
+        plan=analysis.plan,
+        metric=METRIC_NAMES[analysis.plan.metric],
+        notes=analysis.notes,
+        date=written_on(),
+        legends={place: _legend(lines, place) for place in ("curves", "effects")},
+        sections=[
+            _section(setup, number, lines, cells, results.predictions) for number, setup in enumerate(found)
+        ],
+        cells=cells,
+        detectability=detectability_table(plain),
+        examples=examples[0],
+        without_example=examples[1],
+        patients_shown=options.images,
+        difference_colours=legend_colours(),
+        shortcuts=shortcuts(plain, study.path, options.data),
+        missing=missing_cells(cells) if study.unfinished is None else study.unfinished,
+        unreadable=unreadable_images(cells),
+        not_tested=not_tested(cells, results.predictions, analysis.plan),
+        settings=settings_table(cells),
+        versions=versions(),
+        hashes=hashes(cells, study.sha256),
+        downloads=_downloads(analysis),
+    )
+
+
+_FILTERS = ("number", "signed", "interval", "p_value", "share", "listed", "counted")
+
+
+def _section(
+    setup: Setup, place: int, lines: dict[str, Line], cells: pd.DataFrame, predictions: pd.DataFrame
+) -> dict[str, Any]:
+    """Everything the page shows of one setup."""
+    analysis, key = setup.analysis, f"s{place}"
+    own_lines = {source: lines[source] for source in setup.sources}
+    runs = cells[
+        np.logical_and.reduce([cells[axis].astype(str) == value for axis, value in setup.values.items()])
+    ]
+    runs = runs[runs["control"] == "none"]
+    runs.attrs = cells.attrs
+    environments = analysis.environments
+    planned = setup.p_art(environments)
+    at_planned = environments[np.isclose(environments["p_art"], planned)]
+    tested = [name for name in setup.confounders if name in set(at_planned["confounder"])]
+    contrasts = planned_contrasts(setup)
+    effects = [
+        effect_panel(_rows(analysis.gaps, name), own_lines, name, f"{key}effect{number}")
+        for number, name in enumerate(setup.confounders)
+    ]
+    compared = f"{METRIC_NAMES[analysis.plan.metric]} at p_art {numbers.share(planned)}"
+    return {
+        "setup": setup,
+        "p_art": planned,
+        "verdicts": _verdicts(analysis),
+        "glance": dumbbells(at_planned, own_lines, tested, f"{key}glance"),
+        "areas": [
+            (name, area_panels(_rows(environments, name), own_lines, name, f"{key}area{number}"))
+            for number, name in enumerate(setup.confounders)
+        ],
+        "effects": [picture for picture in effects if picture is not None],
+        "forest": None
+        if contrasts.empty
+        else forest(contrasts, analysis.plan.equivalence_margin, compared, f"{key}forest"),
+        "contrasts": contrast_table(setup),
+        "degradation": degradation_table(setup),
+        "interactions": interaction_table(setup),
+        "area_tables": [area_table(setup, name) for name in setup.confounders],
+        "quality": quality_table(setup),
+        "subgroups": subgroup_table(setup),
+        "controls": control_table(setup),
+        "method": method_facts(runs, predictions[predictions["cell"].isin(runs.index)]),
+    }
+
+
+def _legend(lines: dict[str, Line], place: str) -> list[tuple[str, Markup]]:
+    """Each source with a piece of its line."""
+    return [
+        (source, legend_mark(line, f"{place}{number}")) for number, (source, line) in enumerate(lines.items())
+    ]
+
+
+def _rows(table: pd.DataFrame, confounder: str) -> pd.DataFrame:
+    return table[table["confounder"] == confounder]
+
+
+def _verdicts(analysis: Analysis) -> list[tuple[str, dict[str, list[str]]]]:
+    """By confounder: what each source loses, and how sources compare."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for verdict in verdicts(analysis):
+        kinds = found.setdefault(
+            str(verdict.axes["confounder"]), {"loss": [], "comparison": [], "control": []}
+        )
+        kinds[verdict.kind].append(verdict.text)
+    return list(found.items())
+
+
+def _downloads(analysis: Analysis) -> list[tuple[str, int, str]]:
+    """Every table of the analysis in full: name, rows, and a CSV file as a data URI."""
+    found = []
+    for entry in fields(analysis):
+        table = getattr(analysis, entry.name)
+        if isinstance(table, pd.DataFrame) and not table.empty:
+            text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+            uri = "data:text/csv;base64," + base64.b64encode(text.encode()).decode()
+            found.append((entry.name, len(table), uri))
+    return found

@@ -1,0 +1,78 @@
+"""The shortcut of the target's own, measured once per study and kept in its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from srcmatters.errors import InputError
+from srcmatters.evaluation.natural_shortcut import NaturalShortcut, natural_shortcut
+from srcmatters.reports.example_images import open_images
+
+RECORD = "natural_shortcut.json"
+
+
+def shortcuts(cells: pd.DataFrame, folder: Path, measure: bool = True) -> dict[str, NaturalShortcut | str]:
+    """What thumbnails of each target tell of the label.
+
+    Args:
+        cells: finished runs.
+        folder: where the measurement is kept, by the hash of images and labels.
+        measure: open the images of a target that has no measurement yet.
+
+    Returns:
+        By target the measurement, or a sentence on why there is none.
+    """
+    path = folder / RECORD
+    known = _read(path)
+    found: dict[str, NaturalShortcut | str] = {}
+    fresh = False
+    for target, runs in cells.groupby("target", sort=True):
+        digest = str(runs.get("dataset_sha256", pd.Series([""])).iloc[0])
+        if digest and digest in known:
+            found[str(target)] = known[digest]
+        elif not measure:
+            found[str(target)] = "it was not measured, because this report did not open the images"
+        else:
+            result = _measured(runs)
+            found[str(target)] = result
+            if isinstance(result, NaturalShortcut) and digest:
+                known[digest] = result
+                fresh = True
+    if fresh:
+        _write(path, known)
+    return found
+
+
+def _measured(runs: pd.DataFrame) -> NaturalShortcut | str:
+    try:
+        cache = open_images(runs["output_dir"].iloc[0])
+        cases = cache.cases
+        return natural_shortcut(
+            cache.state("clean"), cases["label"].astype(int).tolist(), cases["patient_id"].tolist()
+        )
+    except InputError as error:
+        return str(error)
+
+
+def _read(path: Path) -> dict[str, NaturalShortcut]:
+    """Measurements of before; none where the file is missing or was not written by this version."""
+    try:
+        return {digest: NaturalShortcut(**record) for digest, record in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _write(path: Path, known: dict[str, NaturalShortcut]) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(
+            json.dumps({digest: asdict(one) for digest, one in known.items()}, indent=2) + "\n"
+        )
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)  # a study that may only be read is measured anew each time

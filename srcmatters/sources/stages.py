@@ -1,0 +1,116 @@
+"""What a network has computed after each of its stages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from srcmatters.errors import InputError, did_you_mean
+from srcmatters.sources.networks import HEADS
+
+#: What goes into the classification head: the features of a frozen network.
+FEATURES = "features"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A place in a network.
+
+    Args:
+        name: what tables and figures call it.
+        module: name of a module in the network.
+        side: what the module is given, or what it returns.
+    """
+
+    name: str
+    module: str
+    side: Literal["input", "output"] = "output"
+
+
+_RESNET = (Stage("conv1", "act"), *(Stage(f"layer{number}", f"layer{number}") for number in range(1, 5)))
+_STAGES = {
+    "efficientnet_lite0": (
+        Stage("stem", "_blocks", "input"),
+        *(Stage(f"blocks{number + 1}", f"_blocks.{number}") for number in range(7)),
+    ),
+    "resnet10": _RESNET,
+    "resnet18": _RESNET,
+    "resnet34": _RESNET,
+    "resnet50": _RESNET,
+    "densenet121": (
+        Stage("conv0", "features.relu0"),
+        *(Stage(f"denseblock{number}", f"features.denseblock{number}") for number in range(1, 5)),
+    ),
+    "vit_b14": tuple(
+        Stage(f"block{number}", f"backbone.encoder.layer.{number - 1}") for number in (1, 3, 6, 9, 12)
+    ),
+}
+
+
+def stages(network: str) -> tuple[Stage, ...]:
+    """The stages of a network from input to output, the last being :data:`FEATURES`.
+
+    Raises:
+        InputError: a network whose stages are not known.
+    """
+    if network not in _STAGES:
+        raise InputError(f"network: the stages of {network!r} are unknown{did_you_mean(network, _STAGES)}")
+    head = HEADS[network].removesuffix(".")
+    return (*_STAGES[network], Stage(FEATURES, head, "input"))
+
+
+@contextmanager
+def recorded_stages(backbone: nn.Module, network: str, grid: int) -> Iterator[dict[str, torch.Tensor]]:
+    """A mapping that each forward pass of the network fills with the activations of its stages.
+
+    Args:
+        backbone: as :func:`srcmatters.sources.create_network` builds it, without the input normalisation.
+        network: its name.
+        grid: activations are averaged over as many parts of the image a side.
+
+    Yields:
+        by name of the stage: (B, C, grid, grid[, grid]) or smaller where the stage itself is, on the CPU;
+        (B, F) for the features.
+    """
+    activations: dict[str, torch.Tensor] = {}
+    with ExitStack() as stack:
+        for stage in stages(network):
+            module = backbone.get_submodule(stage.module)
+            stack.callback(_watch(module, stage, activations, grid).remove)
+        yield activations
+
+
+def _watch(module: nn.Module, stage: Stage, activations: dict[str, torch.Tensor], grid: int) -> Any:
+    def record(found: Any) -> None:
+        # Some versions of transformers return a tuple. Averaged at once: what follows may change the tensor.
+        first = found[0] if isinstance(found, tuple) else found
+        activations[stage.name] = on_grid(first, grid).float().cpu()
+
+    if stage.side == "input":
+        return module.register_forward_pre_hook(lambda _, inputs: record(inputs))
+    return module.register_forward_hook(lambda _, inputs, output: record(output))
+
+
+def on_grid(activations: torch.Tensor, grid: int) -> torch.Tensor:
+    """Average activations over ``grid`` parts of the image a side, no more than there are pixels.
+
+    Args:
+        activations: (B, C, H, W[, D]); (B, 1 + side * side, C) tokens, of which the first is the class token
+            and left out; or (B, F), which stay as they are.
+        grid: parts a side.
+    """
+    if activations.ndim == 2:
+        return activations.clone()
+    if activations.ndim == 3:
+        side = math.isqrt(activations.shape[1] - 1)
+        activations = activations[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+    size = [min(grid, length) for length in activations.shape[2:]]
+    pool = functional.adaptive_avg_pool2d if len(size) == 2 else functional.adaptive_avg_pool3d
+    return pool(activations, size)

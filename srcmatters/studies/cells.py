@@ -1,0 +1,245 @@
+"""The cells of a study: their overrides, their names, and the order in which they are most useful."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from srcmatters import __version__
+from srcmatters.errors import InputError, did_you_mean
+from srcmatters.studies.executors.base import CellTask
+from srcmatters.studies.schema import AXES
+from srcmatters.studies.study_file import Choice, Study
+
+#: Where things go and how fast: no part of what a cell computes.
+PLACES = (
+    "output_dir",
+    "dataset_dir",
+    "cache_dir",
+    "tracking_uri",
+    "experiment_name",
+    "parent_run_id",
+    "run_tags",
+    "log_images",
+    "num_workers",
+    "bundle_root",
+)
+_HASH_LENGTH = 8
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid.
+
+    Args:
+        cell_id: readable axes and a hash of the resolved configuration.
+        axes: the point; ``control`` is part of it.
+        overrides: of the bundle's configuration, places left out.
+        images: what its decoded images depend on; cells that agree share them.
+        features: what its features depend on.
+    """
+
+    cell_id: str
+    axes: Mapping[str, Any]
+    overrides: Mapping[str, Any]
+    images: str
+    features: str
+
+
+def bundle_config(study: Study) -> dict[str, Any]:
+    """Top-level ids of the bundle's configuration with their values, overlays applied, nothing resolved.
+
+    Raises:
+        InputError: a file of the bundle is not YAML.
+    """
+    merged: dict[str, Any] = {}
+    for path in study.config_files():
+        try:
+            content = yaml.safe_load(path.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+        merged.update(content)
+    return merged
+
+
+def expand(study: Study) -> list[Cell]:
+    """Every cell of a study, in the order in which they run.
+
+    The extremes of p_art come first, over all folds, and within a fold all sources of a confounder follow
+    each other: what is there early compares sources. Null controls run last, at the largest p_art only.
+
+    The hash in a cell's name covers the bundle's configuration files, the overrides, the content of the case
+    table and of a source that is a file, and the version of this package. It does not cover the content of
+    the images, nor where things go (:data:`PLACES`).
+
+    Raises:
+        InputError: an override of an id that the bundle does not have.
+    """
+    config = bundle_config(study)
+    _check_overrides(study, config)
+    fixed = _fixed(study)
+    files = [_without_places(yaml.safe_load(path.read_text())) for path in study.config_files()]
+    common = [files, _without_places(fixed), _data_digest(fixed, config), study.depth, __version__]
+    cells = [_cell(point, fixed, config, common) for point in _points(study)]
+    return sorted(cells, key=_usefulness(study))
+
+
+def _check_overrides(study: Study, config: Mapping[str, Any]) -> None:
+    given = {name: "overrides" for name in study.overrides}
+    given |= {axis: f"axes.{axis}" for axis in study.axes}
+    for axis, choices in study.axes.items():
+        for choice in choices:
+            given |= {name: f"axes.{axis}, {choice.name}" for name in choice.overrides}
+    for name, where in given.items():
+        if name.partition("::")[0].lstrip("+~") not in config:
+            known = [item for item in config if item not in PLACES]
+            raise InputError(
+                f"{study.file}, {where}: {study.bundle.name} has no {name!r}{did_you_mean(name, known)}"
+            )
+
+
+def _fixed(study: Study) -> dict[str, Any]:
+    """Overrides of all cells; paths are absolute, so that a worker anywhere finds them."""
+    fixed = {**study.overrides, "protocol": study.protocol}
+    if study.dataset_dir is not None:
+        fixed["dataset_dir"] = study.dataset_dir
+    for name in ("dataset_dir", "cache_dir"):
+        path = Path(str(fixed.get(name, "")))
+        if name in fixed and (path.is_dir() or name == "cache_dir") and fixed[name]:
+            fixed[name] = str(path.absolute())
+    return fixed
+
+
+def _points(study: Study) -> Iterator[tuple[dict[str, Choice], str]]:
+    axes = {axis: study.axes[axis] for axis in AXES if axis in study.axes}
+    highest = max((choice.name for choice in axes.get("p_art", ())), default=None)
+    for control in ("none", *study.controls):
+        for values in itertools.product(*axes.values()):
+            point = dict(zip(axes, values, strict=True))
+            if control == "none" or highest is None or point["p_art"].name == highest:
+                yield point, control
+
+
+def _cell(
+    point: tuple[Mapping[str, Choice], str],
+    fixed: Mapping[str, Any],
+    config: Mapping[str, Any],
+    common: Sequence[Any],
+) -> Cell:
+    choices, control = point
+    overrides = {**fixed}
+    for axis, choice in choices.items():
+        overrides |= {**choice.overrides, axis: choice.name}
+    axes = {axis: choice.name for axis, choice in choices.items()}
+    source, digest = _source_digest(str(axes.get("source", "")))
+    if digest:
+        overrides["source"] = source
+        axes["source"] = Path(source).stem
+    if "control" in config:
+        overrides["control"] = axes["control"] = control
+    elif control != "none":
+        raise InputError(f"controls: this bundle has no setting 'control', expected none of {control!r}")
+    identity = {**_without_places(overrides), "source": digest or axes.get("source")}
+    tag = hashlib.sha256(_plain([common, identity]).encode()).hexdigest()[:_HASH_LENGTH]
+    shown = [f"{_PREFIX.get(axis, '')}{_short(value)}" for axis, value in axes.items() if value != "none"]
+    name = re.sub(r"[^\w.+-]+", "_", "-".join([*shown, tag]))
+    image_ids = ("dataset_dir", "confounder", "confounder_args", "image_size", "protocol", "seed")
+    images = {name: overrides.get(name, config.get(name)) for name in image_ids}
+    features = {**images, "network": overrides.get("network", config.get("network")), "source": source}
+    return Cell(name, axes, overrides, _plain(images), _plain(features))
+
+
+_PREFIX = {"p_art": "p", "fold": "fold", "seed": "seed"}
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else Path(str(value)).name
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _without_places(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in PLACES}
+
+
+@cache
+def _file_digest(path: str, size: int, changed: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(path: Path) -> str:
+    found = path.stat()
+    return _file_digest(str(path), found.st_size, found.st_mtime_ns)
+
+
+def _source_digest(source: str) -> tuple[str, str]:
+    """The absolute path and content hash of a source that is a file; of one with a name, no hash."""
+    path = Path(source)
+    return (str(path.absolute()), _digest(path)) if path.is_file() else (source, "")
+
+
+def _data_digest(fixed: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    folder = Path(str(fixed.get("dataset_dir", config.get("dataset_dir", ""))))
+    table = folder / str(fixed.get("cases", config.get("cases", "")))
+    return [folder.name, _digest(table) if table.is_file() else ""]
+
+
+def _usefulness(study: Study) -> Any:
+    """Sort key: what a comparison of sources needs first."""
+    place = {
+        axis: {_short(_shown(choice.name)): number for number, choice in enumerate(choices)}
+        for axis, choices in study.axes.items()
+    }
+    shares = sorted(choice.name for choice in study.axes.get("p_art", ()))
+    extremes = (shares[0], shares[-1]) if shares else ()
+    controls = ("none", *study.controls)
+
+    def key(cell: Cell) -> tuple[int, ...]:
+        at = {axis: order[_short(cell.axes[axis])] for axis, order in place.items()}
+        tier = 0 if cell.axes.get("p_art") in extremes else 1
+        order = [at.get(axis, 0) for axis in ("seed", "fold", "confounder", "network")]
+        share = -shares.index(cell.axes["p_art"]) if shares else 0
+        return (controls.index(cell.axes.get("control", "none")), tier, *order, share, at.get("source", 0))
+
+    return key
+
+
+def _shown(name: Any) -> Any:
+    return Path(str(name)).stem if Path(str(name)).is_file() else name
+
+
+def task_of(
+    cell: Cell, study: Study, study_dir: Path, config: Mapping[str, Any], run_id: str | None
+) -> CellTask:
+    """The cell as an executor takes it.
+
+    Args:
+        cell: of the study.
+        study: it belongs to.
+        study_dir: where results go.
+        config: see :func:`bundle_config`.
+        run_id: MLflow run of the study, None without tracking.
+    """
+    places = {
+        "output_dir": str(study_dir / "cells" / cell.cell_id),
+        "bundle_root": str(study.bundle),
+        "experiment_name": study.name,
+        "tracking_uri": study.tracking_uri or "",
+        "parent_run_id": run_id,
+        "run_tags": {"study": study.name, "cell": cell.cell_id, "control": cell.axes.get("control", "none")},
+    }
+    overrides = {**cell.overrides, **{name: value for name, value in places.items() if name in config}}
+    files = tuple(str(path) for path in study.config_files())
+    return CellTask(cell.cell_id, str(study_dir), files, overrides, axes=dict(cell.axes))

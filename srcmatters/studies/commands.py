@@ -1,0 +1,213 @@
+"""`srcmatters study`: plan, run, status, watch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from srcmatters.errors import InputError
+
+if TYPE_CHECKING:
+    from srcmatters.studies.cells import Cell
+    from srcmatters.studies.executors.base import Executor
+    from srcmatters.studies.runner import StudyEnd
+    from srcmatters.studies.study_file import Study
+
+EXECUTORS = ("local", "ray")
+_OPEN = {"ignore_unknown_options": True, "allow_extra_args": True}
+_EXTRA = "Any other --ID VALUE is an axis (comma-separated), a field of the file, or a setting of the bundle."
+
+
+@click.group()
+def study() -> None:
+    """Studies: a grid of sources, confounders, p_art and folds in one file."""
+
+
+def _common(command: click.decorators.FC) -> click.decorators.FC:
+    for option in (
+        click.option(
+            "--workers", type=click.IntRange(min=1), help="Cells at a time [default: cores, or GPUs]."
+        ),
+        click.option("--output_dir", type=click.Path(path_type=Path), help="[default: mlruns/studies/NAME]"),
+        click.argument("file", type=click.Path(path_type=Path)),
+    ):
+        command = option(command)
+    return command
+
+
+@study.command(context_settings=_OPEN, epilog=_EXTRA)
+@_common
+@click.option("--time-one", is_flag=True, help="Run the first cell that is left, and estimate from it.")
+@click.pass_context
+def plan(
+    ctx: click.Context, file: Path, output_dir: Path | None, workers: int | None, time_one: bool
+) -> None:
+    """Print what the study in FILE will take: cells, time, disk. Computes nothing (but see --time-one)."""
+    from srcmatters.studies.cells import expand
+    from srcmatters.studies.plan_view import print_plan
+
+    chosen, folder = _study(file, output_dir, ctx.args)
+    cells = expand(chosen)
+    if time_one:
+        _run_first(chosen, folder, cells)
+    print_plan(chosen, cells, folder, workers or _default_workers(chosen))
+
+
+@study.command(context_settings=_OPEN, epilog=_EXTRA)
+@_common
+@click.option("--executor", type=click.Choice(EXECUTORS), default="local", show_default=True)
+@click.option("--address", help="Of a Ray cluster [default: the one of $RAY_ADDRESS, or a local one].")
+@click.option(
+    "--per_gpu", type=click.IntRange(min=1), default=1, show_default=True, help="Workers that share a GPU."
+)
+@click.option("--report/--no-report", default=True, show_default=True, help="Write report.html at the end.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    file: Path,
+    output_dir: Path | None,
+    workers: int | None,
+    executor: str,
+    address: str | None,
+    per_gpu: int,
+    report: bool,
+) -> None:
+    """Run what is not finished of the study in FILE; stopped at any moment, it goes on from there."""
+    from rich.console import Console
+
+    from srcmatters.studies.conclusion import conclude
+    from srcmatters.studies.preflight import check_study
+    from srcmatters.studies.progress import Bar, Silent
+    from srcmatters.studies.runner import StudyRun
+
+    chosen, folder = _study(file, output_dir, ctx.args)
+    console = Console(stderr=True)
+    try:
+        end = StudyRun(
+            chosen,
+            folder,
+            lambda: _executor(executor, chosen, workers, per_gpu, address),
+            Bar(console) if console.is_terminal else Silent(),
+            lambda cells: check_study(chosen, cells),
+            conclude if report else None,
+        ).run()
+    except KeyboardInterrupt:
+        click.echo(f"stopped; `srcmatters study run {file}` goes on where it was", err=True)
+        sys.exit(130)
+    _print_end(chosen, folder, end)
+    sys.exit(1 if end.failed else 0)
+
+
+@study.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def status(folder: Path) -> None:
+    """Print how far the study in FOLDER is."""
+    from rich.console import Console
+
+    from srcmatters.studies.state import read_state
+    from srcmatters.studies.status_view import status_table
+
+    Console(width=None if sys.stdout.isatty() else 160).print(status_table(read_state(folder)))
+
+
+@study.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def watch(folder: Path) -> None:
+    """Show how far the study in FOLDER is until it ends; works from any terminal that sees the folder."""
+    from rich.console import Console
+
+    from srcmatters.studies import status_view
+
+    try:
+        status_view.watch(folder, Console())
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _study(file: Path, output_dir: Path | None, words: Sequence[str]) -> tuple[Study, Path]:
+    from srcmatters.studies.study_file import read_study, with_options
+
+    chosen = with_options(read_study(file), _pairs(words))
+    return chosen, output_dir or Path("mlruns") / "studies" / chosen.name
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    """`--name value` and `--name=value`, as monai.bundle takes them."""
+    pairs: dict[str, str] = {}
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        name, given, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not name:
+            raise InputError(f"{word}: not understood, expected --name value")
+        if not given:
+            if not left or left[0].startswith("--"):
+                raise InputError(f"--{name}: no value, expected --{name} value")
+            value = left.pop(0)
+        pairs[name] = value
+    return pairs
+
+
+def _gpus(chosen: Study) -> list[int]:
+    """Memory of each GPU that cells will use, in bytes."""
+    import torch
+
+    if "cpu" in str(chosen.overrides.get("device", "")):
+        return []
+    return [
+        torch.cuda.get_device_properties(number).total_memory for number in range(torch.cuda.device_count())
+    ]
+
+
+def _default_workers(chosen: Study) -> int:
+    from srcmatters.studies.executors.local import local_slots
+
+    return len(local_slots(gpus=_gpus(chosen)))
+
+
+def _executor(
+    name: str, chosen: Study, workers: int | None, per_gpu: int = 1, address: str | None = None
+) -> Executor:
+    if name == "ray":
+        from srcmatters.studies.executors.ray_executor import RayExecutor
+
+        return RayExecutor(address, workers, per_gpu=per_gpu)
+    from srcmatters.studies.executors.local import LocalExecutor, local_slots
+
+    return LocalExecutor(local_slots(workers, _gpus(chosen), per_gpu))
+
+
+def _run_first(chosen: Study, folder: Path, cells: Sequence[Cell]) -> None:
+    """Run one cell for good: its time is known then, and its result is kept."""
+    from srcmatters.studies.preflight import check_study
+    from srcmatters.studies.runner import StudyRun
+
+    def one_worker() -> Executor:
+        return _executor("local", chosen, 1)
+
+    end = StudyRun(chosen, folder, one_worker, check=lambda left: check_study(chosen, left), limit=1).run()
+    if end.failed:
+        raise InputError(next(iter(end.failed.values())).error)
+
+
+def _print_end(chosen: Study, folder: Path, end: StudyEnd) -> None:
+    from rich.console import Console
+
+    from srcmatters.studies.state import read_state
+    from srcmatters.studies.status_view import failure_table
+
+    for remark in end.remarks:
+        click.echo(remark)
+    click.echo(
+        f"{folder}: {end.finished} cells finished, {end.computed} of them now, {len(end.failed)} failed"
+    )
+    if end.failed:
+        Console(width=None if sys.stdout.isatty() else 160).print(failure_table(read_state(folder).failures))
+    else:
+        click.echo(
+            f"`srcmatters results {folder}` compares them, `srcmatters report {folder}` writes the report"
+        )

@@ -1,0 +1,47 @@
+"""What a finished study comes to: tables, figures and the report."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import fields
+from pathlib import Path
+
+import pandas as pd
+
+from srcmatters.evaluation.analysis import analyse
+from srcmatters.evaluation.collection import read_results
+from srcmatters.reports.report import ReportOptions, render_report
+from srcmatters.reports.study_folder import open_study
+
+#: Folder of the tables, and the page, in the study's folder.
+TABLES, REPORT = "tables", "report.html"
+
+
+def conclude(study_dir: Path) -> Path:
+    """Analyse a study as its plan says, and write ``tables/*.csv`` and ``report.html`` into its folder.
+
+    Args:
+        study_dir: folder of the study, all of whose cells are there.
+
+    Returns:
+        A folder with the tables and the report, for MLflow; neither holds an identifier.
+
+    Raises:
+        InputError: see :func:`srcmatters.evaluation.analysis.analyse`.
+    """
+    tables = study_dir / TABLES
+    shutil.rmtree(tables, ignore_errors=True)
+    tables.mkdir()
+    results = read_results(study_dir / "cells")
+    study = open_study(study_dir)
+    analysis = analyse(results, study.plan)
+    results.cells.drop(columns="output_dir").to_csv(tables / "cells.csv", index=False)
+    for field in fields(analysis):
+        table = getattr(analysis, field.name)
+        if isinstance(table, pd.DataFrame):
+            table.to_csv(tables / f"{field.name}.csv", index=False)
+    (tables / "notes.txt").write_text("".join(f"{note}\n" for note in analysis.notes))
+    page = render_report(study, results, analysis, ReportOptions())
+    (tables / REPORT).write_text(page, encoding="utf-8")
+    shutil.copy(tables / REPORT, study_dir / REPORT)
+    return tables

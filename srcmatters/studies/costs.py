@@ -1,0 +1,74 @@
+"""What a study will cost, before it is run: cells, hours, disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from srcmatters.cohorts import open_cohort
+from srcmatters.sources.networks import HEADS, create_network
+from srcmatters.studies.cells import Cell, bundle_config
+from srcmatters.studies.study_file import Study
+from srcmatters.training.study_cases import is_sampled
+
+_FLOAT = 4
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Estimated bytes.
+
+    Args:
+        images: decoded images in every state, kept in the cache for any later study.
+        features: of frozen backbones, likewise.
+        models: weights of fine-tuned networks, in the study's folder.
+    """
+
+    images: int
+    features: int
+    models: int
+
+
+def estimate_disk(study: Study, cells: Sequence[Cell]) -> Disk | None:
+    """Bytes that all cells of a study need, None for a bundle that does not say what it loads.
+
+    Raises:
+        InputError: see :func:`srcmatters.cohorts.open_cohort`.
+    """
+    config = bundle_config(study)
+    if not {"case_table", "image_size", "network_def"} <= set(config):
+        return None
+    settings = {cell.cell_id: {**config, **cell.overrides} for cell in cells}
+    first = settings[cells[0].cell_id]
+    table = open_cohort(first["dataset_dir"], first["cases"])
+    images = features = models = 0
+    seen: set[str] = set()
+    for cell in cells:
+        one = settings[cell.cell_id]
+        states = 1 if one["confounder"] == "none" or is_sampled(one["confounder"], table) else 2
+        if cell.images not in seen:
+            images += states * len(table) * int(one["image_size"]) ** 2 * _FLOAT
+        width, weights = _network_size(one["network"])
+        if study.depth == "screen" and cell.features not in seen:
+            features += states * len(table) * width * _FLOAT
+        if study.depth == "finetune":
+            models += weights
+        seen |= {cell.images, cell.features}
+    return Disk(images, features, models)
+
+
+_SIZES: dict[str, tuple[int, int]] = {}
+
+
+def _network_size(name: str) -> tuple[int, int]:
+    """Features before the head, and bytes of all weights."""
+    if name not in _SIZES:
+        with torch.device("meta"):
+            network = create_network(name)
+        head = network.get_submodule(HEADS[name].rstrip("."))
+        linear = [layer for layer in head.modules() if isinstance(layer, torch.nn.Linear)]
+        weights = sum(tensor.numel() for tensor in network.state_dict().values()) * _FLOAT
+        _SIZES[name] = (linear[-1].in_features, weights)
+    return _SIZES[name]

@@ -1,0 +1,68 @@
+"""What is wrong with a whole study is said once, before hundreds of cells say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from srcmatters.cohorts import open_cohort
+from srcmatters.evaluation.plan import AnalysisPlan
+from srcmatters.sources import load_source
+from srcmatters.studies.cells import Cell, bundle_config
+from srcmatters.studies.study_file import Study
+from srcmatters.training import check_settings, choose_cases, control_labels, create_image_confounder
+
+# Settings that a bundle need not have; those that it has are checked.
+_OF_THE_SPLIT = ("confounder", "confounder_args", "p_art", "fold", "num_folds", "validation_folds", "seed",
+                 "assignment", "protocol", "control")  # fmt: skip
+
+
+def check_study(study: Study, cells: Sequence[Cell]) -> None:
+    """Refuse what no cell could do anything about: settings, the case table, splits, confounders, sources.
+
+    Images are not opened here, that is the first cell's work. A source that has to be fetched is fetched now,
+    once.
+
+    Args:
+        study: they belong to.
+        cells: those that are going to run.
+
+    Raises:
+        InputError: what the bundle itself would say in each of its cells.
+    """
+    AnalysisPlan.from_mapping(study.analysis)
+    config = bundle_config(study)
+    settings = [{**_plain(config), **cell.overrides} for cell in cells]
+    for one in settings:
+        check_settings(one)
+    if "case_table" in config:
+        _check_cases(settings)
+    if "network_def" in config:
+        for source, network in dict.fromkeys((one["source"], one["network"]) for one in settings):
+            load_source(source, network)
+
+
+def _check_cases(settings: Sequence[Mapping[str, Any]]) -> None:
+    first = settings[0]
+    cases = open_cohort(first["dataset_dir"], first["cases"])
+    seen = set()
+    for one in settings:
+        chosen = {name: one[name] for name in _OF_THE_SPLIT if name in one}
+        key = repr({**chosen, "p_art": 0})
+        if key in seen:  # whether there are enough cases does not depend on p_art
+            continue
+        seen.add(key)
+        labelled = control_labels(cases, one.get("control", "none"), one["seed"])
+        choose_cases(labelled, **chosen)
+        create_image_confounder(
+            one["confounder"], cases, one["protocol"], one["seed"], **one.get("confounder_args", {})
+        )
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with a value, not an expression that only the bundle can evaluate."""
+
+    def evaluated(value: Any) -> bool:
+        return isinstance(value, str) and value[:1] in ("$", "@", "%")
+
+    return {name: value for name, value in config.items() if not evaluated(value)}

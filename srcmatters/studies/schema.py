@@ -1,0 +1,64 @@
+"""What a study file may say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+AXES = ("source", "network", "confounder", "p_art", "fold", "seed")
+DEPTHS = ("finetune", "screen")
+
+_NAME = {"type": "string", "minLength": 1}
+_MAPPING = {"type": "object"}
+_WHOLE = {"type": "integer", "minimum": 0}
+_CHOICE = {
+    "oneOf": [
+        _NAME,
+        {
+            "type": "object",
+            "properties": {"name": _NAME, "args": _MAPPING, "overrides": _MAPPING},
+            "required": ["name"],
+            "additionalProperties": False,
+        },
+    ]
+}
+
+
+def _axis(values: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": values, "minItems": 1}
+
+
+STUDY_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        # Also the name of the folder and of the MLflow experiment.
+        "name": {"type": "string", "pattern": r"^[\w][\w.-]*$"},
+        "bundle": _NAME,
+        "depth": {"enum": list(DEPTHS)},
+        "axes": {
+            "type": "object",
+            "properties": {
+                "source": _axis(_CHOICE),
+                "network": _axis(_CHOICE),
+                "confounder": _axis(_CHOICE),
+                "p_art": _axis({"type": "number", "minimum": 0, "maximum": 1}),
+                "fold": _axis(_WHOLE),
+                "seed": _axis(_WHOLE),
+            },
+            "additionalProperties": False,
+        },
+        "overrides": _MAPPING,
+        "overlays": {"type": "array", "items": _NAME},
+        "protocol": {"enum": ["corrected", "paper"]},
+        "controls": {
+            "type": "array",
+            "items": {"enum": ["shuffled_labels", "independent_confounder"]},
+            "uniqueItems": True,
+        },
+        "analysis": _MAPPING,
+        "retries": _WHOLE,
+        "tracking_uri": {"type": ["string", "null"]},
+        "dataset_dir": _NAME,
+    },
+    "required": ["name", "bundle", "axes"],
+    "additionalProperties": False,
+}

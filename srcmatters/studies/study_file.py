@@ -1,0 +1,215 @@
+"""The study file: what is compared with what, declared before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from srcmatters.errors import InputError, did_you_mean
+from srcmatters.studies.schema import AXES, STUDY_SCHEMA
+
+TRACKING_URI = "sqlite:///mlruns/mlflow.db"
+_FIELDS = ("name", "depth", "protocol", "dataset_dir", "tracking_uri", "retries")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One value of an axis.
+
+    Args:
+        name: as the bundle takes it.
+        overrides: what else it brings, such as ``confounder_args``.
+    """
+
+    name: Any
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid of overrides of one bundle.
+
+    Args:
+        name: of the study, its folder and its MLflow experiment.
+        bundle: folder of the bundle.
+        axes: values by axis, in the order of the file; an axis without values keeps the bundle's default.
+        depth: "finetune" trains every weight, "screen" fits a classifier on frozen features.
+        protocol: "corrected" or "paper".
+        overrides: fixed for all cells.
+        overlays: more configuration files of the bundle.
+        controls: null controls that are run besides, at the largest p_art.
+        analysis: what will be tested, as :class:`srcmatters.evaluation.plan.AnalysisPlan` takes it.
+        retries: how often a cell that failed is tried again.
+        tracking_uri: MLflow store; empty or None for none.
+        dataset_dir: the target; None keeps the bundle's default.
+        file: where it was read from, for messages.
+    """
+
+    name: str
+    bundle: Path
+    axes: Mapping[str, tuple[Choice, ...]]
+    depth: str = "finetune"
+    protocol: str = "corrected"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    overlays: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
+    analysis: Mapping[str, Any] = field(default_factory=dict)
+    retries: int = 1
+    tracking_uri: str | None = TRACKING_URI
+    dataset_dir: str | None = None
+    file: Path = Path("study.yaml")
+
+    def config_files(self) -> tuple[Path, ...]:
+        """Configuration of the bundle for this depth, overlays last."""
+        names = ["train.yaml", *(["screen.yaml"] if self.depth == "screen" else []), *self.overlays]
+        return tuple(self.bundle / "configs" / name for name in names)
+
+    def as_file(self) -> dict[str, Any]:
+        """The study as its file would say it, what was given on the command line included."""
+        axes = {
+            axis: [
+                choice.name if not choice.overrides else {"name": choice.name, **_spelled(axis, choice)}
+                for choice in choices
+            ]
+            for axis, choices in self.axes.items()
+        }
+        said = {
+            "name": self.name,
+            "bundle": str(self.bundle),
+            "depth": self.depth,
+            "protocol": self.protocol,
+            "dataset_dir": self.dataset_dir,
+            "axes": axes,
+            "overrides": dict(self.overrides),
+            "overlays": list(self.overlays),
+            "controls": list(self.controls),
+            "analysis": dict(self.analysis),
+            "retries": self.retries,
+            "tracking_uri": self.tracking_uri,
+        }
+        return {name: value for name, value in said.items() if value is not None or name == "tracking_uri"}
+
+
+def _spelled(axis: str, choice: Choice) -> dict[str, Any]:
+    others = dict(choice.overrides)
+    args = others.pop("confounder_args", None) if axis == "confounder" else None
+    return {**({"args": args} if args else {}), **({"overrides": others} if others else {})}
+
+
+def read_study(path: str | Path) -> Study:
+    """Read and check a study file.
+
+    Args:
+        path: YAML; ``bundle`` is a folder relative to the file.
+
+    Raises:
+        InputError: not there, no YAML, or a field that is missing, unknown or wrong; names file and field.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}), expected a study file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    _check(content, path)
+    axes = {
+        axis: _unique(path, axis, [_choice(path, axis, value) for value in content["axes"][axis]])
+        for axis in AXES
+        if axis in content["axes"]
+    }
+    bundle = (path.parent / content["bundle"]).resolve()
+    if not (bundle / "configs" / "train.yaml").is_file():
+        raise InputError(f"{path}, bundle: {bundle} holds no configs/train.yaml, expected a bundle's folder")
+    given = {name: content[name] for name in (*_FIELDS, "overrides", "analysis") if name in content}
+    given |= {name: tuple(content.get(name, ())) for name in ("overlays", "controls")}
+    study = Study(bundle=bundle, axes=axes, file=path, **given)
+    for config in study.config_files():
+        if not config.is_file():
+            known = sorted(found.name for found in config.parent.glob("*.yaml"))
+            raise InputError(f"{path}: the bundle has no {config.name}{did_you_mean(config.name, known)}")
+    return study
+
+
+def _check(content: Any, path: Path) -> None:
+    validator = jsonschema.Draft202012Validator(STUDY_SCHEMA)
+    error = jsonschema.exceptions.best_match(validator.iter_errors(content))
+    if error is None:
+        return
+    where = ".".join(str(step) for step in error.absolute_path)
+    at = f"{path}, {where}" if where else str(path)
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        wrong = next(name for name in error.instance if name not in known)
+        raise InputError(f"{at}: unknown field {wrong!r}{did_you_mean(str(wrong), known)}")
+    if error.validator == "enum":
+        raise InputError(
+            f"{at}: got {error.instance!r}{did_you_mean(str(error.instance), error.validator_value)}"
+        )
+    raise InputError(f"{at}: {' '.join(error.message.split())[:200]}")
+
+
+def _choice(path: Path, axis: str, value: Any) -> Choice:
+    if not isinstance(value, Mapping):
+        return Choice(float(value) if axis == "p_art" else value)
+    overrides = dict(value.get("overrides", {}))
+    if "args" in value:
+        if axis != "confounder":
+            raise InputError(
+                f"{path}, axes.{axis}: {value['name']!r} has args, which only a confounder takes"
+            )
+        overrides["confounder_args"] = dict(value["args"])
+    return Choice(value["name"], overrides)
+
+
+def _unique(path: Path, axis: str, choices: list[Choice]) -> tuple[Choice, ...]:
+    for place, choice in enumerate(choices):
+        if choice in choices[:place]:
+            raise InputError(f"{path}, axes.{axis}: {choice.name!r} is there twice")
+    return tuple(choices)
+
+
+def with_options(study: Study, options: Mapping[str, str]) -> Study:
+    """The study with what the command line says.
+
+    Args:
+        study: as read from its file.
+        options: text by name: an axis ("a,b": several values), a field of the study file (depth, protocol,
+            dataset_dir, tracking_uri, retries, name, controls), or any id of the bundle's configuration.
+
+    Raises:
+        InputError: a value that the file could not hold either.
+    """
+    axes, overrides, fields = dict(study.axes), dict(study.overrides), dict[str, Any]()
+    for name, text in options.items():
+        if name in AXES:
+            axes[name] = _values(name, text, study.axes.get(name, ()))
+        elif name == "controls":
+            fields[name] = tuple(part for part in text.split(",") if part and part != "none")
+        elif name in _FIELDS:
+            fields[name] = int(text) if name == "retries" and text.isdigit() else text
+        else:
+            overrides[name] = yaml.safe_load(text)
+    changed = replace(study, axes=axes, overrides=overrides, **fields)
+    _check(changed.as_file(), Path("command line"))
+    for config in changed.config_files():
+        if not config.is_file():
+            raise InputError(f"--depth: the bundle {study.bundle.name} has no {config.name}")
+    return changed
+
+
+def _values(axis: str, text: str, known: tuple[Choice, ...]) -> tuple[Choice, ...]:
+    """Values of the file keep what they bring: `--confounder sex` keeps the sex's arguments."""
+    parts = (
+        yaml.safe_load(text) if text.startswith("[") else [yaml.safe_load(part) for part in text.split(",")]
+    )
+    command_line = Path("command line")
+    _check({"name": "x", "bundle": "x", "axes": {axis: parts}}, command_line)
+    by_name = {str(choice.name): choice for choice in known}
+    given = [_choice(command_line, axis, part) for part in parts]
+    return _unique(command_line, axis, [by_name.get(str(choice.name), choice) for choice in given])

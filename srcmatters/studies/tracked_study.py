@@ -1,0 +1,170 @@
+"""A study in MLflow: an experiment, a parent run, and the cells nested in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+import yaml
+
+from srcmatters.errors import InputError
+from srcmatters.evaluation import read_predictions
+from srcmatters.studies.cells import PLACES, Cell
+from srcmatters.studies.records import RESULT, CellPlace, read_json, write_json
+from srcmatters.studies.study_file import Study
+from srcmatters.training.pseudonyms import pseudonymise
+from srcmatters.training.tracking import Tracker, fail_dead_runs
+
+_SECONDS = 5
+# Fields of a study file that say where things are on this machine.
+_PLACES = ("bundle", "dataset_dir", "tracking_uri")
+
+
+def absolute_store(tracking_uri: str | None) -> str | None:
+    """The same store whatever folder a worker runs in."""
+    match = re.match(r"sqlite:///(?!/)(.+)", tracking_uri or "")
+    return f"sqlite:///{Path(match[1]).absolute()}" if match else tracking_uri
+
+
+def require_reachable(tracking_uri: str | None) -> None:
+    """Ask a server once, so that a wrong address is said in seconds; any answer will do.
+
+    MLflow itself would try for minutes, in every cell.
+
+    Raises:
+        InputError: nobody answers.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    if not re.match("https?://", tracking_uri or ""):
+        return
+    try:
+        requests.get(f"{tracking_uri}/health", timeout=_SECONDS)
+    except requests.RequestException as error:
+        shown = re.sub(r"://[^/@]+@", "://", str(tracking_uri))
+        reason = type(error).__name__
+        raise InputError(
+            f"tracking_uri: {shown} does not answer ({reason}), expected an MLflow server"
+        ) from error
+
+
+class TrackedStudy:
+    """The parent run of a study; the same one is continued when the study is resumed.
+
+    Args:
+        study: with an absolute ``tracking_uri``.
+        study_dir: its folder.
+        cells: all of them.
+        parent_run_id: of the run that was interrupted, None for a new study.
+    """
+
+    def __init__(
+        self, study: Study, study_dir: Path, cells: Iterable[Cell], parent_run_id: str | None = None
+    ) -> None:
+        self.study = study
+        self.study_dir = study_dir
+        axes = {
+            axis: ", ".join(str(choice.name) for choice in choices) for axis, choices in study.axes.items()
+        }
+        # A path may name a person or a project.
+        self.sources = list(dict.fromkeys(str(cell.axes.get("source")) for cell in cells))
+        axes["source"] = ", ".join(self.sources)
+        tags = {f"study.{axis}": text[:500] for axis, text in axes.items()}
+        tags |= {"study": study.name, "depth": study.depth, "bundle": study.bundle.name}
+        self.tracker = Tracker(
+            study.tracking_uri,
+            study.name,
+            {},
+            tags=tags,
+            system_metrics=False,
+            name=f"study {study.name}",
+            continues=parent_run_id,
+        )
+
+    def opened(self) -> None:
+        """Record what was declared before anything ran, and end what killed workers left open."""
+        if self.tracker.run_id is None:
+            return
+        self.end_killed_cells()
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            said = {field: value for field, value in self.study.as_file().items() if field not in _PLACES}
+            said["axes"]["source"] = self.sources
+            hidden = {name: value for name, value in self.study.overrides.items() if name not in PLACES}
+            (folder / "study.yaml").write_text(
+                yaml.safe_dump({**said, "overrides": hidden}, sort_keys=False, allow_unicode=True)
+            )
+            plan = yaml.safe_dump(dict(self.study.analysis), sort_keys=False)
+            (folder / "analysis_plan.yaml").write_text(plan)
+            self.tracker.log_folder(folder)
+
+    def end_killed_cells(self) -> None:
+        """Mark the runs of workers that are gone."""
+        if self.tracker.run_id is not None:
+            import mlflow
+
+            fail_dead_runs(mlflow.MlflowClient(), str(self.tracker.experiment_id))
+
+    def log_files(self, folder: Path) -> None:
+        """Tables, figures, the report."""
+        self.tracker.log_folder(folder)
+
+    def log_missing(self, cells: Iterable[Cell]) -> int:
+        """Log finished cells that MLflow did not get; returns how many.
+
+        Raises:
+            InputError: the store is still not there.
+        """
+        if self.tracker.run_id is None:
+            return 0
+        missing = [place for cell in cells if _is_missing(place := CellPlace(self.study_dir, cell.cell_id))]
+        known = self._known_cells() if missing else set()
+        for place in missing:
+            if place.cell_id not in known:
+                self._log_from_disk(place)
+            write_json(place.record, {**_without_error(read_json(place.record)), "tracked": True})
+        return len(missing)
+
+    def _known_cells(self) -> set[str]:
+        """Cells with a complete run: a worker may be killed between that and its record."""
+        import mlflow
+
+        experiments = [str(self.tracker.experiment_id)]
+        parent = f"tags.mlflow.parentRunId = '{self.tracker.run_id}' and attributes.status = 'FINISHED'"
+        found = mlflow.MlflowClient().search_runs(experiments, parent, max_results=50_000)
+        return {run.data.tags.get("cell", "") for run in found}
+
+    def _log_from_disk(self, place: CellPlace) -> None:
+        result = read_json(place.folder / RESULT)
+        figures = {name: value for name, value in result.items() if isinstance(value, (int, float))}
+        child = Tracker(
+            self.study.tracking_uri,
+            self.study.name,
+            result.get("settings", {}),
+            parent_run_id=self.tracker.run_id,
+            tags={"study": self.study.name, "cell": place.cell_id, "logged_later": True},
+            system_metrics=False,
+        )
+        with tempfile.TemporaryDirectory() as name:
+            shutil.copy(place.folder / RESULT, name)
+            predictions = place.folder / "predictions.csv"
+            if predictions.is_file():
+                hidden = pseudonymise(read_predictions(predictions))
+                hidden.to_csv(Path(name) / predictions.name, index=False)
+            with child.run():
+                child.log_metrics(figures)
+                child.log_folder(Path(name))
+
+
+def _is_missing(place: CellPlace) -> bool:
+    return place.is_finished() and not read_json(place.record).get("tracked", False)
+
+
+def _without_error(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name != "tracking_error"}
