@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from srcmatters.evaluation.estimates import Estimate
+from srcmatters.evaluation.estimates import Estimate, image_freedom
 from srcmatters.evaluation.resampled_figures import (
     Figure,
     difference,
@@ -81,8 +81,8 @@ def true_difference(design: Design) -> float:
     return float(first - second)
 
 
-def draw_trainings(design: Design, replicates: int, seed: int) -> tuple[list[Figure], int]:
-    """One study: the difference of AUC in every training with its replicates; patients of the rarer class."""
+def draw_trainings(design: Design, replicates: int, seed: int) -> tuple[list[Figure], float]:
+    """One study: the difference of AUC in every training; degrees of freedom of its images."""
     stream = np.random.default_rng([seed, 1])
     parts = 1 if design.one_test_set else design.folds
     patients, cases = design.patients * parts, design.cases * parts
@@ -105,7 +105,7 @@ def draw_trainings(design: Design, replicates: int, seed: int) -> tuple[list[Fig
                 scores = distance * label[tested] + hard[tested] + own
                 pair.append(resampled_auc(Ranking(label[tested], scores, row[tested]), weights))
             figures.append(difference(*pair))
-    return figures, int(min(label_of.sum(), patients - label_of.sum()))
+    return figures, image_freedom(int(label_of.sum()), int(patients - label_of.sum()))
 
 
 def measure(design: Design, studies: int, replicates: int = 300, seed: int = 0) -> dict[str, float]:
@@ -117,8 +117,8 @@ def measure(design: Design, studies: int, replicates: int = 300, seed: int = 0) 
     """
     truth, missed, alone = true_difference(design), 0, 0
     for number in range(studies):
-        figures, rarer = draw_trainings(design, replicates, seed + number)
-        found = mean_over_trainings(figures, rarer)
+        figures, freedom = draw_trainings(design, replicates, seed + number)
+        found = mean_over_trainings(figures, freedom)
         low, high = found.interval()
         missed += not low <= truth <= high
         mean = np.mean([figure.replicates for figure in figures], axis=0)
@@ -131,8 +131,8 @@ def measure(design: Design, studies: int, replicates: int = 300, seed: int = 0) 
 def seconds_of_a_study(replicates: int = 10_000) -> float:
     """The primary comparison of a study of 440 cases: five folds, two sources."""
     start = time.perf_counter()
-    figures, rarer = draw_trainings(Design(), replicates, 0)
-    mean_over_trainings(figures, rarer).p_value()
+    figures, freedom = draw_trainings(Design(), replicates, 0)
+    mean_over_trainings(figures, freedom).p_value()
     return time.perf_counter() - start
 
 

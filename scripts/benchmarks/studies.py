@@ -2,9 +2,9 @@
 
     python scripts/benchmarks/studies.py [--cells 60] [--workers 2] [--json FILE]
 
-The cells are those of the tests' tiny bundle. "Outside the bundle" is the time that workers were held, from the
-first cell handed out to the last one back, less the time that the workflow itself took (its configuration,
-its MLflow run and its files included).
+The cells are those of the tests' tiny bundle. "Outside the bundle" is the time that workers were
+held, from the first cell handed out to the last one back, less the time that the workflow itself
+took: its configuration, its MLflow run and its files included.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from srcmatters.evaluation.classification import (
     fix_threshold,
 )
 from srcmatters.evaluation.contrasts import boundary_errors
-from srcmatters.evaluation.estimates import auc_interval, estimate, widened
+from srcmatters.evaluation.estimates import auc_interval, estimate, image_freedom, widened
 from srcmatters.evaluation.plan import AnalysisPlan
 from srcmatters.evaluation.resampling import auc, auc_influence
 from srcmatters.evaluation.trainings import ResampledRuns, RunGroup, TestSet
@@ -147,7 +147,7 @@ def _subgroup(
         )
         for label in (1, 0)
     ]
-    area = estimate(np.array([auc(one) for one in rankings]), covariance, min(people))
+    area = estimate(np.array([auc(one) for one in rankings]), covariance, image_freedom(*people))
     low, high = auc_interval(area, people[0], people[1], plan.confidence)
     cases = np.concatenate([part.case_ids for part in parts])
     positive = np.concatenate([part.ranking.labels for part in parts]) == 1

@@ -63,7 +63,24 @@ class Estimate:
         return float(stats.t.ppf(probability, self.degrees_of_freedom))
 
 
-def estimate(values: np.ndarray, covariance: np.ndarray, patients: float) -> Estimate:
+def image_freedom(positives: int, negatives: int) -> float:
+    """Degrees of freedom of the resampled variance of an AUC.
+
+    Each class adds a variance in inverse proportion to its patients, known with one degree less than these;
+    their sum after Welch and Satterthwaite. With few of one class it is near theirs.
+
+    Args:
+        positives: patients with a positive case.
+        negatives: patients with a negative case.
+    """
+    if min(positives, negatives) < 2:
+        return 1.0
+    shares = [other / (positives + negatives) for other in (negatives, positives)]
+    counts = (positives, negatives)
+    return 1 / sum(share**2 / (count - 1) for share, count in zip(shares, counts, strict=True))
+
+
+def estimate(values: np.ndarray, covariance: np.ndarray, freedom: float) -> Estimate:
     """Mean over trainings of a figure, and a standard error for images and trainings.
 
     The trainings are those of the folds and seeds. They differ because they met other test images, which the
@@ -81,7 +98,7 @@ def estimate(values: np.ndarray, covariance: np.ndarray, patients: float) -> Est
     Args:
         values: (trainings,) figure of each.
         covariance: (trainings, trainings) of their errors under resampling of patients.
-        patients: number of patients of the rarer class: the images' part has one degree of freedom less.
+        freedom: degrees of freedom of the images' part, see :func:`image_freedom`.
 
     Returns:
         The estimate; from a single training it is for these weights only: other images, not other trainings.
@@ -90,7 +107,6 @@ def estimate(values: np.ndarray, covariance: np.ndarray, patients: float) -> Est
     if not count:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
     images = max(float(covariance.mean()), 0.0)
-    freedom = max(float(patients) - 1, 1.0)
     value = float(np.mean(values))
     if count == 1:
         return Estimate(value, float(np.sqrt(images)), freedom, 1)

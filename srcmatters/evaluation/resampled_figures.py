@@ -43,22 +43,22 @@ def difference(first: Figure, second: Figure) -> Figure:
     return combine((1, -1), (first, second))
 
 
-def mean_over_trainings(figures: Sequence[Figure], patients: int) -> Estimate:
+def mean_over_trainings(figures: Sequence[Figure], freedom: float) -> Estimate:
     """Mean of a figure over several trainings, with an error for other images and other trainings.
 
     Args:
         figures: one per training; those that do not exist (NaN) are left out.
-        patients: of the rarer class.
+        freedom: of the images, see :func:`srcmatters.evaluation.estimates.image_freedom`.
     """
     existing = [figure for figure in figures if np.isfinite(figure.value)]
     values = np.array([figure.value for figure in existing])
     if not existing:
-        return estimate(values, np.zeros((0, 0)), patients)
+        return estimate(values, np.zeros((0, 0)), freedom)
     replicates = np.array([figure.replicates for figure in existing])
     drawn = replicates[:, np.isfinite(replicates).all(axis=0)]
     enough = drawn.shape[1] > 1
     covariance = np.atleast_2d(np.cov(drawn)) if enough else np.full((len(values), len(values)), np.nan)
-    return estimate(values, covariance, patients)
+    return estimate(values, covariance, freedom)
 
 
 def resampled_auc(ranking: Ranking, weights: PatientWeights) -> Figure:

@@ -13,7 +13,7 @@ import pandas as pd
 from srcmatters.errors import InputError
 from srcmatters.evaluation.collection import AXES, StudyResults
 from srcmatters.evaluation.environments import environment_scores, in_environment
-from srcmatters.evaluation.estimates import Estimate
+from srcmatters.evaluation.estimates import Estimate, image_freedom
 from srcmatters.evaluation.plan import AnalysisPlan
 from srcmatters.evaluation.resampled_figures import (
     Figure,
@@ -98,7 +98,7 @@ class RunGroup:
 
     def over(self, figures: Sequence[Figure]) -> Estimate:
         """Mean of the figures of several trainings."""
-        return mean_over_trainings(figures, self.rarer)
+        return mean_over_trainings(figures, image_freedom(self.positives, self.negatives))
 
     @property
     def rarer(self) -> int:

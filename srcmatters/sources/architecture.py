@@ -103,6 +103,7 @@ def _as_medicalnet(network: nn.Module, name: str) -> None:
     for block in network.modules():
         if isinstance(block, ResNetBlock) and isinstance(block.downsample, nn.Sequential):
             projection = block.downsample[0]
+            assert isinstance(projection, nn.Conv3d)
             block.downsample = _ZeroPaddedShortcut(projection.stride[0], projection.out_channels)
 
 

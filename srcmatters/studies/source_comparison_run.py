@@ -172,9 +172,12 @@ def _track(
     same = comparison.same_stage().set_index("stage")
     probes = comparison.probes.set_index("stage")
     for depth, stage in enumerate(comparison.stages):
-        metrics = {f"probe_auc {row.source}": row.auc for row in probes.loc[[stage]].itertuples()}
-        metrics |= {f"cka {row.source_a} - {row.source_b}": row.cka for row in same.loc[[stage]].itertuples()}
-        tracker.log_metrics({_metric_name(name): float(value) for name, value in metrics.items()}, step=depth)
+        metrics = {
+            f"probe_auc {row['source']}": float(row["auc"]) for row in probes.loc[[stage]].to_dict("records")
+        }
+        for row in same.loc[[stage]].to_dict("records"):
+            metrics[f"cka {row['source_a']} - {row['source_b']}"] = float(row["cka"])
+        tracker.log_metrics({_metric_name(name): value for name, value in metrics.items()}, step=depth)
     tracker.log_folder(folder)
     tracker.log_cohort(cache.cases[["label"]], facts["settings"]["target"], facts["dataset_sha256"])
 

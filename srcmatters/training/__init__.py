@@ -1,7 +1,13 @@
 """Training: what the bundles' configurations name."""
 
 from srcmatters.training.augmentation import BatchedRandomAffine, BatchedRandomIntensity
-from srcmatters.training.checkpoints import check_same_network, check_same_run, distribute, load_checkpoint
+from srcmatters.training.checkpoints import (
+    check_same_network,
+    check_same_run,
+    distribute,
+    load_checkpoint,
+    network_for,
+)
 from srcmatters.training.contrastive import Augmentations, TwoViewLoss, TwoViews, with_projection
 from srcmatters.training.datasets import CaseDataset, case_loader
 from srcmatters.training.detection import check_detectability
@@ -72,6 +78,7 @@ __all__ = [
     "flag",
     "load_checkpoint",
     "load_radiograph",
+    "network_for",
     "source_name",
     "with_projection",
 ]

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from srcmatters.errors import InputError
-from srcmatters.sources import load_strictly, read_weights
+from srcmatters.sources import classifier_of, create_classifier, load_strictly, read_weights
 
 
 def load_checkpoint(network: nn.Module, ckpt: str | Path) -> nn.Module:
@@ -30,6 +30,24 @@ def load_checkpoint(network: nn.Module, ckpt: str | Path) -> nn.Module:
         raise InputError(f"ckpt: {path} does not exist, expected the model.pt of a finished run")
     load_strictly(network, read_weights(path), head=None, origin=f"ckpt {path}")
     return network
+
+
+def network_for(ckpt: str | Path, network: str) -> nn.Module:
+    """A network that takes the weights of a finished run, whatever its source was.
+
+    Channels, input normalisation and architecture depend on the source; the weights tell.
+
+    Args:
+        ckpt: ``model.pt`` of the run; where there is none, the usual network with three channels is made.
+        network: as it was trained.
+
+    Raises:
+        InputError: the weights of another network.
+    """
+    path = Path(ckpt)
+    if not path.is_file():
+        return create_classifier(network)
+    return classifier_of(read_weights(path), network, origin=f"ckpt {path}")
 
 
 def trained_settings(ckpt: str | Path) -> dict[str, Any]:

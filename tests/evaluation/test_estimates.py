@@ -15,6 +15,7 @@ from srcmatters.evaluation.estimates import (
     auc_interval,
     boundary_error,
     estimate,
+    image_freedom,
     newcombe_interval,
     widened,
 )
@@ -58,8 +59,15 @@ def test_where_nothing_varies_nothing_is_tested() -> None:
 
 
 def test_of_one_training_only_the_images_are_known() -> None:
-    found = estimate(np.array([0.3]), np.array([[0.01]]), 41)
+    found = estimate(np.array([0.3]), np.array([[0.01]]), 40)
     assert (found.standard_error, found.degrees_of_freedom) == (pytest.approx(0.1), 40)
+
+
+def test_the_freedom_of_the_images_is_that_of_the_rarer_class_where_it_is_rare() -> None:
+    assert image_freedom(12, 10_000) == pytest.approx(11, rel=0.01)
+    assert image_freedom(50, 50) == pytest.approx(2 * 49)
+    assert image_freedom(12, 80) == image_freedom(80, 12)
+    assert image_freedom(1, 80) == 1
 
 
 def test_trainings_that_differ_no_more_than_their_images_add_no_variance() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from srcmatters.errors import InputError
 
 # Outcomes are all that Ray has to carry; the smallest object store that it accepts is about this.
 _OBJECT_STORE_BYTES = 100_000_000
+_LISTENING_SECONDS = 10.0
 # No telemetry; and 127.0.0.1 instead of the network's address, which Ray prefers even where it is told
 # otherwise: its switch for that is named after other systems, and read when Ray is imported.
 _PRIVATE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -63,12 +65,26 @@ def connect(address: str | None, cores: int) -> bool:
         ray = import_ray()
         if ray.is_initialized():
             return False
+        _require_listening(address)
         try:
             ray.init(address, **options)
         except Exception as error:  # of any kind: a node that starts too slowly is a bare Exception
             said = " ".join(str(error).split())[:200]
             raise InputError(f"address: no Ray cluster at {address!r} ({said})") from error
     return True
+
+
+def _require_listening(address: str) -> None:
+    """Ray itself tries an address for minutes, and neither Ctrl-C nor SIGTERM ends that."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:  # "auto" or "local"
+        return
+    if not port.isdigit():
+        raise InputError(f"address: got {address!r}, expected auto, local, host:port or ray://host:port")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _LISTENING_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"address: no Ray cluster at {address!r} ({error})") from error
 
 
 def gpu_share(nodes: Sequence[Mapping[str, Any]], per_gpu: int) -> float:
