@@ -36,12 +36,12 @@ def measure(cells: int, workers: int, folder: Path) -> dict[str, float]:
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(content))
     started = time.perf_counter()
-    arrivals: list[float] = []
+    arrivals: list[tuple[float, str]] = []
 
     class Timed(LocalExecutor):
         def outcomes(self, timeout: float):  # type: ignore[no-untyped-def]
             found = super().outcomes(timeout)
-            arrivals.extend([time.perf_counter()] * len(found))
+            arrivals.extend((time.perf_counter(), outcome.cell_id) for outcome in found)
             return found
 
     study = read_study(folder / "study.yaml")
@@ -50,17 +50,17 @@ def measure(cells: int, workers: int, folder: Path) -> dict[str, float]:
     if end.failed or end.finished != len(folds) * 2:
         sys.exit(f"{len(end.failed)} cells failed")
     inside = read_state(folder / "out").seconds
-    # The first cell of each worker waits for its imports, which are paid once.
-    steady = arrivals[-1] - arrivals[workers - 1]
-    counted = len(arrivals) - workers
-    mean_inside = sum(inside.values()) / len(inside)
+    # The first cells wait for the imports of their workers, which are paid once.
+    first, counted = arrivals[workers - 1][0], arrivals[workers:]
+    held = (counted[-1][0] - first) * workers / len(counted)
+    mean_inside = sum(inside[name] for _, name in counted) / len(counted)
     return {
         "cells": len(arrivals),
         "workers": workers,
         "seconds_total": total,
-        "seconds_until_first_cell": arrivals[0] - started,
+        "seconds_until_first_cell": arrivals[0][0] - started,
         "seconds_per_cell_inside_bundle": mean_inside,
-        "seconds_per_cell_outside_bundle": max(0.0, steady * workers / counted - mean_inside),
+        "seconds_per_cell_outside_bundle": held - mean_inside,
     }
 
 

@@ -58,16 +58,21 @@ def _over_p_art(
     return {place: combine(coefficients, [column[place] for column in columns]) for place in places}
 
 
-def curve_rows(runs: ResampledRuns, plan: AnalysisPlan) -> list[dict[str, Any]]:
-    """One row per source that was run at two p_art at least."""
+def curve_rows(runs: ResampledRuns, plan: AnalysisPlan, notes: list[str]) -> list[dict[str, Any]]:
+    """One row per source that was run at two p_art at least; folds that lack one go into ``notes``."""
     group, rows = runs.group, []
     for source in group.sources:
         shares = group.shares(source)
         if len(shares) < 2:
             continue
-        lost = group.over(
-            list(_over_p_art(runs, source, "iid_minus_ood_auc", trapezoid_weights, shares).values())
-        )
+        complete = _over_p_art(runs, source, "iid_minus_ood_auc", trapezoid_weights, shares)
+        lost = group.over(list(complete.values()))
+        most = max(len(group.runs(source, p_art)) for p_art in shares)
+        if len(complete) < most:
+            notes.append(
+                f"{group.axes['confounder']}: {len(complete)} of {most} folds and seeds of {source} have"
+                " every p_art; its slope and the area under its degradation are theirs"
+            )
         slope = group.over(list(_over_p_art(runs, source, "ood_auc", slope_weights, shares).values()))
         areas = [group.over(list(runs.of(source, p_art, "ood_auc").values())).value for p_art in shares]
         row: dict[str, Any] = {"source": source}

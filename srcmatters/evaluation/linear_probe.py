@@ -48,7 +48,7 @@ class ProbeDifference:
 
 
 def linear_probe(
-    features: np.ndarray, labels: Sequence[int], patients: Sequence[str], seed: int = 0
+    features: np.ndarray, labels: Sequence[int] | np.ndarray, patients: Sequence[str], seed: int = 0
 ) -> LinearProbe:
     """Cross-validate a logistic regression on features by patient.
 

@@ -112,5 +112,6 @@ def on_grid(activations: torch.Tensor, grid: int) -> torch.Tensor:
         side = math.isqrt(activations.shape[1] - 1)
         activations = activations[:, 1:].transpose(1, 2).unflatten(2, (side, side))
     size = [min(grid, length) for length in activations.shape[2:]]
-    pool = functional.adaptive_avg_pool2d if len(size) == 2 else functional.adaptive_avg_pool3d
-    return pool(activations, size)
+    if len(size) == 2:
+        return functional.adaptive_avg_pool2d(activations, (size[0], size[1]))
+    return functional.adaptive_avg_pool3d(activations, (size[0], size[1], size[2]))

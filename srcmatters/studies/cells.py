@@ -34,6 +34,9 @@ PLACES = (
     "bundle_root",
 )
 _HASH_LENGTH = 8
+#: Share of carriers under a null control, whatever the study's: half of the training images have the
+#: confounder. At 1 all would have it, and what a network makes of images without it would be anybody's guess.
+CONTROL_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def expand(study: Study) -> list[Cell]:
     """Every cell of a study, in the order in which they run.
 
     The extremes of p_art come first, over all folds, and within a fold all sources of a confounder follow
-    each other: what is there early compares sources. Null controls run last, at the largest p_art only.
+    each other: what is there early compares sources. Null controls run last, at :data:`CONTROL_SHARE` only.
 
     The hash in a cell's name covers the bundle's configuration files, the overrides, the content of the case
     table and of a source that is a file, and the version of this package. It does not cover the content of
@@ -121,12 +124,11 @@ def _fixed(study: Study) -> dict[str, Any]:
 
 def _points(study: Study) -> Iterator[tuple[dict[str, Choice], str]]:
     axes = {axis: study.axes[axis] for axis in AXES if axis in study.axes}
-    highest = max((choice.name for choice in axes.get("p_art", ())), default=None)
     for control in ("none", *study.controls):
+        if control != "none":
+            axes["p_art"] = (Choice(CONTROL_SHARE),)
         for values in itertools.product(*axes.values()):
-            point = dict(zip(axes, values, strict=True))
-            if control == "none" or highest is None or point["p_art"].name == highest:
-                yield point, control
+            yield dict(zip(axes, values, strict=True)), control
 
 
 def _cell(
@@ -207,10 +209,10 @@ def _usefulness(study: Study) -> Any:
     controls = ("none", *study.controls)
 
     def key(cell: Cell) -> tuple[int, ...]:
-        at = {axis: order[_short(cell.axes[axis])] for axis, order in place.items()}
+        at = {axis: order[_short(cell.axes[axis])] for axis, order in place.items() if axis != "p_art"}
         tier = 0 if cell.axes.get("p_art") in extremes else 1
         order = [at.get(axis, 0) for axis in ("seed", "fold", "confounder", "network")]
-        share = -shares.index(cell.axes["p_art"]) if shares else 0
+        share = -shares.index(cell.axes["p_art"]) if cell.axes.get("p_art") in shares else 0
         return (controls.index(cell.axes.get("control", "none")), tier, *order, share, at.get("source", 0))
 
     return key

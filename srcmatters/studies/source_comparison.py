@@ -147,10 +147,12 @@ def compare_sources(
     Raises:
         InputError: a source that does not exist or is one of another network, or too few patients.
     """
-    found = {}
-    for name, source in sources.items():
-        classifier = create_classifier(network, source, seed=seed)
-        found[name] = represent(classifier, network, images, batch_size, device, name)
+    # All of them first: a source that does not exist is said before anything is computed.
+    classifiers = {name: create_classifier(network, source, seed=seed) for name, source in sources.items()}
+    found = {
+        name: represent(classifier, network, images, batch_size, device, name)
+        for name, classifier in classifiers.items()
+    }
     patients = cases["patient_id"].astype(str).tolist()
     probes = _probes(found, cases["label"].to_numpy(), patients, seed)
     return SourceComparison(

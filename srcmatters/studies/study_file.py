@@ -42,7 +42,7 @@ class Study:
         protocol: "corrected" or "paper".
         overrides: fixed for all cells.
         overlays: more configuration files of the bundle.
-        controls: null controls that are run besides, at the largest p_art.
+        controls: null controls that are run besides, at p_art .5.
         analysis: what will be tested, as :class:`srcmatters.evaluation.plan.AnalysisPlan` takes it.
         retries: how often a cell that failed is tried again.
         tracking_uri: MLflow store; empty or None for none.

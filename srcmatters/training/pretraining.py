@@ -26,6 +26,7 @@ from srcmatters.errors import InputError
 from srcmatters.reports.figures import training_curves
 from srcmatters.sources.catalogue import Entry
 from srcmatters.sources.networks import HEADS
+from srcmatters.sources.normalisation import InputNormalisation
 from srcmatters.sources.source_file import write_source
 from srcmatters.training.handlers import EpochLog, PrepareBatch
 from srcmatters.training.overrides import write_config
@@ -190,6 +191,7 @@ class Pretraining:
     def _entry(self, metrics: Mapping[str, float]) -> Entry:
         """What the catalogue says of the new source."""
         normalisation = self.network[0]
+        assert isinstance(normalisation, InputNormalisation)  # of sources for images: the only kind
         mean, std = (getattr(normalisation, name).flatten().tolist() for name in ("mean", "std"))
         return Entry(
             name=self.settings["name"],

@@ -39,6 +39,7 @@ def pseudonymise(table: pd.DataFrame, folder: Path | None = None) -> pd.DataFram
         result[column] = [
             hmac.new(salt, str(value).encode(), hashlib.sha256).hexdigest()[:16] for value in result[column]
         ]
-    kept = ["case_id", "patient_id", "fold", "label", "carries", "sex", "age", "view", "manufacturer"]
+    groups = ["sex", "age", "view", "manufacturer"]
+    kept = ["case_id", "patient_id", "fold", "label", "carries", "environment", *groups]
     scores = [column for column in result if str(column).startswith("score_")]
     return result[[column for column in kept if column in result] + scores]

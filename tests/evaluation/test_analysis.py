@@ -12,7 +12,15 @@ import pandas as pd
 import pytest
 
 from srcmatters.errors import InputError
-from srcmatters.evaluation import Analysis, AnalysisPlan, StudyResults, analyse, environment_auc
+from srcmatters.evaluation import (
+    Analysis,
+    AnalysisPlan,
+    StudyResults,
+    analyse,
+    environment_auc,
+    environment_scores,
+)
+from srcmatters.evaluation.classification import fix_threshold
 from srcmatters.evaluation.collection import AXES
 from srcmatters.evaluation.curves import crossing, slope_weights, trapezoid_weights
 from srcmatters.evaluation.trainings import group_runs
@@ -111,6 +119,17 @@ def test_curves_fall_where_the_network_leans_on_the_confounder(analysis: Analysi
     assert only(analysis.interactions, source_a="a")["p_adjusted"] < 0.01
 
 
+def test_a_curve_is_of_the_folds_that_have_every_p_art(study: StudyResults) -> None:
+    of_a = study.cells["source"] == "a"
+    lacking = select(study, of_a & ~((study.cells["p_art"] == 0.5) & (study.cells["fold"] == 4)))
+    found, expected = (
+        analyse(one, PLAN) for one in (lacking, select(study, of_a & (study.cells["fold"] < 4)))
+    )
+    for name in ("slope", "area_under_degradation"):
+        assert found.curves[name].tolist() == pytest.approx(expected.curves[name].tolist())
+    assert any("4 of 5 folds and seeds of a have every p_art" in note for note in found.notes)
+
+
 def test_weights_of_curves_are_the_textbooks() -> None:
     positions = np.array([0.0, 0.1, 0.2, 0.5, 0.8, 1.0])
     heights = np.random.default_rng(0).random(6)
@@ -141,6 +160,18 @@ def test_numbers_are_cut_into_three_bands() -> None:
     rows = rows[rows["environment"] == "clean"]
     assert sorted(rows["cases"]) == [60, 60, 60]
     assert rows["value"].iloc[0].startswith("20 to ")
+
+
+def test_a_threshold_is_fixed_on_validation_cases_confounded_as_the_training_is() -> None:
+    study = draw_study({"a": 3.0}, p_arts=(1.0,), **SMALL)
+    tables = [table for _, table in study.validation.groupby("cell")]
+    expected = [
+        fix_threshold(table["label"].to_numpy(), environment_scores(table, "iid")) for table in tables
+    ]
+    clean = [fix_threshold(table["label"].to_numpy(), table["score_clean"].to_numpy()) for table in tables]
+    rows = analyse(study, PLAN).environments
+    assert rows["threshold"].tolist() == pytest.approx([np.mean(expected)] * 4)
+    assert np.mean(clean) != pytest.approx(np.mean(expected))
 
 
 def test_thresholds_come_from_the_validation_cases_alone() -> None:

@@ -122,7 +122,7 @@ def test_the_declared_p_art_is_the_one_spoken_of_and_else_the_highest() -> None:
 
 @pytest.mark.parametrize(
     ("gap", "said"),
-    [((0.01, -0.03, 0.05), "null, as it must be"), ((0.2, 0.1, 0.3), "not null, as it must be")],
+    [((0.01, -0.03, 0.05), ": null, as it should be"), ((0.2, 0.1, 0.3), "not null, although it should be")],
 )
 def test_a_control_is_judged_and_not_compared(gap: tuple[float, float, float], said: str) -> None:
     (verdict,) = verdicts(analysis(gap=gap, control="shuffled_labels"))

@@ -30,6 +30,8 @@ def workers(count: int = 2) -> LocalExecutor:
 def drive(study: Study, folder: Path) -> None:
     """A driver in a process of its own, which need not import anything again."""
     os.setsid()
+    # Tests that were started in the background of a shell have inherited a deaf ear to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         StudyRun(study, folder, workers).run()
     except KeyboardInterrupt:

@@ -87,10 +87,14 @@ def test_a_value_may_bring_overrides_of_its_own(tiny_study: Make) -> None:
     assert "confounder_args" not in by_name["tag"] and "delay" not in by_name["tag"]
 
 
-def test_null_controls_run_last_at_the_largest_share(tiny_study: Make) -> None:
+def test_null_controls_run_last_at_one_half(tiny_study: Make) -> None:
     cells = expand(tiny_study(controls=["shuffled_labels"]))
     assert [cell.axes["control"] for cell in cells] == ["none"] * 12 + ["shuffled_labels"] * 4
-    assert {cell.axes["p_art"] for cell in cells[12:]} == {1.0}
+    assert (
+        {cell.axes["p_art"] for cell in cells[12:]}
+        == {0.5}
+        == {cell.overrides["p_art"] for cell in cells[12:]}
+    )
     assert all(cell.overrides["control"] == cell.axes["control"] for cell in cells)
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from srcmatters.confounders import assign
 from srcmatters.errors import InputError
@@ -162,3 +164,21 @@ def test_a_null_control_of_a_sampled_confounder_samples_both_classes_alike() -> 
 def test_an_unknown_control_is_refused() -> None:
     with pytest.raises(InputError, match="control: 'shuffle' is unknown: did you mean 'shuffled_labels'"):
         check_settings({"control": "shuffle"})
+
+
+@pytest.mark.parametrize(("control", "learnt"), [("none", True), ("independent_confounder", False)])
+def test_a_confounder_independent_of_the_label_is_not_learnt_in_its_place(control: str, learnt: bool) -> None:
+    cases = case_table(600)
+    labels = cases["label"].to_numpy()
+    rng = np.random.default_rng(1)
+    disease = labels + rng.normal(0, 1, 600)
+    gaps = []
+    for fold in range(5):
+        chosen = choose_cases(cases, p_art=0.5, fold=fold, control=control)
+        train, test = chosen.split.train, chosen.split.test
+        features = np.column_stack([disease, chosen.carries])
+        model = LogisticRegression().fit(features[train], labels[train])
+        environments = (features[test], np.column_stack([disease[test], labels[test] == 0]))
+        iid, ood = (roc_auc_score(labels[test], model.decision_function(given)) for given in environments)
+        gaps.append(iid - ood)
+    assert np.mean(gaps) > 0.3 if learnt else abs(np.mean(gaps)) < 0.05

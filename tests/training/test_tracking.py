@@ -16,7 +16,7 @@ import pytest
 from srcmatters.errors import InputError
 from srcmatters.training import Tracker
 from srcmatters.training.pseudonyms import pseudonymise
-from srcmatters.training.tracking import fail_dead_runs
+from srcmatters.training.tracking import fail_dead_runs, git_commit
 
 SETTINGS = {
     "source": "random",
@@ -171,8 +171,10 @@ def test_a_store_that_fails_in_an_epoch_does_not_cost_the_training(
 
 def test_no_git_is_no_reason_to_refuse(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
+    git_commit.cache_clear()  # an earlier test may have asked
     with Tracker(store, "test", SETTINGS).run():
         pass
+    git_commit.cache_clear()
     assert runs_of(store)["tags.git_commit"].tolist() == ["unknown"]
 
 
@@ -199,7 +201,9 @@ def test_without_a_store_nothing_is_recorded(tmp_path: Path, monkeypatch: pytest
 def test_pseudonyms_are_stable_here_and_hide_the_identifier(tmp_path: Path) -> None:
     table = pd.DataFrame({"case_id": ["Doe^Jane", "b"], "patient_id": ["4711", "4711"], "fold": [0, 0]})
     table["label"], table["score_clean"], table["findings"] = [0, 1], [0.1, 0.9], ["Jane Doe", ""]
+    table["environment"] = ["iid", "ood"]  # without it a sampled confounder's table cannot be evaluated
     hidden = pseudonymise(table, tmp_path)
+    assert hidden["environment"].tolist() == ["iid", "ood"]
     text = hidden.to_csv()
     assert not any(word in text for word in ("Doe", "Jane", "4711"))
     assert hidden["patient_id"].nunique() == 1 and hidden["case_id"].nunique() == 2

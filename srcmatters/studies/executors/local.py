@@ -99,8 +99,9 @@ class LocalExecutor:
     def shutdown(self, grace: float = 5.0) -> None:
         """Interrupt what runs, and kill what has not ended after ``grace`` seconds."""
         for worker in self._workers:
-            worker.connection.close()
-            worker.process.terminate()
+            worker.connection.close()  # which an idle worker takes for the end
+            if worker.task is not None:
+                worker.process.terminate()
         until = time.monotonic() + grace
         for worker in self._workers:
             worker.process.join(max(0.0, until - time.monotonic()))
@@ -202,7 +203,7 @@ def _serve(connection: Connection) -> None:
         except (EOFError, OSError):
             return
         except KeyboardInterrupt:
-            os._exit(0)
+            return
 
 
 def _end_with_the_driver() -> None:

@@ -70,7 +70,8 @@ def connect(address: str | None, cores: int) -> bool:
             ray.init(address, **options)
         except Exception as error:  # of any kind: a node that starts too slowly is a bare Exception
             said = " ".join(str(error).split())[:200]
-            raise InputError(f"address: no Ray cluster at {address!r} ({said})") from error
+            where = "Ray does not start here" if address == "local" else f"no Ray cluster at {address!r}"
+            raise InputError(f"address: {where} ({said})") from error
     return True
 
 

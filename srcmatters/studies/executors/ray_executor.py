@@ -180,9 +180,13 @@ class RayExecutor:
             answer = self._ray.get(call)
         except self._ray.exceptions.RayError as error:
             self._end(worker)
-            return self._lost(worker, error) if worker.task else self._not_started(error)
+            if worker.task is not None:
+                return self._lost(worker, error)
+            self._not_started(error)
+            return None
         if worker.task is None:
-            return self._started(worker, *answer)
+            self._started(worker, *answer)
+            return None
         worker.task = None
         return answer
 
