@@ -155,6 +155,21 @@ def test_an_interrupted_study_ends_in_seconds_and_can_go_on(
     assert set(mlflow.search_runs(experiment_names=["tiny"])["status"]) == {"KILLED"}
 
 
+@pytest.mark.usefixtures("in_the_end_nobody_is_left")
+def test_workers_in_the_middle_of_a_cell_end_with_a_driver_that_is_killed(
+    tiny_study: Make, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    driver = started(tiny_study(overrides={"delay": 60}), out)
+    wait_for(lambda: working(out), "a cell")
+    children = driver.children(recursive=True)
+    driver.kill()
+    driver.wait()
+    psutil.wait_procs(children, timeout=10)
+    assert all(is_dead(child) for child in children)
+    assert finished(out) == 0
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_the_end_nobody_is_left")
 def test_a_cell_that_kills_its_worker_is_given_up_and_the_others_finish(
@@ -199,6 +214,9 @@ def test_twenty_kills_at_random_moments(tiny_study: Make, store: str, tmp_path: 
             if victim == driver.pid:
                 driver.wait()
     assert kills == 20, f"only {kills} kills before the end"
+    if driver.is_running():
+        driver.kill()
+        driver.wait()
     end = StudyRun(study, out, workers).run()
     assert end.finished == len(ids) and not end.failed
     check_equal_to_undisturbed(study, out, whole, store)
