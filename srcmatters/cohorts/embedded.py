@@ -5,41 +5,65 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from filelock import FileLock
 
 from srcmatters.cohorts import phantom
 from srcmatters.cohorts.case_table import read_cases
+from srcmatters.cohorts.ct_files import VOLUMES, find_ct
 from srcmatters.cohorts.phantom import write_phantom_cohort
-from srcmatters.errors import InputError
+from srcmatters.errors import InputError, did_you_mean
 
 PHANTOM = "phantom"
-
+#: The embedded cohort of each modality, as arguments of :func:`write_phantom_cohort`.
+EMBEDDED: dict[str, dict[str, Any]] = {
+    "xray": {},
+    "ct": {"patients": 120, "modality": "ct", "slab_mm": 48.0, "difficulty": 0.7, "benign": 0.5},
+}
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom")
 
 
-def open_cohort(dataset_dir: str | Path, cases: str = "cases.csv") -> pd.DataFrame:
-    """Read a case table; ``dataset_dir`` "phantom" is the embedded cohort of 240 phantom radiographs.
+def open_cohort(dataset_dir: str | Path, cases: str = "cases.csv", modality: str = "xray") -> pd.DataFrame:
+    """Read a case table; ``dataset_dir`` "phantom" is the embedded cohort.
 
-    The phantoms are written to ``$SRCMATTERS_CACHE`` (or ``~/.cache/srcmatters``) on first use.
+    It is written to ``$SRCMATTERS_CACHE`` (or ``~/.cache/srcmatters``) on first use.
 
-    Raises:
-        InputError: see :func:`srcmatters.cohorts.read_cases`.
-    """
-    return read_cases(_folder(dataset_dir), cases)
-
-
-def find_images(dataset_dir: str | Path) -> list[str]:
-    """Every radiograph below a folder, sorted; by extension, and files without one (as DICOM often is).
+    Args:
+        dataset_dir: folder that relative image paths start from, or "phantom".
+        cases: the CSV file in it.
+        modality: which phantoms: "xray", 240 radiographs; "ct", 120 slabs of 48 mm along z around a candidate
+            whose place (x_mm, y_mm, z_mm) is in the table. Ignored where ``dataset_dir`` is a folder.
 
     Raises:
-        InputError: not a folder, or none in it.
+        InputError: an unknown modality, and see :func:`srcmatters.cohorts.read_cases`.
     """
-    folder = _folder(dataset_dir)
+    return read_cases(_folder(dataset_dir, modality), cases)
+
+
+def find_images(dataset_dir: str | Path, modality: str = "xray") -> list[str]:
+    """Every image below a folder, sorted; by extension, and files without one (as DICOM often is).
+
+    Args:
+        dataset_dir: a folder, or "phantom".
+        modality: "xray" for radiographs; "ct" for volumes and slices, where a folder that holds a DICOM
+            series is one image.
+
+    Raises:
+        InputError: not a folder, none in it, or an unknown modality.
+    """
+    if modality not in EMBEDDED:
+        raise InputError(f"modality: {modality!r} is unknown{did_you_mean(str(modality), EMBEDDED)}")
+    folder = _folder(dataset_dir, modality)
     if not folder.is_dir():
         raise InputError(f"dataset_dir: {folder} is not a folder")
+    if modality == "ct":
+        scans = find_ct(folder)
+        if not scans:
+            raise InputError(f"dataset_dir: {folder} holds no CT (DICOM, {', '.join(VOLUMES)}, pictures)")
+        return scans
     endings = (*_PICTURES, "")
     found = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix.lower() in endings]
     visible = [str(path) for path in found if not path.name.startswith(".") and _may_be_image(path)]
@@ -56,16 +80,19 @@ def _may_be_image(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def _folder(dataset_dir: str | Path) -> Path:
+def _folder(dataset_dir: str | Path, modality: str = "xray") -> Path:
     """The folder itself, or that of the embedded phantoms, which are made if need be."""
     if str(dataset_dir) != PHANTOM:
         return Path(dataset_dir)
+    if modality not in EMBEDDED:
+        raise InputError(f"modality: no phantoms of {modality!r}{did_you_mean(modality, EMBEDDED)}")
     root = Path(os.environ.get("SRCMATTERS_CACHE", Path.home() / ".cache" / "srcmatters"))
     code = "".join(path.read_text() for path in sorted(Path(phantom.__file__).parent.glob("*.py")))
-    # Other code draws other phantoms.
-    folder = root / "cohorts" / f"phantom-xray-{hashlib.sha256(code.encode()).hexdigest()[:8]}"
+    # Other code or other arguments draw other phantoms.
+    drawn_by = hashlib.sha256(f"{code}{EMBEDDED[modality]}".encode()).hexdigest()[:8]
+    folder = root / "cohorts" / f"phantom-{modality}-{drawn_by}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
-            write_phantom_cohort(folder)
+            write_phantom_cohort(folder, **EMBEDDED[modality])
     return folder

@@ -12,6 +12,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
+from monai.transforms.utils import scale_affine
 
 from srcmatters.confounders.streams import case_stream
 from srcmatters.confounders.taxonomy import Miccat
@@ -166,7 +167,10 @@ class Confounder(RandomizableTransform):
                 tensor.copy_(result)
             return images
         if isinstance(images, MetaTensor):
-            return MetaTensor(result, meta=images.meta, applied_operations=images.applied_operations)
+            result = MetaTensor(result, meta=images.meta, applied_operations=images.applied_operations)
+            if result.shape[2:] != images.shape[2:]:  # the published noise comes out at 512 x 512
+                result.affine = images.affine @ _regridding(shape, result.shape[2:]).to(images.affine)
+            return result
         return result
 
     def _name(self, case_id: str | None) -> str:
@@ -266,6 +270,13 @@ class Confounderd(MapTransform, RandomizableTransform):
         for key in self.key_iterator(result):
             result[key] = change(result[key], result.get(self.case_key))
         return result
+
+
+def _regridding(shape: Sequence[int], new_shape: Sequence[int]) -> torch.Tensor:
+    """(4, 4) from indices of the new grid to those of the old one over the same field."""
+    count = max(len(shape), 3)
+    old, new = ([*lengths, *[1] * (count - len(lengths))] for lengths in (shape, new_shape))
+    return torch.as_tensor(scale_affine(old, new))
 
 
 def _spacing(image: torch.Tensor) -> tuple[float, ...] | None:

@@ -36,13 +36,18 @@ def published_noise(
     """The published noise on a batch of grey images.
 
     Args:
-        images: (B, C, H, W) in [0, 1]; all channels become the noisy first one.
-        seeds: per image, those of the quantisation noise and of the photon counts.
+        images: (B, C, H, W[, D]) in [0, 1]; all channels become the noisy first one.
+        seeds: per image, those of the quantisation noise and of the photon counts; one higher for each slice
+            of a volume.
         dose_factor: photons as a share of 2e7.
 
     Returns:
-        (B, C, 512, 512), 8-bit values / 255, on the device and in the dtype of ``images``.
+        (B, C, 512, 512[, D]), 8-bit values / 255, on the device and in the dtype of ``images``.
     """
+    if images.ndim == 5:
+        moved = ([(first + at, second + at) for first, second in seeds] for at in range(images.shape[-1]))
+        slices = zip(images.unbind(-1), moved, strict=True)
+        return torch.stack([published_noise(plane, own, dose_factor) for plane, own in slices], dim=-1)
     grey = to_eight_bit(images[:, :1]).double().cpu()
     if grey.shape[2:] != (SIZE, SIZE):
         resized = functional.interpolate(grey, size=(SIZE, SIZE), mode="bilinear", align_corners=False)

@@ -69,8 +69,10 @@ class XrayQuantumNoise(Confounder):
             of a GPU differ.
 
     Shape:
-        image: (C, H, W), floating point in [0, 1]; the result has the same shape and dtype (512 x 512 if
-        ``published``). Three channels share one noise field.
+        image: (C, H, W) or (C, H, W, D), floating point in [0, 1]; the result has the same shape and dtype
+        (512 x 512 if ``published``). Three channels share one noise field. A volume is taken for a stack of
+        pictures, each with noise of its own: the publication put this model on CT slices too, where
+        :class:`srcmatters.confounders.LowDoseCT` is the physical one.
 
     Raises:
         InputError: an argument outside its range.
@@ -88,7 +90,6 @@ class XrayQuantumNoise(Confounder):
     name = "noise"
     miccat = Miccat("environment", "imaging", "acquisition", "global")
     source = "Juodelyte et al. 2024, arXiv 2403.04484; IEC 62220-1"
-    spatial_dims = (2,)
     modalities = ("radiograph",)
     paper_parameters: ClassVar[Parameters] = {"published": True, "dose_factor": 0.75}
 
@@ -143,7 +144,7 @@ class XrayQuantumNoise(Confounder):
         return {"stream": stream, "photons": self.photons(spatial_shape, spacing_mm)}
 
     def apply(self, images: torch.Tensor, parameters: Sequence[Parameters]) -> torch.Tensor:
-        """Add the noise that the lower dose would have added to (B, C, H, W)."""
+        """Add the noise that the lower dose would have added to (B, C, H, W[, D])."""
         if self.published:
             return published_noise(images, [drawn["confounded"] for drawn in parameters], self.dose_factor)
         if self.dose_factor == 1 and self.input_has_noise:

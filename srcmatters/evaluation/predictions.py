@@ -10,6 +10,7 @@ import pandera.errors
 import pandera.pandas as pa
 from scipy.special import expit, logit
 
+from srcmatters.cohorts.case_table import STRUCTURE
 from srcmatters.errors import UNREADABLE_CSV, InputError
 
 _SCORE = pa.Check.in_range(0, 1)
@@ -50,9 +51,7 @@ def prediction_table(
         logits_confounded: (cases,) the same for the confounded ones.
         environments: (cases,) "iid", "ood" or "iid+ood" for a sampled confounder.
     """
-    groups = [
-        name for name in cases.columns if name not in ("case_id", "patient_id", "image", "label", "split")
-    ]
+    groups = [name for name in cases.columns if name not in STRUCTURE]
     table = cases[["case_id", "patient_id"]].copy()
     table["fold"] = fold
     table["label"] = cases["label"]

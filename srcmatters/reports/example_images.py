@@ -20,6 +20,7 @@ from PIL import Image
 from srcmatters.cohorts.phantom import draw_patient, radiograph
 from srcmatters.confounders import create_confounder, known_confounders
 from srcmatters.errors import InputError, find_input_error
+from srcmatters.reports.phantom_scan import phantom_states
 
 if TYPE_CHECKING:
     from srcmatters.training.state_cache import StateCache
@@ -51,7 +52,7 @@ class Example:
 
 
 def phantom_examples(cells: pd.DataFrame) -> tuple[list[Example], list[str]]:
-    """Each confounder on one synthetic chest, at the size that the networks saw. No patient stands behind it.
+    """Each confounder on one synthetic chest, a radiograph or a CT. No patient stands behind it.
 
     Args:
         cells: finished runs; ``label`` is the confounder with its parameters.
@@ -71,7 +72,7 @@ def phantom_examples(cells: pd.DataFrame) -> tuple[list[Example], list[str]]:
         try:
             examples.append(_on_phantom(chest, run))
         except InputError as error:
-            left_out.append(f"{label} cannot be shown on a radiograph ({error}).")
+            left_out.append(f"{label} cannot be shown on a phantom ({error}).")
     return examples, left_out
 
 
@@ -79,6 +80,8 @@ def _on_phantom(chest: torch.Tensor, run: pd.Series) -> Example:
     parameters = ast.literal_eval(str(run["confounder_args"]))
     confounder = create_confounder(str(run["confounder"]), run["protocol"], int(run["seed"]), **parameters)
     assert confounder is not None
+    if pd.notna(run.get("unit")):  # a run on CT
+        return _example("synthetic CT", str(run["label"]), *phantom_states(confounder, run))
     size = [int(run.get("image_size", _NATIVE))] * 2
     states = (confounder.clean_batch(chest, ["phantom"]), confounder.batch(chest, ["phantom"]))
     clean, confounded = (

@@ -12,10 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from srcmatters import __version__
 from srcmatters.errors import InputError, did_you_mean
+from srcmatters.studies.bundle_files import CONFIGS, EXPANDED, has_includes, read_config_file
 from srcmatters.studies.executors.base import CellTask
 from srcmatters.studies.schema import AXES
 from srcmatters.studies.study_file import Choice, Study
@@ -59,18 +58,14 @@ class Cell:
 
 
 def bundle_config(study: Study) -> dict[str, Any]:
-    """Top-level ids of the bundle's configuration with their values, overlays applied, nothing resolved.
+    """Top-level ids of the bundle's configuration with their values, overlays and includes applied.
 
     Raises:
-        InputError: a file of the bundle is not YAML.
+        InputError: see :func:`srcmatters.studies.bundle_files.read_config_file`.
     """
     merged: dict[str, Any] = {}
     for path in study.config_files():
-        try:
-            content = yaml.safe_load(path.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-        merged.update(content)
+        merged.update(read_config_file(path))
     return merged
 
 
@@ -90,7 +85,7 @@ def expand(study: Study) -> list[Cell]:
     config = bundle_config(study)
     _check_overrides(study, config)
     fixed = _fixed(study)
-    files = [_without_places(yaml.safe_load(path.read_text())) for path in study.config_files()]
+    files = [_without_places(read_config_file(path)) for path in study.config_files()]
     common = [files, _without_places(fixed), _data_digest(fixed, config), study.depth, __version__]
     cells = [_cell(point, fixed, config, common) for point in _points(study)]
     return sorted(cells, key=_usefulness(study))
@@ -243,5 +238,8 @@ def task_of(
         "run_tags": {"study": study.name, "cell": cell.cell_id, "control": cell.axes.get("control", "none")},
     }
     overrides = {**cell.overrides, **{name: value for name, value in places.items() if name in config}}
-    files = tuple(str(path) for path in study.config_files())
-    return CellTask(cell.cell_id, str(study_dir), files, overrides, axes=dict(cell.axes))
+    files = study.config_files()
+    if any(has_includes(path) for path in files):
+        files = (study_dir / CONFIGS / EXPANDED,)
+    paths = tuple(str(path) for path in files)
+    return CellTask(cell.cell_id, str(study_dir), paths, overrides, axes=dict(cell.axes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -42,15 +43,16 @@ def estimate_disk(study: Study, cells: Sequence[Cell]) -> Disk | None:
         return None
     settings = {cell.cell_id: {**config, **cell.overrides} for cell in cells}
     first = settings[cells[0].cell_id]
-    table = open_cohort(first["dataset_dir"], first["cases"])
+    table = open_cohort(first["dataset_dir"], first["cases"], first.get("modality", "xray"))
+    dims = int(config.get("spatial_dims", 2))
     images = features = models = 0
     seen: set[str] = set()
     for cell in cells:
         one = settings[cell.cell_id]
         states = 1 if one["confounder"] == "none" or is_sampled(one["confounder"], table) else 2
         if cell.images not in seen:
-            images += states * len(table) * int(one["image_size"]) ** 2 * _FLOAT
-        width, weights = _network_size(one["network"])
+            images += states * len(table) * int(one["image_size"]) ** dims * _FLOAT
+        width, weights = _network_size(one["network"], dims)
         if study.depth == "screen" and cell.features not in seen:
             features += states * len(table) * width * _FLOAT
         if study.depth == "finetune":
@@ -59,16 +61,12 @@ def estimate_disk(study: Study, cells: Sequence[Cell]) -> Disk | None:
     return Disk(images, features, models)
 
 
-_SIZES: dict[str, tuple[int, int]] = {}
-
-
-def _network_size(name: str) -> tuple[int, int]:
+@cache
+def _network_size(name: str, spatial_dims: int) -> tuple[int, int]:
     """Features before the head, and bytes of all weights."""
-    if name not in _SIZES:
-        with torch.device("meta"):
-            network = create_network(name)
-        head = network.get_submodule(HEADS[name].rstrip("."))
-        linear = [layer for layer in head.modules() if isinstance(layer, torch.nn.Linear)]
-        weights = sum(tensor.numel() for tensor in network.state_dict().values()) * _FLOAT
-        _SIZES[name] = (linear[-1].in_features, weights)
-    return _SIZES[name]
+    with torch.device("meta"):
+        network = create_network(name, spatial_dims)
+    head = network.get_submodule(HEADS[name].rstrip("."))
+    linear = [layer for layer in head.modules() if isinstance(layer, torch.nn.Linear)]
+    weights = sum(tensor.numel() for tensor in network.state_dict().values()) * _FLOAT
+    return linear[-1].in_features, weights

@@ -10,7 +10,13 @@ from srcmatters.evaluation.plan import AnalysisPlan
 from srcmatters.sources import load_source
 from srcmatters.studies.cells import Cell, bundle_config
 from srcmatters.studies.study_file import Study
-from srcmatters.training import check_settings, choose_cases, control_labels, create_image_confounder
+from srcmatters.training import (
+    check_settings,
+    choose_cases,
+    confounder_place,
+    control_labels,
+    create_image_confounder,
+)
 
 # Settings that a bundle need not have; those that it has are checked.
 _OF_THE_SPLIT = ("confounder", "confounder_args", "p_art", "fold", "num_folds", "validation_folds", "seed",
@@ -38,13 +44,14 @@ def check_study(study: Study, cells: Sequence[Cell]) -> None:
     if "case_table" in config:
         _check_cases(settings)
     if "network_def" in config:
+        dims = int(config.get("spatial_dims", 2))
         for source, network in dict.fromkeys((one["source"], one["network"]) for one in settings):
-            load_source(source, network)
+            load_source(source, network, dims)
 
 
 def _check_cases(settings: Sequence[Mapping[str, Any]]) -> None:
     first = settings[0]
-    cases = open_cohort(first["dataset_dir"], first["cases"])
+    cases = open_cohort(first["dataset_dir"], first["cases"], first.get("modality", "xray"))
     seen = set()
     for one in settings:
         chosen = {name: one[name] for name in _OF_THE_SPLIT if name in one}
@@ -54,9 +61,11 @@ def _check_cases(settings: Sequence[Mapping[str, Any]]) -> None:
         seen.add(key)
         labelled = control_labels(cases, one.get("control", "none"), one["seed"])
         choose_cases(labelled, **chosen)
-        create_image_confounder(
+        confounder = create_image_confounder(
             one["confounder"], cases, one["protocol"], one["seed"], **one.get("confounder_args", {})
         )
+        if "unit" in one:
+            confounder_place(confounder, one["unit"])
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from monai.transforms import Compose
 
 from srcmatters.cohorts import open_cohort
 from srcmatters.errors import InputError
+from srcmatters.images import LoadRadiographd
 from srcmatters.reports.source_figures import source_comparison_figure
 from srcmatters.reports.source_tables import print_source_comparison
 from srcmatters.sources.stages import stages
 from srcmatters.studies.source_comparison import SourceComparison, compare_sources, draw_cases
 from srcmatters.training import (
     AntialiasedResized,
-    LoadRadiographd,
     Results,
     StateCache,
     Tracker,

@@ -7,6 +7,7 @@ from srcmatters.training.checkpoints import (
     distribute,
     load_checkpoint,
     network_for,
+    to_device,
 )
 from srcmatters.training.contrastive import Augmentations, TwoViewLoss, TwoViews, with_projection
 from srcmatters.training.datasets import CaseDataset, case_loader
@@ -16,8 +17,8 @@ from srcmatters.training.fine_tuning import FineTuning
 from srcmatters.training.frozen_features import FeatureCache
 from srcmatters.training.handlers import EarlyStop, EpochLog, FiniteLoss, PrepareBatch
 from srcmatters.training.overrides import check_overrides
+from srcmatters.training.patches import ResamplePatchd
 from srcmatters.training.pretraining import Pretraining
-from srcmatters.training.radiographs import LoadRadiographd, load_radiograph
 from srcmatters.training.resizing import AntialiasedResized
 from srcmatters.training.results import Results, default_output_dir
 from srcmatters.training.resumption import BestWeights, EpochSeeds, Resumption
@@ -29,6 +30,7 @@ from srcmatters.training.study_cases import (
     StudyCases,
     choose_cases,
     choose_readable,
+    confounder_place,
     control_labels,
     create_image_confounder,
 )
@@ -50,9 +52,9 @@ __all__ = [
     "FeatureCache",
     "FineTuning",
     "FiniteLoss",
-    "LoadRadiographd",
     "PrepareBatch",
     "Pretraining",
+    "ResamplePatchd",
     "Results",
     "Resumption",
     "ScoreWriter",
@@ -71,14 +73,15 @@ __all__ = [
     "check_settings",
     "choose_cases",
     "choose_readable",
+    "confounder_place",
     "control_labels",
     "create_image_confounder",
     "default_output_dir",
     "distribute",
     "flag",
     "load_checkpoint",
-    "load_radiograph",
     "network_for",
     "source_name",
+    "to_device",
     "with_projection",
 ]

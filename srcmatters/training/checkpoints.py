@@ -14,6 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 from srcmatters.errors import InputError
 from srcmatters.sources import classifier_of, create_classifier, load_strictly, read_weights
 
+#: Settings of the CT bundles that decide what the network sees.
+_CT_INPUT = ("unit", "window", "patch_mm")
+
 
 def load_checkpoint(network: nn.Module, ckpt: str | Path) -> nn.Module:
     """Load the weights of a finished run into a network, every one of them.
@@ -62,12 +65,12 @@ def trained_settings(ckpt: str | Path) -> dict[str, Any]:
 
 
 def check_same_network(ckpt: str | Path, settings: Mapping[str, Any]) -> None:
-    """Refuse a network or image size other than the one that the weights were trained with.
+    """Refuse a network, or a way to make its input, other than the one that the weights were trained with.
 
     Raises:
         InputError: naming the setting and its value in the run.
     """
-    _same(ckpt, settings, ("network", "image_size"), "as the weights were trained")
+    _same(ckpt, settings, ("network", "image_size", *_CT_INPUT), "as the weights were trained")
 
 
 def check_same_run(ckpt: str | Path, settings: Mapping[str, Any], output_dir: str | Path) -> None:
@@ -92,13 +95,20 @@ def _same(ckpt: str | Path, settings: Mapping[str, Any], names: Sequence[str], w
             raise InputError(f"{name}: got {settings[name]!r}, expected {trained[name]!r}, {why}")
 
 
+def to_device(network: nn.Module, device: torch.device | str) -> nn.Module:
+    """Move a network to ``device``, one for images (not volumes) into the memory format that is fastest."""
+    network.to(device)
+    if any(weight.ndim == 5 for weight in network.parameters()):
+        return network
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def distribute(network: nn.Module, device: torch.device) -> nn.Module:
     """Move a network to ``device`` and let the processes of the group share its gradients.
 
     On GPUs batch normalisation is computed over all processes.
     """
-    network.to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    to_device(network, device)
     if device.type != "cuda":
         return DistributedDataParallel(network)
     network = nn.SyncBatchNorm.convert_sync_batchnorm(network)

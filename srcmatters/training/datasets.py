@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.data import DistributedWeightedRandomSampler
 from torch.utils.data import (
     DataLoader,
     Dataset,
@@ -14,6 +15,7 @@ from torch.utils.data import (
     RandomSampler,
     Sampler,
     SequentialSampler,
+    WeightedRandomSampler,
 )
 
 from srcmatters.training.state_cache import StateCache
@@ -67,12 +69,27 @@ class CaseDataset(Dataset):
         }
 
 
+def _balanced(dataset: CaseDataset, seed: int, distributed: bool) -> Sampler[int]:
+    """Every epoch as many draws as there are cases."""
+    counts = torch.bincount(dataset.labels).clamp(min=1)
+    weights = (1 / counts)[dataset.labels].double().tolist()
+    generator = torch.Generator().manual_seed(seed)
+    if distributed:
+        return DistributedWeightedRandomSampler(dataset, weights, generator=generator)
+    return WeightedRandomSampler(weights, len(dataset), generator=generator)
+
+
 def _as_is(batch: Any) -> Any:
     return batch
 
 
 def case_loader(
-    dataset: CaseDataset, batch_size: int, shuffle: bool = False, seed: int = 0, distributed: bool = False
+    dataset: CaseDataset,
+    batch_size: int,
+    shuffle: bool = False,
+    seed: int = 0,
+    distributed: bool = False,
+    balanced: bool = False,
 ) -> DataLoader:
     """A DataLoader over ready batches; its order depends on the seed alone.
 
@@ -83,10 +100,13 @@ def case_loader(
         shuffle: draw a new order every epoch.
         seed: seed of the order.
         distributed: each process of a torch.distributed group gets its share.
+        balanced: draw with replacement, both labels equally often, whatever their numbers.
     """
     generator = torch.Generator().manual_seed(seed)
     sampler: Sampler[int]
-    if distributed:
+    if shuffle and balanced:
+        sampler = _balanced(dataset, seed, distributed)
+    elif distributed:
         sampler = DistributedSampler(dataset, shuffle=shuffle, seed=seed)
     elif shuffle:
         sampler = RandomSampler(dataset, generator=generator)

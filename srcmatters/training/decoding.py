@@ -13,9 +13,10 @@ from monai.transforms import Compose
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from srcmatters.cohorts.case_table import POSITION
 from srcmatters.confounders import Confounderd
 from srcmatters.errors import InputError, find_input_error
-from srcmatters.training.radiographs import file_digest
+from srcmatters.images import file_digest
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,13 @@ def confounder_position(preprocessing: Compose) -> int | None:
     return found[0] if found else None
 
 
+def positions(cases: pd.DataFrame) -> list[dict[str, float]]:
+    """Where in its scan each case is: x_mm, y_mm and z_mm, or nothing in a table without these columns."""
+    if not set(POSITION) <= set(cases):
+        return [{} for _ in range(len(cases))]
+    return [dict(zip(POSITION, row, strict=True)) for row in cases[list(POSITION)].to_numpy(dtype=float)]
+
+
 class BothStates(Dataset):
     """Every image clean and confounded, or clean alone where nothing is put into it.
 
@@ -54,6 +62,7 @@ class BothStates(Dataset):
     def __init__(self, cases: pd.DataFrame, preprocessing: Compose, confounder_at: int | None) -> None:
         self.images: list[str] = cases["image"].tolist()
         self.case_ids: list[str] = cases["case_id"].tolist()
+        self.positions: list[dict[str, float]] = positions(cases)
         self.preprocessing = preprocessing
         self.confounder_at = confounder_at
 
@@ -79,7 +88,7 @@ class BothStates(Dataset):
             return mistake
 
     def _decode(self, index: int) -> tuple[dict[str, Any], str]:
-        item = {"image": self.images[index], "case_id": self.case_ids[index]}
+        item = {"image": self.images[index], "case_id": self.case_ids[index], **self.positions[index]}
         digest = file_digest(self.images[index])
         return self.preprocessing(item, end=self.confounder_at), digest
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from ignite.engine import Engine, Events
 from torch import nn
 
+from srcmatters.cohorts.case_table import POSITION
 from srcmatters.evaluation import compute_metrics
 from srcmatters.reports.summary import print_run
 from srcmatters.training.checkpoints import load_checkpoint, trained_settings
@@ -62,6 +63,8 @@ class Evaluation:
 class ScoreWriter:
     """Collect the probabilities of an inference engine and write ``scores.csv`` when it is done.
 
+    Its columns are image, x_mm, y_mm and z_mm where a candidate has a position, and probability (of label 1).
+
     Args:
         results: where the file goes.
         dataset_dir: image paths are written relative to it.
@@ -70,7 +73,7 @@ class ScoreWriter:
     def __init__(self, results: Results, dataset_dir: str | Path) -> None:
         self.results = results
         self.dataset_dir = Path(dataset_dir)
-        self.rows: list[tuple[str, float]] = []
+        self.rows: list[dict[str, object]] = []
 
     def attach(self, engine: Engine) -> None:
         """Attach to the evaluator."""
@@ -82,15 +85,14 @@ class ScoreWriter:
         # MONAI's output keeps image, label and prediction only; the batch knows the names.
         batch, outputs = engine.state.batch, engine.state.output
         for item, output in zip(batch, outputs, strict=True):  # type: ignore[call-overload]
-            self.rows.append((str(item["name"]), float(output["pred"][1])))
+            path = Path(item["name"])
+            inside = path.is_relative_to(self.dataset_dir)
+            shown = path.relative_to(self.dataset_dir) if inside else path
+            where = {name: float(item[name]) for name in POSITION if name in item}
+            probability = float(output["pred"][1])
+            self.rows.append({"image": shown.as_posix(), **where, "probability": probability})
 
     def _write(self) -> None:
-        with self.results.transaction() as folder, (folder / "scores.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["image", "probability"])
-            for name, probability in self.rows:
-                path = Path(name)
-                inside = path.is_relative_to(self.dataset_dir)
-                shown = path.relative_to(self.dataset_dir) if inside else path
-                writer.writerow([shown.as_posix(), repr(probability)])
+        with self.results.transaction() as folder:
+            pd.DataFrame(self.rows).to_csv(folder / "scores.csv", index=False)
         print(f"{len(self.rows)} images scored: {self.results.output_dir / 'scores.csv'}")

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from srcmatters.errors import InputError, did_you_mean
+from srcmatters.images import file_digest
 from srcmatters.training.augmentation import AUGMENTATIONS
-from srcmatters.training.radiographs import file_digest
 from srcmatters.training.state_cache import UNREADABLE
 from srcmatters.training.study_cases import CONTROLS
 

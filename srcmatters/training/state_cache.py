@@ -18,9 +18,9 @@ import torch
 from filelock import FileLock
 from monai.transforms import Compose
 
-from srcmatters import __version__, confounders
+from srcmatters import __version__, confounders, images
 from srcmatters.errors import InputError, did_you_mean
-from srcmatters.training.decoding import BothStates, Unreadable, confounder_position, decode
+from srcmatters.training.decoding import BothStates, Unreadable, confounder_position, decode, positions
 from srcmatters.training.stored_arrays import (
     cache_folder,
     default_cache_dir,
@@ -119,7 +119,9 @@ class StateCache:
     def _key(self) -> str:
         files = [(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in self.cases["image"]]
         ids = self.cases["case_id"].tolist()
-        parts = (files, ids, transform_fingerprint(self.preprocessing), __version__, torch.__version__)
+        where = [tuple(position.values()) for position in positions(self.cases)]
+        transforms = transform_fingerprint(self.preprocessing)
+        parts = (files, ids, where, transforms, __version__, torch.__version__)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
     def _open(self) -> None:
@@ -227,11 +229,13 @@ def _shortened(partial: Path, count: int) -> Path:
 def transform_fingerprint(preprocessing: Compose) -> str:
     """Hash of transforms: their classes, their parameters, and the code that they are written in.
 
-    Confounders share code (streams, projection), so all of their package counts.
+    Confounders share code (streams, projection), and so do the loaders of images: all of these packages
+    count.
     """
     modules = {inspect.getmodule(type(step)) for step in preprocessing.transforms}
     sources = {inspect.getsource(module) for module in modules if module is not None}
-    shared = {path.read_text() for path in Path(confounders.__file__).parent.glob("*.py")}
+    packages = [Path(str(package.__file__)).parent for package in (confounders, images)]
+    shared = {path.read_text() for package in packages for path in package.glob("*.py")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # joblib warns of what it pickles with its fallback
         return joblib.hash((preprocessing, sorted(sources | shared)))

@@ -12,6 +12,7 @@ import pandas as pd
 from srcmatters.cohorts import Split, split_cases
 from srcmatters.cohorts.sampled import sample_cohort
 from srcmatters.confounders import Confounder, assign, create_confounder, known_confounders
+from srcmatters.confounders.base import DISPLAY
 from srcmatters.confounders.streams import case_stream
 from srcmatters.errors import InputError, did_you_mean
 
@@ -156,6 +157,35 @@ def create_image_confounder(
     if is_sampled(name, cases):
         return None
     return create_confounder(name, protocol, seed, **parameters)
+
+
+def confounder_place(confounder: Confounder | None, unit: str = "HU") -> str:
+    """Where in the preprocessing of CT a confounder belongs.
+
+    What the scanner does to the whole slice (dose, kernel, filters) happens before anything is cut out of it,
+    in HU where it needs them; what is put on a picture by hand (a letter) goes where the network can see it.
+
+    Args:
+        confounder: of the study, or None.
+        unit: of the images, "HU" or "display".
+
+    Returns:
+        "scan": before windowing; "windowed": on whole slices in display values; "patch": on the patch;
+        "nowhere" for None.
+
+    Raises:
+        InputError: it needs HU, and the images have none.
+    """
+    if confounder is None:
+        return "nowhere"
+    if confounder.unit == "HU" and unit != "HU":
+        raise InputError(
+            f"confounder: {confounder.name} needs HU of whole slices, and the images are declared `unit:"
+            f" {unit}`; of 8-bit values noise and denoise are the nearest"
+        )
+    if confounder.miccat.extent == "local":
+        return "patch"
+    return "windowed" if confounder.unit == DISPLAY else "scan"
 
 
 def _sampled(

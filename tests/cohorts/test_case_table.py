@@ -230,6 +230,18 @@ def test_checking_leaves_the_table_that_was_given_alone() -> None:
     pd.testing.assert_frame_equal(table, copy)
 
 
+def test_a_place_has_three_coordinates_in_every_row_or_none() -> None:
+    table = pd.DataFrame({"image": ["a", "b"], "patient_id": [1, 2], "label": [1, 0]})
+    placed = table.assign(x_mm=[1, -2.5], y_mm=["3", "4"], z_mm=[5, 6])
+    assert check_cases(placed, "source.csv")["y_mm"].tolist() == [3.0, 4.0]
+    with pytest.raises(InputError, match=r"source\.csv: no column 'y_mm', expected all of x_mm, y_mm, z_mm"):
+        check_cases(placed.drop(columns="y_mm"), "source.csv")
+    with pytest.raises(InputError, match=r"source\.csv, row 3, column 'z_mm': got nan, expected a value"):
+        check_cases(placed.assign(z_mm=[5, None]), "source.csv")
+    with pytest.raises(InputError, match=r"column 'x_mm': got left, expected a number"):
+        check_cases(placed.assign(x_mm=[5, "left"]), "source.csv")
+
+
 # Real tables
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -99,6 +100,26 @@ def test_any_other_folder_is_read_and_nothing_is_written(
     assert written == []
     with pytest.raises(InputError, match="nowhere is not a folder"):
         open_cohort(radiograph_cohort / "nowhere")
+
+
+def test_the_phantoms_of_ct_are_a_cohort_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setenv("SRCMATTERS_CACHE", str(tmp_path))
+
+    def write(folder: Path, **options: Any) -> None:
+        calls.append(options)
+        write_phantom_cohort(folder, **options | {"patients": 2, "slab_mm": 12.0})
+
+    monkeypatch.setattr(embedded, "write_phantom_cohort", write)
+    cases = open_cohort("phantom", modality="ct")
+    pd.testing.assert_frame_equal(open_cohort("phantom", modality="ct"), cases)
+    assert calls == [{"patients": 120, "modality": "ct", "slab_mm": 48.0, "difficulty": 0.7, "benign": 0.5}]
+    assert {"x_mm", "y_mm", "z_mm", "diameter_mm", "slice_thickness_mm", "contrast"} <= set(cases)
+    assert all(image.endswith(".nii.gz") for image in cases["image"])
+    with pytest.raises(InputError, match="modality: no phantoms of 'mri', expected one of: xray, ct"):
+        open_cohort("phantom", modality="mri")
 
 
 # Images without a table

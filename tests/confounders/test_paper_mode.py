@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from PIL import Image, ImageDraw, ImageFont
 from scipy import fftpack
 
@@ -132,3 +133,16 @@ def test_other_confounders_leave_the_clean_state_alone() -> None:
     image = as_image(grey(64))
     for name in ("tag", "denoise"):
         assert torch.equal(paper(name).clean(image, "a"), image)
+
+
+def test_published_noise_on_a_volume_is_that_of_its_slices_and_knows_its_new_pixels() -> None:
+    affine = torch.diag(torch.tensor([0.5, 0.5, 2.0, 1.0], dtype=torch.float64))
+    volume = MetaTensor(torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(0)), affine=affine)
+    noisy = paper("noise")(volume, "a")
+    assert noisy.shape == (1, 512, 512, 3)
+    assert noisy.pixdim.tolist() == pytest.approx([0.5 / 8, 0.5 / 8, 2.0])
+    # The corner of the field stays where it was: pixel centres move by half a pixel.
+    assert noisy.affine[:2, 3].tolist() == pytest.approx([-0.25 + 0.03125] * 2)
+    planes = noisy.as_tensor().unbind(-1)
+    assert not torch.equal(planes[0], planes[1])
+    assert float((planes[0] - planes[1]).std()) > 0.05

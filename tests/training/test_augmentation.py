@@ -63,3 +63,18 @@ def test_all_slices_of_a_volume_move_together() -> None:
     assert moved.shape == volume.shape
     assert torch.equal(moved[..., 0], moved[..., 2])
     torch.testing.assert_close(moved[..., 0], BatchedRandomAffine(seed=3)(volume[..., 0]))
+
+
+def test_mirror_images_come_along_every_axis_as_often_as_asked() -> None:
+    volume = torch.zeros(400, 1, 4, 4, 4)
+    volume[:, 0, 0, 1, 0] = 1
+    turned = BatchedRandomAffine(0, 0, 0, 0, flip=0.25, seed=0)(volume)
+    assert torch.equal(turned.sum((1, 2, 3, 4)), torch.ones(400))
+    for axis, moved_to in ((2, 3), (3, 2), (4, 3)):
+        share = turned.movedim(axis, 1)[:, moved_to].sum().item() / 400
+        assert share == pytest.approx(0.25, abs=0.08)
+
+
+def test_mirror_images_are_no_part_of_the_draw_of_others() -> None:
+    images = blob(20, 40).expand(4, -1, -1, -1)
+    assert torch.equal(BatchedRandomAffine(seed=1)(images), BatchedRandomAffine(flip=0, seed=1)(images))

@@ -12,8 +12,9 @@ from monai.transforms import Compose
 from srcmatters.cohorts import read_cases
 from srcmatters.confounders import Confounderd, create_confounder
 from srcmatters.errors import InputError
+from srcmatters.images import LoadRadiographd
 from srcmatters.sources import create_classifier
-from srcmatters.training import AntialiasedResized, FeatureCache, LoadRadiographd, StateCache
+from srcmatters.training import AntialiasedResized, FeatureCache, StateCache
 
 
 def opened(radiograph_cohort: Path, confounder: str | None = "tag", **parameters: object) -> StateCache:

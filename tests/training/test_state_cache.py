@@ -14,10 +14,10 @@ from PIL import Image
 from srcmatters.cohorts import read_cases
 from srcmatters.confounders import Confounderd, create_confounder
 from srcmatters.errors import InputError
+from srcmatters.images import LoadRadiographd
 from srcmatters.training import (
     AntialiasedResized,
     CaseDataset,
-    LoadRadiographd,
     StateCache,
     case_loader,
     check_detectability,
@@ -279,3 +279,17 @@ def test_detectability_is_measured_once(cases: pd.DataFrame, monkeypatch: pytest
     first = check_detectability(StateCache(cases, preprocessing()), "tag", force=True)
     monkeypatch.setattr("srcmatters.training.detection.detectability", lambda *_, **__: pytest.fail("again"))
     assert check_detectability(StateCache(cases, preprocessing()), "tag", force=True) == first is not None
+
+
+def test_balanced_batches_hold_both_labels_equally_often(cases: pd.DataFrame) -> None:
+    labels = cases["label"].to_numpy()
+    rare = [int(np.flatnonzero(labels == 1)[0]), *np.flatnonzero(labels == 0).tolist()]
+    dataset = CaseDataset(StateCache(cases, preprocessing()), rare)
+
+    def drawn(balanced: bool, seed: int = 0) -> list[int]:
+        loader = case_loader(dataset, len(rare), shuffle=True, seed=seed, balanced=balanced)
+        return [int(label) for _ in range(100) for batch in loader for label in batch["label"]]
+
+    assert np.mean(drawn(False)) == pytest.approx(1 / len(rare))
+    assert np.mean(drawn(True)) == pytest.approx(0.5, abs=0.08)
+    assert drawn(True, 1) == drawn(True, 1) != drawn(True, 2)

@@ -7,6 +7,7 @@ by a confounder.
 
 from srcmatters.cohorts.phantom.cohort import write_phantom_cohort
 from srcmatters.cohorts.phantom.computed_tomography import ct_volume, voxel_axes
+from srcmatters.cohorts.phantom.lidc import write_phantom_lidc
 from srcmatters.cohorts.phantom.patient import Nodule, PhantomPatient, draw_patient
 from srcmatters.cohorts.phantom.radiography import detector_field, line_integral, radiograph
 
@@ -20,4 +21,5 @@ __all__ = [
     "radiograph",
     "voxel_axes",
     "write_phantom_cohort",
+    "write_phantom_lidc",
 ]

@@ -17,6 +17,7 @@ STREAMS = (
     "lesion_surface",
     "ct_noise",
     "quantum_noise",
+    "benign",
 )
 
 
@@ -59,12 +60,14 @@ class Anatomy:
     gas: float
 
 
-def random_stream(seed: int, index: int, name: str, acquisition: int = 0) -> np.random.Generator:
+def random_stream(seed: int, index: int, name: str, part: int = 0) -> np.random.Generator:
     """Generator for one purpose of one patient, independent of every other and of the order of use.
 
-    Source: numpy ``SeedSequence`` with a spawn key (index, purpose, acquisition).
+    ``part`` tells streams of the same purpose apart: the acquisition of a radiograph, the slice of a CT.
+
+    Source: numpy ``SeedSequence`` with a spawn key (index, purpose, part).
     """
-    key = (int(index), STREAMS.index(name), int(acquisition))
+    key = (int(index), STREAMS.index(name), int(part))
     return np.random.default_rng(np.random.SeedSequence(int(seed), spawn_key=key))
 
 

@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from srcmatters.cohorts.phantom.computed_tomography import ct_volume
+from srcmatters.cohorts.phantom.candidates import candidate_mm, with_benign_nodule
+from srcmatters.cohorts.phantom.computed_tomography import FIELD_MM, WHOLE, ct_volume, slab_slices
 from srcmatters.cohorts.phantom.files import write_ct_series, write_digital_xray, write_nifti, write_png
 from srcmatters.cohorts.phantom.patient import PhantomPatient, draw_patient, require
 from srcmatters.cohorts.phantom.radiography import radiograph
@@ -20,7 +22,11 @@ from srcmatters.cohorts.phantom.radiography import radiograph
 FORMATS = {"xray": ("png", "dicom"), "ct": ("nifti", "dicom")}
 PIXEL_SPACING_MM = 2.0
 SLICE_THICKNESSES_MM = (2.0, 3.0)
-GROUPS = ("patient_id", "label", "sex", "age", "view", "manufacturer")
+GROUPS = {
+    "xray": ("patient_id", "label", "sex", "age", "view", "manufacturer"),
+    "ct": ("patient_id", "label", "sex", "age", "manufacturer"),
+}
+"""Columns that describe the patient, by modality; CT adds where the candidate is, and how it was scanned."""
 
 
 def write_phantom_cohort(
@@ -32,11 +38,16 @@ def write_phantom_cohort(
     image_size: int = 256,
     difficulty: float = 0.5,
     images_per_patient: int = 1,
+    slab_mm: float | None = None,
+    benign: float = 0.0,
 ) -> pd.DataFrame:
     """Write a synthetic cohort: ``images/`` and ``cases.csv``.
 
     Labels are balanced, and sex, view, manufacturer, contrast agent and slice thickness are independent of
     the label by construction. Everything goes to a temporary sibling directory that is renamed at the end.
+
+    A CT's columns x_mm, y_mm, z_mm (LPS) are those of its candidate: the centre of a positive's nodule, and
+    in a negative the place where one would have been drawn; diameter_mm is empty where no nodule is there.
 
     Args:
         directory: Must not exist yet.
@@ -48,6 +59,10 @@ def write_phantom_cohort(
         image_size: Rows and columns of a radiograph, 32 to 2048; CT ignores it.
         difficulty: 0 (big, dense lesions) to 1 (small, faint ones).
         images_per_patient: 1 to 9; repeated images differ in positioning, exposure and noise (CT: 1 only).
+        slab_mm: Extent of a CT along z around the candidate, 10 to 336 mm; None for the whole chest. Slices
+            are whole either way. Radiographs ignore it.
+        benign: Share of a CT cohort's negatives, 0 to 1, whose candidate is a smaller, round, smooth nodule
+            instead of lung. Radiographs ignore it.
     Returns:
         The table, as read back from ``cases.csv``.
     Raises:
@@ -57,16 +72,22 @@ def write_phantom_cohort(
     final = Path(directory)
     file_format = check_modality(modality, file_format)
     check_sizes(modality, patients, image_size, images_per_patient)
+    field_mm = FIELD_MM[2][1] - FIELD_MM[2][0]
+    in_field = slab_mm is None or 10 <= slab_mm <= field_mm
+    require("slab_mm", slab_mm, in_field, f"None or a number from 10 to {field_mm:g} mm")
+    require("benign", benign, 0 <= benign <= 1, "a share in [0, 1]")
     draw_patient(0, seed, difficulty)
-    with new_directory(final) as partial:
-        (partial / "images").mkdir()
+    if modality == "xray":
+        write = partial(write_radiograph_case, file_format=file_format, image_size=image_size)
+    else:
+        write = partial(
+            write_ct_case, file_format=file_format, slab_mm=slab_mm, difficulty=difficulty, benign=benign
+        )
+    with new_directory(final) as folder:
+        (folder / "images").mkdir()
         drawn = (draw_patient(index, seed, difficulty) for index in range(patients))
-        write = write_radiograph_case if modality == "xray" else write_ct_case
-        cases = [
-            write(partial, patient, file_format, image_size)
-            for patient in acquisitions(drawn, images_per_patient)
-        ]
-        pd.DataFrame(cases).to_csv(partial / "cases.csv", index=False, lineterminator="\n")
+        cases = [write(folder, patient) for patient in acquisitions(drawn, images_per_patient)]
+        pd.DataFrame(cases).to_csv(folder / "cases.csv", index=False, lineterminator="\n")
     return pd.read_csv(final / "cases.csv")
 
 
@@ -119,18 +140,18 @@ def acquisitions(patients: Iterator[PhantomPatient], each: int) -> Iterator[Phan
             yield replace(patient, acquisition=acquisition)
 
 
-def case_row(patient: PhantomPatient, suffix: str) -> dict[str, object]:
-    """The columns that every case has."""
+def case_row(patient: PhantomPatient, suffix: str, modality: str) -> dict[str, object]:
+    """The columns that every case of a modality has."""
     case_id = f"{patient.patient_id}-{patient.acquisition + 1}"
     row: dict[str, object] = {"case_id": case_id, "image": f"images/{case_id}{suffix}"}
-    return row | {name: getattr(patient, name) for name in GROUPS}
+    return row | {name: getattr(patient, name) for name in GROUPS[modality]}
 
 
 def write_radiograph_case(
     directory: Path, patient: PhantomPatient, file_format: str, image_size: int
 ) -> dict[str, object]:
     """Write one radiograph and return its row of the table."""
-    row = case_row(patient, ".png" if file_format == "png" else ".dcm")
+    row = case_row(patient, ".png" if file_format == "png" else ".dcm", "xray")
     path, pixels = directory / str(row["image"]), radiograph(patient, image_size)
     if file_format == "png":
         write_png(path, pixels)
@@ -140,21 +161,29 @@ def write_radiograph_case(
 
 
 def write_ct_case(
-    directory: Path, patient: PhantomPatient, file_format: str, image_size: int
+    directory: Path,
+    patient: PhantomPatient,
+    file_format: str,
+    slab_mm: float | None,
+    difficulty: float,
+    benign: float,
 ) -> dict[str, object]:
-    """Write one CT and return its row of the table; ``image_size`` is a radiograph's and not used."""
-    row = case_row(patient, ".nii.gz" if file_format == "nifti" else "")
+    """Write one CT and return its row of the table; the other arguments are those of the cohort."""
+    row = case_row(patient, ".nii.gz" if file_format == "nifti" else "", "ct")
     # Pairs of patients, one of each label, share the thickness.
     thickness = SLICE_THICKNESSES_MM[patient.index // 2 % 2]
     spacing = (PIXEL_SPACING_MM, PIXEL_SPACING_MM, thickness)
-    path, volume = directory / str(row["image"]), ct_volume(patient, spacing)
+    place = candidate_mm(patient, difficulty)
+    slices = slab_slices(place[2], slab_mm, spacing) if slab_mm else WHOLE
+    painted = with_benign_nodule(patient, difficulty, benign)
+    path, volume = directory / str(row["image"]), ct_volume(painted, spacing, slices)
     if file_format == "nifti":
-        write_nifti(path, volume, spacing)
+        write_nifti(path, volume, spacing, slices)
     else:
-        write_ct_series(path, volume, patient, spacing)
-    diameter = patient.nodule.diameter_mm if patient.nodule else None
+        write_ct_series(path, volume, painted, spacing, slices)
     return row | {
-        "diameter_mm": diameter,
+        "diameter_mm": painted.nodule.diameter_mm if painted.nodule else None,
         "slice_thickness_mm": thickness,
         "contrast": patient.contrast_agent,
+        **dict(zip(("x_mm", "y_mm", "z_mm"), place, strict=True)),
     }

@@ -18,7 +18,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from srcmatters.cohorts.phantom.computed_tomography import voxel_axes
+from srcmatters.cohorts.phantom.computed_tomography import WHOLE, voxel_axes
 from srcmatters.cohorts.phantom.patient import PhantomPatient
 from srcmatters.cohorts.phantom.radiography import detector_field
 
@@ -33,23 +33,27 @@ def write_png(path: Path, image: np.ndarray) -> None:
     Image.fromarray(image).save(path)
 
 
-def write_nifti(path: Path, volume: np.ndarray, spacing_mm: Sequence[float]) -> None:
-    """Write (H, W, D) HU as NIfTI with axes x, y, z and an affine into RAS+ (NIfTI's own), mm."""
-    columns, depths, slices = voxel_axes(spacing_mm)
+def write_nifti(path: Path, volume: np.ndarray, spacing_mm: Sequence[float], slices: slice = WHOLE) -> None:
+    """Write (H, W, D) HU, the ``slices`` of a CT, as NIfTI with axes x, y, z and an affine into RAS+, mm."""
+    columns, depths, heights = voxel_axes(spacing_mm)
     affine = np.diag([-spacing_mm[1], -spacing_mm[0], spacing_mm[2], 1.0])
-    affine[:3, 3] = [-columns[0], -depths[0], slices[0]]
+    affine[:3, 3] = [-columns[0], -depths[0], heights[slices][0]]
     image = nibabel.Nifti1Image(volume.transpose(1, 0, 2), affine)
     image.header.set_xyzt_units("mm")
     nibabel.save(image, path)
 
 
 def write_ct_series(
-    folder: Path, volume: np.ndarray, patient: PhantomPatient, spacing_mm: Sequence[float]
+    folder: Path,
+    volume: np.ndarray,
+    patient: PhantomPatient,
+    spacing_mm: Sequence[float],
+    slices: slice = WHOLE,
 ) -> None:
-    """Write one CT Image Storage file per slice of (H, W, D) HU into a new ``folder``, feet first."""
+    """Write (H, W, D) HU, the ``slices`` of a CT, into a new ``folder``: one CT Image Storage file each."""
     folder.mkdir()
-    columns, depths, slices = voxel_axes(spacing_mm)
-    for number, z in enumerate(slices):
+    columns, depths, heights = voxel_axes(spacing_mm)
+    for number, z in enumerate(heights[slices]):
         dataset = new_dataset(patient, CTImageStorage, "CT", number + 1)
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         dataset.FrameOfReferenceUID = uid(patient, "frame")
@@ -60,7 +64,7 @@ def write_ct_series(
         dataset.SliceLocation = float(z)
         dataset.PixelSpacing = [spacing_mm[0], spacing_mm[1]]
         dataset.SliceThickness = spacing_mm[2]
-        dataset.KVP = 120
+        dataset.KVP, dataset.ConvolutionKernel = 120, "PHANTOM"
         dataset.AcquisitionNumber = 1
         if patient.contrast_agent:
             dataset.ContrastBolusAgent = "PHANTOM AGENT"

@@ -11,8 +11,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from srcmatters.errors import InputError
-from srcmatters.training import AntialiasedResized, LoadRadiographd, load_radiograph
-from srcmatters.training.resizing import resize
+from srcmatters.images import LoadRadiographd, load_radiograph
 
 
 def gradient(rows: int = 6, columns: int = 10) -> np.ndarray:
@@ -161,19 +160,6 @@ def test_real_radiographs_load_with_bright_bone(shared_data: Path) -> None:
             ]
         ).mean()
         assert middle > lungs, f"{name}: mediastinum {middle:.2f} is not brighter than lungs {lungs:.2f}"
-
-
-def test_resizing_removes_what_the_new_grid_cannot_hold() -> None:
-    stripes = (torch.arange(256) % 2).float().expand(1, 256, 256)
-    result = AntialiasedResized("image", (64, 64))({"image": stripes})["image"]
-    # Aliasing would leave stripes of full contrast; the border of the filter leaves a little.
-    assert result.shape == (1, 64, 64) and result.std() < 0.02
-    torch.testing.assert_close(result.mean(), torch.tensor(0.5), atol=0.01, rtol=0)
-
-
-def test_resizing_to_the_same_size_changes_nothing() -> None:
-    image = torch.rand(2, 1, 9, 7)
-    assert resize(image, (9, 7)) is image
 
 
 def test_the_dictionary_form_leaves_its_input_alone(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""How files are told apart, and how what is wrong with one is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from srcmatters.errors import InputError
+
+NIFTI = (".nii", ".nii.gz")
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+#: What ITK reads; its own formats and a few others that hold volumes.
+ITK = (".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz", ".gipl", ".vtk", ".hdr", ".img")
+_DICOM_MAGIC = (128, b"DICM")
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, by its content.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        file.seek(_DICOM_MAGIC[0])
+        return file.read(4) == _DICOM_MAGIC[1]
+
+
+def has_ending(path: Path, endings: tuple[str, ...]) -> bool:
+    """Whether a file's name ends in one of ``endings``, in whichever case."""
+    return path.name.lower().endswith(endings)
+
+
+@contextmanager
+def said_in_one_line(path: Path, expected: str) -> Iterator[None]:
+    """Turn whatever a decoder raises on bytes that it cannot read into one line that names the file.
+
+    Decoders of foreign bytes promise nothing about what they raise, so everything counts.
+
+    Args:
+        path: the file.
+        expected: what it should have been: "radiograph".
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path}: not a readable {expected} ({first_line(error)})") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; of ITK's several the one that says what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return next((line for line in lines if line.startswith("ITK ERROR")), lines[0])

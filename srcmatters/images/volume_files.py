@@ -1,0 +1,90 @@
+"""Volumes in NIfTI and in whatever ITK reads, with the axes as the file stores them."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from srcmatters.errors import InputError
+from srcmatters.images.orientation import LPS_TO_RAS
+from srcmatters.images.volumes import Crop, StoredVolume
+
+
+def open_nifti(path: Path) -> StoredVolume:
+    """A NIfTI volume (x, y, z); its planes are read one after the other, when they are asked for.
+
+    Raises:
+        InputError: not three-dimensional, or not of real numbers.
+    """
+    # An open file makes going forward in a compressed one cheap.
+    image: Any = nibabel.load(path, keep_file_open=True)
+    if not isinstance(image, nibabel.Nifti1Image):
+        raise InputError(f"{path}: {type(image).__name__}, expected NIfTI")
+    _check_real(path, image.get_data_dtype())
+    shape = _three_dimensional(path, image.shape)
+    if not (image.header["qform_code"] or image.header["sform_code"]):
+        warnings.warn(f"{path}: qform_code and sform_code are 0, so left and right are a guess", stacklevel=2)
+    return StoredVolume(path, shape, image.affine, partial(_fill_from_proxy, image))
+
+
+def _fill_from_proxy(image: Any, out: np.ndarray, planes: range, crop: Crop) -> None:
+    rest = (0,) * max(len(image.shape) - 3, 0)
+    for at, plane in enumerate(planes):
+        where = (slice(None), slice(None), plane, *rest)
+        out[:, :, at] = np.asarray(image.dataobj[where[: len(image.shape)]])[crop]
+
+
+def open_itk(path: Path) -> StoredVolume:
+    """A volume that ITK reads (x, y, z).
+
+    Raises:
+        InputError: not two- or three-dimensional, or not grey.
+    """
+    array, affine = read_itk(path)
+    return StoredVolume(path, _three_dimensional(path, array.shape), affine, partial(_fill_from_array, array))
+
+
+def _fill_from_array(array: np.ndarray, out: np.ndarray, planes: range, crop: Crop) -> None:
+    whole = array.reshape((*array.shape[:2], -1))
+    out[...] = whole[(*crop, slice(planes.start, planes.stop))]
+
+
+def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Stored values (x, y[, z]) and the affine (4, 4) from their indices to RAS+ mm, of any grey ITK file.
+
+    Raises:
+        InputError: several components per pixel.
+    """
+    import itk  # takes a second, and few need it
+
+    image = itk.imread(str(path))
+    components = image.GetNumberOfComponentsPerPixel()
+    if components != 1:
+        raise InputError(f"{path}: {components} components per pixel, expected 1 (grey)")
+    # ITK's own index runs x, y, z; its arrays are the other way round.
+    array = itk.array_view_from_image(image).T
+    dims = array.ndim
+    affine = np.eye(4)
+    direction = itk.array_from_matrix(image.GetDirection())
+    if dims in (2, 3):
+        affine[:dims, :dims] = direction * np.array(image.GetSpacing())
+        affine[:dims, 3] = np.array(image.GetOrigin())
+    return array, LPS_TO_RAS @ affine
+
+
+def _check_real(path: Path, dtype: np.dtype) -> None:
+    if dtype.kind not in "iuf":
+        raise InputError(f"{path}: pixels of type {dtype}, expected real numbers")
+
+
+def _three_dimensional(path: Path, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """The shape with three axes; those of length 1 behind them do not count."""
+    first = (*shape, 1)[:3]
+    if len(shape) < 2 or any(length != 1 for length in shape[3:]) or 0 in shape:
+        raise InputError(f"{path}: shape {tuple(shape)}, expected a volume of three dimensions")
+    return int(first[0]), int(first[1]), int(first[2])
