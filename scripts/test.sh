@@ -5,4 +5,5 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # two threads an operation stall e
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-.venv/bin/python -m pytest "$@"
+# One process per core; a file stays in one, so that what its tests share is made once.
+.venv/bin/python -m pytest -n "${PYTEST_PROCESSES:-2}" --dist loadfile "$@"

@@ -10,6 +10,9 @@ from typing import Any
 import click
 
 from srcmatters import __version__
+from srcmatters.clinical.commands import serve
+from srcmatters.clinical.export_command import export
+from srcmatters.clinical.predict_command import predict
 from srcmatters.errors import InputError
 from srcmatters.reports.commands import report
 from srcmatters.studies.commands import study
@@ -175,6 +178,9 @@ def results(folder: Path) -> None:
 
 command.add_command(study)
 command.add_command(report)
+command.add_command(export)
+command.add_command(predict)
+command.add_command(serve)
 
 
 def main() -> None:

@@ -14,6 +14,8 @@ from srcmatters.errors import UNREADABLE_CSV, InputError, did_you_mean
 #: Columns of a place in the patient: all three of them or none.
 POSITION = ("x_mm", "y_mm", "z_mm")
 
+_FINITE = pa.Check(np.isfinite, error="a finite number")
+
 #: Columns that every case table has once it is read, and what they hold. Any other column (sex, age, view,
 #: manufacturer, site, ...) is kept as it is and becomes a group that results can be split by.
 SCHEMA = pa.DataFrameSchema(
@@ -28,7 +30,12 @@ SCHEMA = pa.DataFrameSchema(
         "age": pa.Column(float, pa.Check.in_range(0, 120), nullable=True, required=False, coerce=True),
         "split": pa.Column(str, pa.Check.isin(["train", "test"], error="train or test"), required=False),
         # Where to look in a volume, DICOM patient coordinates (LPS, mm).
-        **{name: pa.Column(float, required=False, coerce=True) for name in POSITION},
+        **{
+            name: pa.Column(
+                float, pa.Check(np.isfinite, error="a finite number"), required=False, coerce=True
+            )
+            for name in POSITION
+        },
     },
     index=pa.Index(int),
 )

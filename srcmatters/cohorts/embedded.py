@@ -15,6 +15,7 @@ from srcmatters.cohorts.case_table import read_cases
 from srcmatters.cohorts.ct_files import VOLUMES, find_ct
 from srcmatters.cohorts.phantom import write_phantom_cohort
 from srcmatters.errors import InputError, did_you_mean
+from srcmatters.images.reading import PICTURES, has_ending, is_volume, may_be_dicom
 
 PHANTOM = "phantom"
 #: The embedded cohort of each modality, as arguments of :func:`write_phantom_cohort`.
@@ -22,8 +23,6 @@ EMBEDDED: dict[str, dict[str, Any]] = {
     "xray": {},
     "ct": {"patients": 120, "modality": "ct", "slab_mm": 48.0, "difficulty": 0.7, "benign": 0.5},
 }
-
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom")
 
 
 def open_cohort(dataset_dir: str | Path, cases: str = "cases.csv", modality: str = "xray") -> pd.DataFrame:
@@ -40,7 +39,7 @@ def open_cohort(dataset_dir: str | Path, cases: str = "cases.csv", modality: str
     Raises:
         InputError: an unknown modality, and see :func:`srcmatters.cohorts.read_cases`.
     """
-    return read_cases(_folder(dataset_dir, modality), cases)
+    return read_cases(cohort_folder(dataset_dir, modality), cases)
 
 
 def find_images(dataset_dir: str | Path, modality: str = "xray") -> list[str]:
@@ -56,7 +55,7 @@ def find_images(dataset_dir: str | Path, modality: str = "xray") -> list[str]:
     """
     if modality not in EMBEDDED:
         raise InputError(f"modality: {modality!r} is unknown{did_you_mean(str(modality), EMBEDDED)}")
-    folder = _folder(dataset_dir, modality)
+    folder = cohort_folder(dataset_dir, modality)
     if not folder.is_dir():
         raise InputError(f"dataset_dir: {folder} is not a folder")
     if modality == "ct":
@@ -64,23 +63,19 @@ def find_images(dataset_dir: str | Path, modality: str = "xray") -> list[str]:
         if not scans:
             raise InputError(f"dataset_dir: {folder} holds no CT (DICOM, {', '.join(VOLUMES)}, pictures)")
         return scans
-    endings = (*_PICTURES, "")
-    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix.lower() in endings]
-    visible = [str(path) for path in found if not path.name.startswith(".") and _may_be_image(path)]
-    if not visible:
-        raise InputError(f"dataset_dir: {folder} holds no image ({', '.join(_PICTURES)})")
-    return visible
+    visible = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    found = [str(path) for path in visible if _may_be_radiograph(path)]
+    if not found:
+        raise InputError(f"dataset_dir: {folder} holds no image (DICOM, {', '.join(PICTURES + VOLUMES)})")
+    return found
 
 
-def _may_be_image(path: Path) -> bool:
-    """DICOM files often have no extension; a README has none either."""
-    if path.suffix:
-        return True
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+def _may_be_radiograph(path: Path) -> bool:
+    """By its ending; DICOM files often have none, and neither has a README."""
+    return has_ending(path, PICTURES) or is_volume(path) or may_be_dicom(path)
 
 
-def _folder(dataset_dir: str | Path, modality: str = "xray") -> Path:
+def cohort_folder(dataset_dir: str | Path, modality: str = "xray") -> Path:
     """The folder itself, or that of the embedded phantoms, which are made if need be."""
     if str(dataset_dir) != PHANTOM:
         return Path(dataset_dir)

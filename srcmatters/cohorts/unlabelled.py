@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from srcmatters.cohorts.case_table import POSITION
-from srcmatters.cohorts.embedded import find_images
+from srcmatters.cohorts.embedded import cohort_folder, find_images
 from srcmatters.errors import UNREADABLE_CSV, InputError, did_you_mean
 
 
@@ -31,9 +32,9 @@ def images_to_score(
     """
     if not cases:
         return [{"image": path, "name": path} for path in find_images(dataset_dir, modality)]
-    path = Path(dataset_dir) / cases
+    path = cohort_folder(dataset_dir, modality) / cases
     try:
-        table = pd.read_csv(path, dtype={"image": str})
+        table = pd.read_csv(path, dtype=str)
     except UNREADABLE_CSV as error:
         raise InputError(f"{path}: not a readable CSV file ({str(error).splitlines()[0]})") from error
     if "image" not in table:
@@ -41,11 +42,23 @@ def images_to_score(
     columns = ["image", *(name for name in POSITION if name in table)]
     if len(columns) not in (1, 1 + len(POSITION)):
         raise InputError(f"{path}: expected all of {', '.join(POSITION)} or none")
-    missing = table.index[table[columns].isna().any(axis=1)]
-    if len(missing):
-        raise InputError(f"{path}, row {missing[0] + 2}: empty, expected {', '.join(columns)}")
+    if table.empty:
+        raise InputError(f"{path}: no rows, expected one per candidate")
     items = []
-    for row in table[columns].to_dict("records"):
-        image = str(Path(dataset_dir) / row["image"])
-        items.append({**{str(name): value for name, value in row.items()}, "image": image, "name": image})
+    for row, candidate in table[columns].iterrows():
+        image = path.parent / str(candidate["image"])
+        if not image.exists():
+            raise InputError(f"{path}, row {int(str(row)) + 2}, column 'image': {image} does not exist")
+        where = {name: _number(path, int(str(row)) + 2, name, candidate[name]) for name in columns[1:]}
+        items.append({"image": str(image), "name": str(image), **where})
     return items
+
+
+def _number(path: Path, row: int, column: str, text: object) -> float:
+    try:
+        number = float(str(text))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{path}, row {row}, column {column!r}: got {text}, expected a number of mm")
+    return number

@@ -2,7 +2,7 @@
 
 from srcmatters.images.computed_tomography import LoadCTd, load_ct
 from srcmatters.images.declarations import BODY_PARTS, MODALITIES
-from srcmatters.images.digests import file_digest
+from srcmatters.images.digests import file_digest, file_signature
 from srcmatters.images.radiographs import LoadRadiographd, load_radiograph
 from srcmatters.images.windows import WINDOWS, Windowd, window
 
@@ -14,6 +14,7 @@ __all__ = [
     "LoadRadiographd",
     "Windowd",
     "file_digest",
+    "file_signature",
     "load_ct",
     "load_radiograph",
     "window",

@@ -15,13 +15,14 @@ from monai.transforms import MapTransform
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images.declarations import check_declared
 from srcmatters.images.dicom_series import open_file, open_series
+from srcmatters.images.dicom_slices import DicomSlice
+from srcmatters.images.hounsfield import GREY, check_range, warn_if_unspecified
 from srcmatters.images.pictures import read_picture
 from srcmatters.images.reading import NIFTI, PICTURES, has_ending, is_dicom, said_in_one_line
 from srcmatters.images.volume_files import open_itk, open_nifti
 from srcmatters.images.volumes import Slab, StoredVolume, assemble, check_slab
 
 UNITS = ("HU", "display")
-_GREY = 255.0
 
 
 def load_ct(
@@ -51,11 +52,14 @@ def load_ct(
     Returns:
         (1, H, W, D) float32, HU or [0, 1]. H runs from the patient's anterior to posterior, W from the
         patient's right to left, D from inferior to superior, so that [0, :, :, k] is a slice as it is usually
-        shown. ``affine`` leads from (H, W, D) indices to RAS+ mm, oblique where the acquisition was; the
-        identity where the file knows no spacing. ``meta["unit"]`` is the unit.
+        shown. ``affine`` leads from (H, W, D) indices to RAS+ mm, oblique where the acquisition was.
+        ``meta["spacing_known"]`` is False where the file knows no spacing within a slice (a picture, DICOM
+        without PixelSpacing, ...): the affine then counts a voxel as 1 mm. ``meta["unit"]`` is the unit.
+        DICOM in HU has no value below -1024: what scanners write there is padding.
 
     Raises:
-        InputError: not readable, no CT, incomplete, or not in that unit; one line that names the file.
+        InputError: not readable, no CT, incomplete, or not in that unit (DICOM without RescaleSlope or
+            RescaleIntercept, or of another RescaleType, is not in HU); one line that names the file.
     """
     path = Path(path)
     if unit not in UNITS:
@@ -67,6 +71,7 @@ def load_ct(
                 open_series(path, series, slab, gaps) if path.is_dir() else open_file(path, slab, gaps)
             )
             check_declared(first.header, first.path, modality, body_part)
+            _check_rescale(stored, first, unit)
         elif has_ending(path, PICTURES):
             return _load_picture(path, unit, slab)
         else:
@@ -85,7 +90,16 @@ def _load_picture(path: Path, unit: str, slab: Slab | None) -> MetaTensor:
     if slab is not None:
         raise InputError(f"{path}: a picture has no position along z, expected no slab_mm")
     image = torch.from_numpy(read_picture(path))[None, :, :, None]
-    return MetaTensor(image, meta={"filename_or_obj": str(path), "unit": unit})
+    return MetaTensor(image, meta={"filename_or_obj": str(path), "spacing_known": False, "unit": unit})
+
+
+def _check_rescale(stored: StoredVolume, first: DicomSlice, unit: str) -> None:
+    """Refuse DICOM as HU if its own header says that it is something else."""
+    if unit != "HU":
+        return
+    if stored.against_hu:
+        raise InputError(stored.against_hu)
+    warn_if_unspecified(first.name, first.rescale_type)
 
 
 def _convert(image: MetaTensor, stored: StoredVolume, unit: str) -> None:
@@ -94,23 +108,12 @@ def _convert(image: MetaTensor, stored: StoredVolume, unit: str) -> None:
     if unit == "HU" and stored.in_hounsfield:  # whole numbers that the file itself rescales
         return
     low, high = (float(edge) for edge in torch.aminmax(values))
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise InputError(f"{stored.path}: it holds NaN or infinite values, expected finite ones")
-    grey = low >= 0 and high <= _GREY
+    whole = low >= 0 and high <= GREY and _whole(values)
+    check_range(stored.path, low, high, whole, unit)
     if unit == "HU":
-        if grey and _whole(values):
-            raise InputError(
-                f"{stored.path}: whole numbers from {low:g} to {high:g}, expected HU: if these are 8-bit grey"
-                " values, declare `unit: display`"
-            )
         return
-    if not grey:
-        raise InputError(
-            f"{stored.path}: values from {low:g} to {high:g}, expected 8-bit grey values: if these are HU,"
-            " declare `unit: HU`"
-        )
-    if high > 1 or _whole(values):
-        values.div_(_GREY)
+    if high > 1 or whole:
+        values.div_(GREY)
     if stored.inverted:
         values.neg_().add_(1)
 

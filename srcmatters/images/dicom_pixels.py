@@ -15,7 +15,7 @@ from srcmatters.images.dicom_slices import DicomSlice, read_slice
 from srcmatters.images.reading import said_in_one_line
 from srcmatters.images.volumes import Crop, Fill
 
-#: What a scanner measures, HU. Padding outside of it is no tissue, and becomes the lower end.
+#: What a scanner measures, HU. What lies below, and padding above, is no tissue, and becomes the lower end.
 LOWEST_HU, HIGHEST_HU = -1024.0, 3071.0
 
 
@@ -52,15 +52,16 @@ def _decoded(slices: Sequence[DicomSlice], opened: Dataset | None) -> Iterator[t
             if "PixelData" not in header:
                 raise InputError(f"{path}: DICOM without pixel data, expected CT")
             if frames[0] is None:
-                # Spares the copy that the property of the same name makes.
-                yield pixel_array(header, view_only=True), header
+                # A view spares a copy, but unused bits stay in it, and pydicom warns of them.
+                whole = header.BitsStored == header.BitsAllocated
+                yield pixel_array(header, view_only=whole), header
                 continue
             for stored in iter_pixels(header, indices=[int(frame or 0) for frame in frames]):
                 yield stored, header
 
 
 def _rescale(stored: np.ndarray, header: Dataset, one: DicomSlice, out: np.ndarray) -> None:
-    """Modality rescale of one slice into ``out``."""
+    """Modality rescale of one slice into ``out``; nothing in HU is lower than :data:`LOWEST_HU`."""
     if "ModalityLUTSequence" in header:
         out[...] = apply_modality_lut(stored, header)
         return
@@ -69,11 +70,15 @@ def _rescale(stored: np.ndarray, header: Dataset, one: DicomSlice, out: np.ndarr
     if slope != 1:
         out *= np.float32(slope)
     out += np.float32(intercept)
+    if not one.in_hounsfield:
+        return
+    # Padding is often not declared, and lossy compression leaves specks around it.
+    np.maximum(out, np.float32(LOWEST_HU), out=out)
     padding = header.get("PixelPaddingValue")
-    if padding is None or not one.in_hounsfield:
+    if padding is None:
         return
     # Signed values are often declared as unsigned ones.
     edges = [padding, header.get("PixelPaddingRangeLimit", padding)]
     low, high = np.sort(np.array(edges, np.int64).astype(stored.dtype))
-    if not LOWEST_HU <= float(low) * slope + intercept <= float(high) * slope + intercept <= HIGHEST_HU:
+    if max(float(low) * slope, float(high) * slope) + intercept > HIGHEST_HU:
         out[(stored >= low) & (stored <= high)] = LOWEST_HU

@@ -14,8 +14,9 @@ from pydicom import Dataset
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images.dicom_pixels import filling, values
 from srcmatters.images.dicom_slices import DicomSlice, cross, read_header, read_slice, slices_of
+from srcmatters.images.digests import Signature, file_signature
 from srcmatters.images.orientation import LPS_TO_RAS
-from srcmatters.images.reading import is_dicom, said_in_one_line
+from srcmatters.images.reading import is_dicom, is_directory_record, said_in_one_line
 from srcmatters.images.volumes import StoredVolume, outside_slab
 
 GAPS = ("fail", "warn")
@@ -23,16 +24,21 @@ _SAME_MM = 0.01  # positions nearer than this are one
 _UNEVEN = (0.1, 0.1)  # what a spacing may differ from the median: this share of it, and this many mm
 
 
+class NoImageError(InputError):
+    """A folder whose files are all undamaged, but none is an image of a series."""
+
+
 @lru_cache(maxsize=64)
-def headers(folder: str, changed: int) -> tuple[DicomSlice, ...]:
+def headers(folder: str, changed: Signature) -> tuple[DicomSlice, ...]:
     """Every CT slice of the DICOM files directly in a folder, localizers left out; read once.
 
     Args:
         folder: its files without DICOM content are passed over.
-        changed: when the folder changed (``st_mtime_ns``): a changed one is read anew.
+        changed: :func:`srcmatters.images.file_signature` of the folder: a changed one is read anew.
 
     Raises:
-        InputError: a damaged file, or none with an image.
+        InputError: a damaged file.
+        NoImageError: none with an image.
     """
     found: list[DicomSlice] = []
     localizers = 0
@@ -45,27 +51,26 @@ def headers(folder: str, changed: int) -> tuple[DicomSlice, ...]:
                 localizers += 1
             elif header.get("Rows"):
                 found += slices_of(header, path)
-            elif header.get("Modality") in (None, "", "CT") and path.name != "DICOMDIR":
+            elif header.get("Modality") in (None, "", "CT") and not is_directory_record(path):
                 # Reports and structures have no pixels, and say so; a file that was cut off does not.
                 raise InputError(f"{path}: its header has no Rows, expected a whole CT slice")
     if not found:
         beside = f" but {localizers} localizers" if localizers else ""
-        raise InputError(
+        raise NoImageError(
             f"{folder}: no DICOM image in it{beside}, expected a series (folders in it do not count)"
         )
     return tuple(found)
 
 
 @lru_cache(maxsize=64)
-def _series(folder: str, changed: int, series: str | None) -> tuple[DicomSlice, ...]:
+def _series(folder: str, changed: Signature, series: str | None) -> tuple[DicomSlice, ...]:
     slices = headers(folder, changed)
     known = sorted({one.series for one in slices})
     if series is not None and series not in known:
         raise InputError(f"{folder}: SeriesInstanceUID {series!r} is unknown{did_you_mean(series, known)}")
     if series is None and len(known) > 1:
         raise InputError(
-            f"{folder}: {len(known)} different SeriesInstanceUID, expected one: put every series into a"
-            " folder of its own, or choose one with `series`"
+            f"{folder}: {len(known)} different SeriesInstanceUID, expected one series per folder"
         )
     chosen = [one for one in slices if series in (None, one.series)]
     return tuple(ordered(chosen, Path(folder)))
@@ -159,7 +164,9 @@ def stored_series(
         affine=_affine(slices, step),
         fill=filling(slices, opened),
         in_hounsfield=all(one.in_hounsfield for one in slices),
+        against_hu=next((f"{one.name}: {one.against_hu}" for one in slices if one.against_hu), ""),
         inverted=first.inverted,
+        spacing_known=bool(first.spacing),
     )
 
 
@@ -167,7 +174,15 @@ def _typical_step(slices: Sequence[DicomSlice]) -> float:
     """Distance of two neighbours in mm; of a slice alone its thickness, 1 where that is unknown."""
     if len(slices) == 1:
         return slices[0].thickness or 1.0
-    return float(np.median(np.diff([_height(one) for one in slices])))
+    steps = np.sort(np.diff([_height(one) for one in slices]))
+    low, high = float(steps[(len(steps) - 1) // 2]), float(steps[len(steps) // 2])
+    # Of two middle ones that differ by more than rounding the upper is a gap.
+    return low if _uneven(high, (low + high) / 2) else (low + high) / 2
+
+
+def _uneven(found: float, step: float) -> bool:
+    """Whether a distance differs from the usual one by more than positions are rounded."""
+    return abs(found - step) > _UNEVEN[0] * step + _UNEVEN[1]
 
 
 def _near(
@@ -193,7 +208,7 @@ def _span(one: DicomSlice) -> tuple[float, float]:
 def _check_gaps(slices: Sequence[DicomSlice], path: Path, gaps: str, step: float) -> None:
     for below, above in itertools.pairwise(slices):
         found = _height(above) - _height(below)
-        if abs(found - step) <= _UNEVEN[0] * step + _UNEVEN[1]:
+        if not _uneven(found, step):
             continue
         what = "slices are missing" if found > step else "slices are too near"
         message = (
@@ -201,7 +216,7 @@ def _check_gaps(slices: Sequence[DicomSlice], path: Path, gaps: str, step: float
             f" {_height(above):g} mm: they are {found:g} mm apart, expected {step:g} mm as between the others"
         )
         if gaps == "fail":
-            raise InputError(f'{message}; gaps="warn" loads it all the same')
+            raise InputError(f"{message} (--gaps warn loads it all the same)")
         warnings.warn(f"{message}; positions beyond are wrong", stacklevel=2)
 
 
@@ -209,7 +224,7 @@ def _affine(slices: Sequence[DicomSlice], step: float) -> np.ndarray:
     """(4, 4) from (row, column, slice) to RAS+ mm.
 
     A slice without a position is a picture: rows to the posterior, columns to the left, which is how axial
-    slices are shown.
+    slices are shown. One without PixelSpacing counts as 1 mm, and the volume says that it is not known.
     """
     first, last = slices[0], slices[-1]
     axes = first.orientation or (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -235,7 +250,7 @@ def open_series(
     Raises:
         InputError: no series, several of which none is chosen, or one that is damaged or incomplete.
     """
-    slices = _series(str(folder), folder.stat().st_mtime_ns, series)
+    slices = _series(str(folder), file_signature(folder), series)
     return stored_series(slices, folder, slab, gaps, None), slices[0]
 
 

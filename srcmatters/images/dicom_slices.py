@@ -16,6 +16,7 @@ from pydicom.tag import Tag
 
 from srcmatters.errors import InputError
 from srcmatters.images.declarations import named_body_part
+from srcmatters.images.hounsfield import what_speaks_against_hu
 from srcmatters.images.reading import first_line
 
 #: What is read of a header before pixel data is asked for.
@@ -28,12 +29,14 @@ HEADER_TAGS = (
     "ImagePositionPatient",
     "ImageType",
     "Modality",
+    "ModalityLUTSequence",
     "NumberOfFrames",
     "PerFrameFunctionalGroupsSequence",
     "PhotometricInterpretation",
     "PixelSpacing",
     "RescaleIntercept",
     "RescaleSlope",
+    "RescaleType",
     "Rows",
     "SamplesPerPixel",
     "SeriesInstanceUID",
@@ -48,7 +51,6 @@ PIXEL_TAGS = (
     "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths",
     "HighBit",
-    "ModalityLUTSequence",
     "PixelData",
     "PixelPaddingRangeLimit",
     "PixelPaddingValue",
@@ -58,6 +60,7 @@ PIXEL_TAGS = (
 # Ready tags: looking a keyword up takes longer than reading an element.
 _HEADER = [Tag(keyword) for keyword in HEADER_TAGS]
 _PIXELS = [*_HEADER, *(Tag(keyword) for keyword in PIXEL_TAGS)]
+_RESCALE = "PixelValueTransformationSequence"
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ class DicomSlice:
         thickness: mm; 0 if unknown.
         slope: RescaleSlope, 1 if there is none; a frame has one of its own.
         intercept: RescaleIntercept, 0 if there is none.
-        in_hounsfield: a rescaled CT of more than 8 bits.
+        in_hounsfield: a rescaled CT of more than 8 bits, whose header does not say that it is something else.
+        rescale_type: RescaleType; empty if the header does not say.
+        against_hu: why the values are no HU, by :func:`what_speaks_against_hu`; empty if nothing says so.
         inverted: MONOCHROME1.
         header: Modality and BodyPartExamined.
     """
@@ -91,6 +96,8 @@ class DicomSlice:
     slope: float
     intercept: float
     in_hounsfield: bool
+    rescale_type: str
+    against_hu: str
     inverted: bool
     header: Mapping[str, Any]
 
@@ -177,16 +184,18 @@ def _slice(header: Dataset, path: Path, frame: int | None, groups: Sequence[Data
                 return _numbers(item[0], keyword, count, path)
         return _numbers(header, keyword, count, path)
 
-    slope = found("PixelValueTransformationSequence", "RescaleSlope", 1)
-    intercept = found("PixelValueTransformationSequence", "RescaleIntercept", 1)
+    slope = found(_RESCALE, "RescaleSlope", 1)
+    intercept = found(_RESCALE, "RescaleIntercept", 1)
+    rescale_type = _rescale_type(header, groups)
+    # A look-up table takes the place of slope and intercept.
+    plain = "ModalityLUTSequence" not in header
+    against_hu = what_speaks_against_hu(slope, intercept, rescale_type) if plain else ""
     thickness = found("PixelMeasuresSequence", "SliceThickness", 1)
     thickness = thickness or _numbers(header, "SpacingBetweenSlices", 1, path)
     spacing = found("PixelMeasuresSequence", "PixelSpacing", 2)
-    described = {
-        "Modality": header.get("Modality"),
-        "BodyPartExamined": named_body_part(header) or _region(groups),
-    }
-    scaled = described["Modality"] == "CT" and bool(slope)
+    part = named_body_part(header) or _region(groups)
+    described = {"Modality": header.get("Modality"), "BodyPartExamined": part}
+    scaled = described["Modality"] == "CT" and bool(slope) and not against_hu
     return DicomSlice(
         path=path,
         frame=frame,
@@ -199,9 +208,18 @@ def _slice(header: Dataset, path: Path, frame: int | None, groups: Sequence[Data
         slope=slope[0] if slope else 1.0,
         intercept=intercept[0] if intercept else 0.0,
         in_hounsfield=scaled and int(header.get("BitsStored") or 0) > 8,
+        rescale_type=rescale_type,
+        against_hu=against_hu,
         inverted=header.get("PhotometricInterpretation") == "MONOCHROME1",
         header=described,
     )
+
+
+def _rescale_type(header: Dataset, groups: Sequence[Dataset]) -> str:
+    """RescaleType of a frame, or else of the file; empty if neither is there."""
+    items = [item for holder in groups for item in holder.get(_RESCALE) or []]
+    said = (str(item.get("RescaleType") or "").strip() for item in (*items, header))
+    return next(filter(None, said), "")
 
 
 def _region(groups: Sequence[Dataset]) -> str:

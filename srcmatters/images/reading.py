@@ -12,6 +12,7 @@ NIFTI = (".nii", ".nii.gz")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 #: What ITK reads; its own formats and a few others that hold volumes.
 ITK = (".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz", ".gipl", ".vtk", ".hdr", ".img")
+DICOM = (".dcm", ".dicom", ".ima")  # endings; a file without one is DICOM by its content
 _DICOM_MAGIC = (128, b"DICM")
 
 
@@ -24,6 +25,30 @@ def is_dicom(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(_DICOM_MAGIC[0])
         return file.read(4) == _DICOM_MAGIC[1]
+
+
+def is_directory_record(path: Path) -> bool:
+    """Whether a DICOM file lists the content of a medium, which is told by its name."""
+    return path.name.upper() == "DICOMDIR"
+
+
+def may_be_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its name, or one without an ending that is DICOM by its content.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if has_ending(path, DICOM):
+        return True
+    if is_directory_record(path) or path.suffix[1:].isalpha():  # UIDs as names have dots, but no such ending
+        return False
+    return path.is_file() and is_dicom(path)
+
+
+def is_volume(path: Path) -> bool:
+    """Whether a file is NIfTI or of ITK by its name; of a pair .hdr and .img the header alone is."""
+    pixels_of_a_pair = has_ending(path, (".img",)) and path.with_suffix(".hdr").exists()
+    return has_ending(path, NIFTI + ITK) and not pixels_of_a_pair
 
 
 def has_ending(path: Path, endings: tuple[str, ...]) -> bool:

@@ -12,7 +12,12 @@ import numpy as np
 
 from srcmatters.errors import InputError
 from srcmatters.images.orientation import LPS_TO_RAS
+from srcmatters.images.reading import has_ending
 from srcmatters.images.volumes import Crop, StoredVolume
+
+_META, _NRRD = (b"ElementSpacing", b"ElementSize"), (b"spacings:", b"space directions:")
+_SPACING_FIELDS = {".mha": _META, ".mhd": _META, ".nrrd": _NRRD, ".nhdr": _NRRD}
+_TEXT_HEADER = 4096  # bytes of a file in which such a field is looked for
 
 
 def open_nifti(path: Path) -> StoredVolume:
@@ -27,9 +32,13 @@ def open_nifti(path: Path) -> StoredVolume:
         raise InputError(f"{path}: {type(image).__name__}, expected NIfTI")
     _check_real(path, image.get_data_dtype())
     shape = _three_dimensional(path, image.shape)
-    if not (image.header["qform_code"] or image.header["sform_code"]):
+    placed = bool(image.header["qform_code"] or image.header["sform_code"])
+    if not placed:
         warnings.warn(f"{path}: qform_code and sform_code are 0, so left and right are a guess", stacklevel=2)
-    return StoredVolume(path, shape, image.affine, partial(_fill_from_proxy, image))
+    # 1 mm is also what is written where nobody knows.
+    known = placed or any(float(step) != 1 for step in image.header.get_zooms()[:3])
+    fill = partial(_fill_from_proxy, image)
+    return StoredVolume(path, shape, image.affine, fill, spacing_known=known)
 
 
 def _fill_from_proxy(image: Any, out: np.ndarray, planes: range, crop: Crop) -> None:
@@ -46,7 +55,21 @@ def open_itk(path: Path) -> StoredVolume:
         InputError: not two- or three-dimensional, or not grey.
     """
     array, affine = read_itk(path)
-    return StoredVolume(path, _three_dimensional(path, array.shape), affine, partial(_fill_from_array, array))
+    shape, fill = _three_dimensional(path, array.shape), partial(_fill_from_array, array)
+    known = not np.array_equal(np.abs(affine), np.eye(4)) or _names_spacing(path)
+    return StoredVolume(path, shape, affine, fill, spacing_known=known)
+
+
+def _names_spacing(path: Path) -> bool:
+    """Whether a header in text has a field of spacing; other formats always have one.
+
+    ITK reports 1 mm where there is none.
+    """
+    if not has_ending(path, tuple(_SPACING_FIELDS)):
+        return True
+    with path.open("rb") as file:
+        start = file.read(_TEXT_HEADER)
+    return any(field in start for field in _SPACING_FIELDS[path.suffix.lower()])
 
 
 def _fill_from_array(array: np.ndarray, out: np.ndarray, planes: range, crop: Crop) -> None:

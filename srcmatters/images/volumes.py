@@ -29,7 +29,9 @@ class StoredVolume:
         affine: (4, 4), from stored indices to RAS+ mm.
         fill: writes planes of the last stored axis, cropped, into (rows, columns, planes) float32.
         in_hounsfield: the file itself says that its values are HU.
+        against_hu: why the file says that its values are no HU, and which file it is; empty if it does not.
         inverted: black and white are exchanged on display (MONOCHROME1).
+        spacing_known: the file knows the spacing within its slices.
     """
 
     path: Path
@@ -37,7 +39,9 @@ class StoredVolume:
     affine: np.ndarray
     fill: Fill
     in_hounsfield: bool = False
+    against_hu: str = ""
     inverted: bool = False
+    spacing_known: bool = True
 
 
 def check_slab(slab_mm: Slab | None) -> tuple[float, float] | None:
@@ -76,7 +80,7 @@ def assemble(stored: StoredVolume, slab: tuple[float, float] | None) -> MetaTens
     stored.fill(placement.stored_view(image), planes, (crop[0], crop[1]))
     affine = placement.affine.copy()
     affine[:3, 3] += first * affine[:3, 2]
-    meta = {"filename_or_obj": str(stored.path)}
+    meta = {"filename_or_obj": str(stored.path), "spacing_known": stored.spacing_known}
     return MetaTensor(torch.from_numpy(image).unsqueeze(0), affine=torch.from_numpy(affine), meta=meta)
 
 

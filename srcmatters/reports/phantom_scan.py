@@ -48,7 +48,8 @@ def phantom_states(confounder: Confounder, run: pd.Series) -> tuple[torch.Tensor
             return confounder(image, _CASE) if carries else confounder.clean(image, _CASE)
 
         shown = put(window(put(scan, "scan"), name), "windowed")
-        case: dict[Hashable, Any] = {"image": shown, **position}
+        case: dict[Hashable, Any] = {"image": shown}
+        case.update(position)
         return put(cut(case)["image"], "patch")
 
     return state(False), state(True)

@@ -61,7 +61,7 @@ def _expanded(value: Any, path: Path, name: str) -> Any:
     if include is None:
         return value
     file = Path(include["file"])
-    candidates = [file, *(folder / file for folder in path.absolute().parents)]
+    candidates = [*(folder / file for folder in path.absolute().parents), file]
     found = next((place for place in candidates if place.is_file()), None)
     if found is None:
         raise InputError(f"{path}, {name}: {file} does not exist, expected it below a folder of this file")
@@ -70,6 +70,8 @@ def _expanded(value: Any, path: Path, name: str) -> Any:
         if step and (not isinstance(part, Mapping) or step not in part):
             raise InputError(f"{path}, {name}: {found} has no {include['id']!r}")
         part = part[step] if step else part
+    if _found(part):
+        raise InputError(f"{path}, {name}: {value} includes something itself, which MONAI does not follow")
     return part
 
 

@@ -17,7 +17,7 @@ from srcmatters.training.fine_tuning import FineTuning
 from srcmatters.training.frozen_features import FeatureCache
 from srcmatters.training.handlers import EarlyStop, EpochLog, FiniteLoss, PrepareBatch
 from srcmatters.training.overrides import check_overrides
-from srcmatters.training.patches import ResamplePatchd
+from srcmatters.training.patches import ResamplePatchd, slab_to_read
 from srcmatters.training.pretraining import Pretraining
 from srcmatters.training.resizing import AntialiasedResized
 from srcmatters.training.results import Results, default_output_dir
@@ -81,6 +81,7 @@ __all__ = [
     "flag",
     "load_checkpoint",
     "network_for",
+    "slab_to_read",
     "source_name",
     "to_device",
     "with_projection",

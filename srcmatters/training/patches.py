@@ -28,7 +28,7 @@ class ResamplePatchd(MapTransform):
         size: pixels of the result along (H, W) or (H, W, D). With two numbers the result is 2D: the slice
             nearest to the position, and nothing is interpolated between slices.
         extent_mm: mm of the box along the same axes, or one number for all of them; None or 0 takes the whole
-            scan along every axis.
+            scan along every axis, wherever the case is (in 2D its position still chooses the slice).
 
     Shape:
         image: (C, H, W, D) floating point, or (C, H, W) for one slice; a MetaTensor with an affine (RAS, mm)
@@ -65,6 +65,9 @@ class ResamplePatchd(MapTransform):
             image = image.unsqueeze(-1)  # MetaTensor: the affine stays
         shape = list(image.shape[1:])
         centre = _centre(image, case, named)
+        if self.extent_mm is None:  # the whole of every axis that is resampled; a position chooses the slice
+            whole = [(length - 1) / 2 for length in shape]
+            centre = [*whole[: len(self.size)], *centre[len(self.size) :]]
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
         voxels = self._voxels(image, shape, named)
         if len(self.size) == 2:
@@ -85,6 +88,29 @@ class ResamplePatchd(MapTransform):
         return [length / step for length, step in zip(self.extent_mm, spacing, strict=False)]
 
 
+def slab_to_read(slab_mm: Any, patch_mm: Any, spatial_dims: int) -> Any:
+    """The slab along z that a patch is cut out of, so that no patch is filled up where the scan has tissue.
+
+    Args:
+        slab_mm: what is to be read around a candidate, mm; 0 or None: the whole scan.
+        patch_mm: see :class:`ResamplePatchd`; 0 or None: everything, which in 3D needs the whole scan.
+        spatial_dims: 2 or 3, of the patch.
+
+    Raises:
+        InputError: a 3D patch is higher than the slab.
+    """
+    extent = _extent(patch_mm, spatial_dims)
+    if not slab_mm or spatial_dims == 2:
+        return slab_mm or 0
+    if extent is None:
+        return 0
+    if isinstance(slab_mm, int | float) and slab_mm < extent[2]:
+        raise InputError(
+            f"slab_mm: got {slab_mm:g}, expected {extent[2]:g} or more, the height of patch_mm; or 0"
+        )
+    return slab_mm
+
+
 def _extent(extent_mm: object, dims: int) -> list[float] | None:
     if extent_mm is None or extent_mm == 0:  # no command line of MONAI can say None
         return None
@@ -96,8 +122,10 @@ def _extent(extent_mm: object, dims: int) -> list[float] | None:
 
 
 def _spacing(image: torch.Tensor) -> list[float] | None:
-    """Voxel size along the axes; None of an image that came without one, whose affine is the identity."""
-    if not isinstance(image, MetaTensor) or torch.equal(image.affine, torch.eye(4).to(image.affine)):
+    """Voxel size along the axes; None of an image that came without one."""
+    if not isinstance(image, MetaTensor) or not image.meta.get("spacing_known", True):
+        return None
+    if torch.equal(image.affine, torch.eye(4).to(image.affine)):
         return None
     return [float(step) for step in image.pixdim]
 

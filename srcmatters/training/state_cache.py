@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -20,6 +19,7 @@ from monai.transforms import Compose
 
 from srcmatters import __version__, confounders, images
 from srcmatters.errors import InputError, did_you_mean
+from srcmatters.images import file_signature
 from srcmatters.training.decoding import BothStates, Unreadable, confounder_position, decode, positions
 from srcmatters.training.stored_arrays import (
     cache_folder,
@@ -117,7 +117,7 @@ class StateCache:
             return kept.read_text()
 
     def _key(self) -> str:
-        files = [(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in self.cases["image"]]
+        files = [(path, file_signature(path)) for path in self.cases["image"]]
         ids = self.cases["case_id"].tolist()
         where = [tuple(position.values()) for position in positions(self.cases)]
         transforms = transform_fingerprint(self.preprocessing)

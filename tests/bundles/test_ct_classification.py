@@ -144,7 +144,7 @@ def test_the_scanner_acts_on_whole_slices_before_anything_is_cut_out(
 
 
 def test_a_letter_is_put_where_the_network_sees_it(start: Start, bundle: str) -> None:
-    cache = cache_of(start(bundle, confounder="tag", image_size=64, patch_mm=120))
+    cache = cache_of(start(bundle, confounder="tag", image_size=64, patch_mm=120, slab_mm=0))
     added = (cache.state("confounded") - cache.state("clean")).flatten(1)
     # White on white it cannot be seen, which is a matter of the anatomy there.
     assert (added >= 0).all() and (added.amax(1) > 0.3).float().mean() >= 0.5
@@ -179,7 +179,7 @@ def test_grey_patches_train_as_they_are(
     metrics = start(
         bundle, dataset_dir=str(grey_patches), unit="display", confounder="noise", force=True
     ).run()
-    assert 0 <= metrics[-1]["clean_auc"] <= 1
+    assert metrics[-1]["cases"] == 8 and metrics[-1]["unreadable_images"] == 0
     patches = cache_of(start(bundle, dataset_dir=str(grey_patches), unit="display", confounder="none")).images
     assert 0 <= float(patches.min()) < 0.4 and 0.6 < float(patches.max()) <= 1
 
@@ -315,7 +315,17 @@ def test_what_the_bundles_share_is_written_once(tmp_path: Path, monkeypatch: pyt
 
 def test_all_bundles_have_the_same_ids() -> None:
     ids = {name: set(read_config_file(Path(config(name)))) for name in ("xray_classification", *NAMES)}
-    ct = {"unit", "window", "patch_mm", "slab_mm", "patch_size", "place", "common_settings", "image_settings"}
+    ct = {
+        "gaps",
+        "unit",
+        "window",
+        "patch_mm",
+        "slab_mm",
+        "patch_size",
+        "place",
+        "common_settings",
+        "image_settings",
+    }
     assert ids[NAMES[0]] == ids[NAMES[1]] == ids["xray_classification"] | ct
 
 
@@ -349,6 +359,10 @@ def test_an_include_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("a: {b: 1}\n")
     path.write_text("x: '%other.yaml::a::b'\n")
     assert read_config_file(path) == {"x": 1}
+    (tmp_path / "chain.yaml").write_text("a: '%other.yaml::a'\n")
+    path.write_text("x: '%chain.yaml::a'\n")
+    with pytest.raises(InputError, match="includes something itself"):
+        read_config_file(path)
     path.write_text("x: '%other.yaml::a::c'\n")
     with pytest.raises(InputError, match="has no 'a::c'"):
         read_config_file(path)

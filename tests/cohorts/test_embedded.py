@@ -126,8 +126,8 @@ def test_the_phantoms_of_ct_are_a_cohort_of_their_own(
 
 
 def test_images_are_found_by_extension_and_dicom_without_one(tmp_path: Path) -> None:
-    wanted = ["a.PNG", "b/c.jpeg", "b/d/IM0001", "e.dcm", "f.tif"]
-    others = ["cases.csv", "notes.txt", "README", ".hidden.png", ".DS_Store", "g.nii.gz"]
+    wanted = ["a.PNG", "b/c.jpeg", "b/d/IM0001", "e.dcm", "f.tif", "g.nii.gz", "h.Mha", "i.IMA"]
+    others = ["cases.csv", "notes.txt", "README", ".hidden.png", ".DS_Store", "j.gz"]
     for name in [*wanted, *others]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(bytes(128) + b"DICM" if name.endswith("IM0001") else b"x" * 140)

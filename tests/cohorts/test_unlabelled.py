@@ -15,6 +15,8 @@ def test_without_a_table_every_scan_is_scored_once(ct_cohort: Path) -> None:
 
 
 def test_a_table_may_name_several_candidates_of_a_scan(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").touch()
+    (tmp_path / "a.png").touch()
     (tmp_path / "c.csv").write_text("image,x_mm,y_mm,z_mm,note\na.nii.gz,1,2,3,x\na.nii.gz,4,5,6,y\n")
     items = images_to_score(tmp_path, "ct", "c.csv")
     assert items[1] == {
@@ -33,10 +35,18 @@ def test_a_table_may_name_several_candidates_of_a_scan(tmp_path: Path) -> None:
     [
         ("picture\na.png\n", "no column 'image'"),
         ("image,x_mm\na.png,1\n", "expected all of x_mm, y_mm, z_mm or none"),
-        ("image,x_mm,y_mm,z_mm\na.png,1,2,3\nb.png,1,,3\n", "row 3: empty"),
+        (
+            "image,x_mm,y_mm,z_mm\na.png,1,2,3\na.png,1,,3\n",
+            "row 3, column 'y_mm': got nan, expected a number",
+        ),
+        ("image,x_mm,y_mm,z_mm\na.png,1,2,abc\n", "row 2, column 'z_mm': got abc, expected a number"),
+        ("image,x_mm,y_mm,z_mm\na.png,inf,2,3\n", "row 2, column 'x_mm': got inf, expected a number"),
+        ("image\nb.png\n", "row 2, column 'image': .*b.png does not exist"),
+        ("image\n", "no rows"),
     ],
 )
 def test_a_table_that_says_too_little_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "a.png").touch()
     (tmp_path / "c.csv").write_text(text)
     with pytest.raises(InputError, match=said):
         images_to_score(tmp_path, "ct", "c.csv")

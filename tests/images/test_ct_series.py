@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import torch
 from ct_files import SPACING, item, new_slice, store, volume, write_enhanced, write_series
 from pydicom.uid import RLELossless, generate_uid
 
+from srcmatters.cohorts.phantom import ct_volume, draw_patient
+from srcmatters.cohorts.phantom.files import write_ct_series
 from srcmatters.errors import InputError
-from srcmatters.images import file_digest, load_ct
+from srcmatters.images import file_digest, file_signature, load_ct
 
 
 def refusal(path: Path, **options: object) -> str:
@@ -46,6 +49,7 @@ def test_a_missing_slice_is_refused_and_its_neighbours_named(series: Path) -> No
     message = refusal(series)
     assert file_of(series, 1).name in message and file_of(series, 3).name in message
     assert "2.5 mm and" in message and "at 7.5 mm: they are 5 mm apart, expected 2.5 mm" in message
+    assert message.endswith("(--gaps warn loads it all the same)")
     with pytest.warns(UserWarning, match="slices are missing"):
         assert load_ct(series, gaps="warn").shape[3] == 4
     assert refusal(series, gaps="ignore").startswith("gaps: 'ignore' is unknown")
@@ -57,6 +61,14 @@ def test_positions_that_are_rounded_are_no_gap(tmp_path: Path) -> None:
         dataset.ImagePositionPatient[2] += 0.25 * (number % 2)
 
     assert load_ct(write_series(tmp_path / "series", volume(), change=rounded)).shape[3] == 5
+
+
+def test_of_two_steps_the_wide_one_is_the_gap(tmp_path: Path) -> None:
+    def placed(dataset: pydicom.Dataset, number: int) -> None:
+        dataset.ImagePositionPatient = [0, 0, [0, 8, 80][number]]
+
+    message = refusal(write_series(tmp_path / "series", volume((3, 4, 3)), change=placed))
+    assert "slices are missing" in message and "72 mm apart, expected 8 mm" in message
 
 
 def test_a_copy_of_a_slice_is_left_out_and_another_one_in_its_place_refused(series: Path) -> None:
@@ -76,7 +88,7 @@ def test_several_series_in_a_folder_are_counted_and_one_can_be_chosen(series: Pa
     for path in other.iterdir():
         path.rename(series / f"other-{path.name}")
     message = refusal(series)
-    assert "2 different SeriesInstanceUID" in message and "`series`" in message
+    assert message.endswith("2 different SeriesInstanceUID, expected one series per folder")
     np.testing.assert_array_equal(load_ct(series, series=uid)[0].numpy(), volume() + 1)
     assert "SeriesInstanceUID '1.2.3' is unknown" in refusal(series, series="1.2.3")
 
@@ -140,15 +152,15 @@ def test_geometry_that_is_none_is_named(series: Path, field: str, value: list[fl
 
 def test_every_slice_has_its_own_rescale(tmp_path: Path) -> None:
     def rescaled(dataset: pydicom.Dataset, number: int) -> None:
-        dataset.RescaleSlope, dataset.RescaleIntercept = 0.5 + number, -2000 + number * 7
+        dataset.RescaleSlope, dataset.RescaleIntercept = 0.5 + number, -900 + number * 7
         store(dataset, np.full((3, 4), 100 + number))
 
     image = load_ct(write_series(tmp_path / "series", volume((3, 4, 5)), change=rescaled))
-    expected = [(100 + number) * (0.5 + number) - 2000 + number * 7 for number in range(5)]
+    expected = [(100 + number) * (0.5 + number) - 900 + number * 7 for number in range(5)]
     assert image[0, 1, 2].tolist() == pytest.approx(expected)
 
 
-def test_padding_outside_of_the_scale_is_air_and_a_tissue_value_is_none(tmp_path: Path) -> None:
+def test_nothing_is_below_air_and_padding_above_the_scale_is_air_too(tmp_path: Path) -> None:
     def padded(value: int) -> Callable[[pydicom.Dataset, int], None]:
         def change(dataset: pydicom.Dataset, number: int) -> None:
             dataset.RescaleIntercept = 0
@@ -161,7 +173,28 @@ def test_padding_outside_of_the_scale_is_air_and_a_tissue_value_is_none(tmp_path
     far = load_ct(write_series(tmp_path / "far", one, change=padded(-2000)))
     assert far[0, 0, :, 0].tolist() == [-1024, -1024, 40]
     near = load_ct(write_series(tmp_path / "near", one, change=padded(0)))
-    assert near[0, 0, :, 0].tolist() == [0, -2000, 40]
+    assert near[0, 0, :, 0].tolist() == [0, -1024, 40]
+    above = load_ct(write_series(tmp_path / "above", one, change=padded(4000)))
+    assert above[0, 0, :, 0].tolist() == [-1024, -1024, 40]
+    assert above[0, 1, :, 0].tolist() == [50, 60, 70]
+
+
+def test_what_is_no_hu_keeps_its_low_values(tmp_path: Path) -> None:
+    def resonance(dataset: pydicom.Dataset, number: int) -> None:
+        dataset.Modality = "MR"
+        dataset.RescaleIntercept = -3000
+
+    folder = write_series(tmp_path / "series", volume((2, 3, 1)), change=resonance)
+    assert load_ct(folder, modality=None).min() == -2976
+
+
+def test_twelve_of_sixteen_bits_are_read_without_a_word(
+    series: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(load_ct(series)[0].numpy(), volume())
+    assert caplog.records == []
 
 
 def test_a_compressed_series_has_the_same_values(tmp_path: Path) -> None:
@@ -286,8 +319,9 @@ def test_the_digest_of_a_series_is_that_of_the_content_of_its_files(series: Path
 
 
 def test_a_real_series_of_seventeen_is_one_volume(shared_data: Path) -> None:
-    image = load_ct(shared_data / "dicom" / "ct-series")
-    assert image.shape == (1, 128, 88, 17)
+    with pytest.warns(UserWarning, match=r"IMG0001\.dcm: RescaleType is US \(unspecified\), taken for HU"):
+        image = load_ct(shared_data / "dicom" / "ct-series")
+    assert image.shape == (1, 128, 88, 17) and image.meta["spacing_known"]
     assert image.pixdim.tolist() == pytest.approx([2, 2, 2])
     first = pydicom.dcmread(shared_data / "dicom" / "ct-series" / "IMG0001.dcm")
     # Rows and columns of this file run to anterior and to the right.
@@ -297,7 +331,8 @@ def test_a_real_series_of_seventeen_is_one_volume(shared_data: Path) -> None:
 
 
 def test_a_real_enhanced_ct_is_two_slices_from_below(shared_data: Path) -> None:
-    image = load_ct(shared_data / "dicom" / "ct-enhanced-two-frames.dcm")
+    with pytest.warns(UserWarning, match="RescaleType is US"):
+        image = load_ct(shared_data / "dicom" / "ct-enhanced-two-frames.dcm")
     stored = pydicom.dcmread(shared_data / "dicom" / "ct-enhanced-two-frames.dcm").pixel_array
     assert image.shape == (1, 512, 512, 2) and image.pixdim[2] == 10
     for at in (0, 1):  # this file runs to the right
@@ -317,4 +352,27 @@ def test_a_real_slice_has_hounsfield_units(shared_data: Path) -> None:
     image = load_ct(shared_data / "dicom" / "ct-slice-512.dcm")
     assert image.shape == (1, 512, 512, 1)
     assert 0 < image[0, 200:300, 200:300].median() < 80  # a head
+    assert image.min() == -1024  # specks of lossy compression reach -3995
     assert image.pixdim.tolist() == pytest.approx([0.478516, 0.478516, 5])
+
+
+def test_a_slice_that_is_overwritten_in_place_is_read_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "series"
+    patient = draw_patient(1, 0, 0.5, label=1)
+    spacing = (8.0, 8.0, 8.0)
+    write_ct_series(folder, ct_volume(patient, spacing), patient, spacing)
+    before, digest, signature = load_ct(folder), file_digest(folder), file_signature(folder)
+    path = sorted(folder.iterdir())[3]
+    header = pydicom.dcmread(path)
+    header.PixelData = bytes(len(header.PixelData))
+    header.save_as(path)
+    assert file_signature(folder) != signature and file_digest(folder) != digest
+    assert not torch.equal(load_ct(folder).as_tensor(), before.as_tensor())
+
+
+def test_a_header_and_its_data_file_are_one_image(tmp_path: Path) -> None:
+    (tmp_path / "a.mhd").write_text("NDims = 3\nElementDataFile = a.raw\n")
+    (tmp_path / "a.raw").write_bytes(b"one")
+    digest, signature = file_digest(tmp_path / "a.mhd"), file_signature(tmp_path / "a.mhd")
+    (tmp_path / "a.raw").write_bytes(b"three")
+    assert file_digest(tmp_path / "a.mhd") != digest and file_signature(tmp_path / "a.mhd") != signature

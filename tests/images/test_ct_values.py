@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import torch
-from ct_files import SHAPE, SPACING, new_slice, store, volume, write_itk, write_nifti, write_series
+from ct_files import (
+    SHAPE,
+    SPACING,
+    item,
+    new_slice,
+    store,
+    volume,
+    write_enhanced,
+    write_itk,
+    write_nifti,
+    write_series,
+)
 from monai.data import MetaTensor
 from PIL import Image
+from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
 from srcmatters.cohorts import find_images
@@ -61,6 +74,63 @@ def test_soft_tissue_alone_is_hu_if_the_file_says_so(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_ct(folder)[0].numpy(), grey())
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        ("RescaleSlope", None, "RescaleSlope is missing"),
+        ("RescaleIntercept", None, "RescaleIntercept is missing"),
+        ("RescaleSlope", 0, "RescaleSlope is 0, expected another number"),
+        ("RescaleType", "Z_EFF", "RescaleType is Z_EFF, expected HU or nothing"),
+    ],
+)
+def test_dicom_that_leads_to_no_hu_is_refused(
+    tmp_path: Path, field: str, value: object, complaint: str
+) -> None:
+    def change(dataset: Dataset, number: int) -> None:
+        if number == 3:  # one slice is enough
+            setattr(dataset, field, value)
+
+    folder = write_series(tmp_path / "series", volume(), change=change)
+    message = refusal(folder)
+    assert complaint in message and "-3.dcm" in message
+    path = write_enhanced(tmp_path / "enhanced.dcm", volume(), [0, 1, 2, 3, 4], [-1024] * 5)
+    dataset = dcmread(path)
+    values = dataset.PerFrameFunctionalGroupsSequence[3].PixelValueTransformationSequence[0]
+    setattr(values, field, value)
+    dataset.save_as(path)
+    message = refusal(path)
+    assert complaint in message and "frame 4" in message
+
+
+@pytest.mark.parametrize("said", ["HU", "hu ", ""])
+def test_a_rescale_type_of_hu_or_none_is_hu(tmp_path: Path, said: str) -> None:
+    folder = write_series(
+        tmp_path / "series", volume(), change=lambda ds, _: setattr(ds, "RescaleType", said)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(load_ct(folder)[0].numpy(), volume())
+
+
+def test_a_look_up_table_takes_the_place_of_a_rescale(tmp_path: Path) -> None:
+    dataset = new_slice(np.zeros((2, 2), int), generate_uid())
+    store(dataset, np.array([[0, 1], [2, 3]]))
+    del dataset.RescaleSlope, dataset.RescaleIntercept
+    table = item(LUTDescriptor=[4, 0, 16], ModalityLUTType="HU")
+    table.add_new("LUTData", "US", [0, 300, 500, 1000])
+    dataset.ModalityLUTSequence = [table]
+    dataset.save_as(tmp_path / "table.dcm", enforce_file_format=True)
+    assert load_ct(tmp_path / "table.dcm")[0, :, :, 0].tolist() == [[0, 300], [500, 1000]]
+
+
+def test_fractions_are_no_hu(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "grey.nii", grey() / 239, dtype=np.float32)
+    assert "grey.nii: fractions from 0 to 1, expected HU" in refusal(path)
+    assert "`unit: display`" in refusal(path)
+    deep = write_nifti(tmp_path / "deep.nii", volume() + 1000)  # 12 bits from 0: nobody knows
+    assert load_ct(deep).max() > 255
+
+
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_values_that_are_no_numbers_are_refused(tmp_path: Path, wrong: float) -> None:
     values = volume().astype(np.float32)
@@ -102,9 +172,35 @@ def test_a_picture_is_one_slice_in_display_units_without_spacing(tmp_path: Path,
     Image.fromarray(grey((6, 8)).astype(np.uint8)).save(path)
     image = load_ct(path, "display")
     np.testing.assert_allclose(image[0, :, :, 0].numpy(), grey((6, 8)) / 255, atol=1e-7)
-    assert _spacing(image) is None
+    assert _spacing(image) is None and image.meta["spacing_known"] is False
     assert "`unit: display`" in refusal(path)
     assert "no position along z" in refusal(path, unit="display", slab_mm=(0, 1))
+
+
+def test_a_volume_says_whether_its_spacing_is_known(tmp_path: Path) -> None:
+    def known(path: Path) -> bool:
+        return bool(load_ct(path).meta["spacing_known"])
+
+    assert known(write_series(tmp_path / "series", volume()))
+    one = write_series(tmp_path / "one", volume((2, 3, 1)), change=lambda ds, _: delattr(ds, "PixelSpacing"))
+    assert not known(one)
+    assert load_ct(one).pixdim.tolist()[:2] == [1, 1]
+    assert known(write_nifti(tmp_path / "placed.nii", volume()))
+    nibabel.save(nibabel.Nifti1Image(volume(), np.eye(4)), tmp_path / "millimetre.nii")
+    assert known(tmp_path / "millimetre.nii")
+    with pytest.warns(UserWarning, match="are a guess"):
+        nibabel.save(nibabel.Nifti1Image(volume(), None), tmp_path / "unknown.nii")
+        assert not known(tmp_path / "unknown.nii")
+
+
+def test_a_header_of_itk_without_a_spacing_knows_none(tmp_path: Path) -> None:
+    fields = "type: short\ndimension: 3\nsizes: 6 8 5\nencoding: raw\nendian: little\n"
+    for name, spacing in (("silent", ""), ("said", "spacings: 1 1 1\n")):
+        content = f"NRRD0004\n{fields}{spacing}\n".encode() + volume().tobytes()
+        (tmp_path / f"{name}.nrrd").write_bytes(content)
+    assert load_ct(tmp_path / "said.nrrd").meta["spacing_known"] is True
+    assert load_ct(tmp_path / "silent.nrrd").meta["spacing_known"] is False
+    assert load_ct(write_itk(tmp_path / "ct.mha", volume())).meta["spacing_known"] is True
 
 
 # Windows
@@ -274,6 +370,38 @@ def test_a_folder_with_a_series_is_one_image_and_lone_slices_are_one_each(tmp_pa
         find_images(tmp_path / "empty", "ct")
     with pytest.raises(InputError, match="modality: 'mr' is unknown"):
         find_images(tmp_path, "mr")
+
+
+def test_of_a_medium_only_what_may_be_a_scan_is_found(tmp_path: Path) -> None:
+    def lone(name: str, **fields: object) -> Path:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        dataset = new_slice(volume((2, 3, 1))[:, :, 0], generate_uid())
+        for field, value in fields.items():
+            setattr(dataset, field, value)
+        if "DICOMDIR" in name or "report" in name:
+            for field in ("Rows", "Columns", "PixelData"):
+                delattr(dataset, field)
+        dataset.save_as(tmp_path / name, enforce_file_format=True)
+        return tmp_path / name
+
+    lone("DICOMDIR", Modality=None)
+    lone("a/report.dcm", Modality="SR")
+    lone("b/scout.dcm", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    with pytest.raises(InputError, match="holds no CT"):
+        find_images(tmp_path, "ct")
+    slices = [lone("c/one.IMA"), lone("d/two.dcm")]
+    (tmp_path / "e").mkdir()
+    damaged = tmp_path / "e" / "no.dcm"
+    damaged.write_bytes(b"no DICOM")
+    found = [str(path) for path in (*slices, damaged)]  # the loader says what is wrong
+    assert find_images(tmp_path, "ct") == found
+
+
+def test_every_format_that_the_loader_reads_is_found_and_a_pair_once(tmp_path: Path) -> None:
+    for name in ("a.gipl", "b.hdr", "b.img", "c.img", "d.MGZ", "e.txt"):
+        (tmp_path / name).touch()
+    wanted = [str(tmp_path / name) for name in ("a.gipl", "b.hdr", "c.img", "d.MGZ")]
+    assert find_images(tmp_path, "ct") == wanted == find_images(tmp_path, "xray")
 
 
 # Memory

@@ -6,7 +6,7 @@ import torch
 from monai.data import MetaTensor
 
 from srcmatters.errors import InputError
-from srcmatters.training import ResamplePatchd
+from srcmatters.training import ResamplePatchd, slab_to_read
 
 
 def scan(values: torch.Tensor, spacing: tuple[float, float, float], origin: tuple[float, ...]) -> MetaTensor:
@@ -103,3 +103,30 @@ def test_a_picture_without_spacing_has_no_mm() -> None:
     with pytest.raises(InputError, match="pixel spacing unknown"):
         ResamplePatchd("image", (8, 8), 10)({"image": picture, "name": "slice.png"})
     assert ResamplePatchd("image", (8, 8))({"image": picture})["image"].shape == (1, 8, 8)
+
+
+def test_the_whole_slice_is_whole_wherever_the_case_is() -> None:
+    values = torch.rand(20, 30, 7, generator=torch.Generator().manual_seed(0))
+    at = {"x_mm": 2.0, "y_mm": 3.0, "z_mm": 5.0}
+    image = scan(values, (1.0, 1.0, 1.0), (0, 0, 0))
+    flat = ResamplePatchd("image", (20, 30), 0)({"image": image, **at})["image"]
+    torch.testing.assert_close(flat[0], values[..., 5])
+    cube = ResamplePatchd("image", (20, 30, 7), 0)({"image": image, **at})["image"]
+    torch.testing.assert_close(cube[0], values)
+
+
+def test_a_slice_whose_header_knows_no_spacing_has_no_mm() -> None:
+    image = scan(torch.zeros(10, 10, 3), (2.0, 2.0, 1.5), (0, 0, 0))
+    image.meta["spacing_known"] = False
+    with pytest.raises(InputError, match="pixel spacing unknown"):
+        ResamplePatchd("image", (8, 8), 10)({"image": image, "name": "a.dcm"})
+
+
+def test_a_patch_needs_a_slab_that_holds_it() -> None:
+    assert slab_to_read(60, 40, 3) == 60 and slab_to_read(24, 48, 2) == 24
+    assert slab_to_read(60, 0, 3) == 0, "a whole volume needs the whole scan"
+    assert slab_to_read(0, 80, 3) == 0
+    with pytest.raises(InputError, match="slab_mm: got 20, expected 40 or more"):
+        slab_to_read(20, 40, 3)
+    with pytest.raises(InputError, match="slab_mm: got 20, expected 40 or more"):
+        slab_to_read(20, [30, 30, 40], 3)

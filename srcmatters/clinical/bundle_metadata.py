@@ -1,0 +1,81 @@
+"""``metadata.json`` of an exported bundle, valid against MONAI's schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from srcmatters import __version__
+
+_SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
+_NEEDED = ("pytorch-ignite", "pydicom")
+_NEEDED_CT = ("nibabel", "itk")
+_MODALITY = {"radiograph": "DX", "ct": "CT"}
+
+
+def bundle_metadata(rules: Mapping[str, Any], card: Mapping[str, Any]) -> dict[str, Any]:
+    """What MONAI reads of a bundle.
+
+    Args:
+        rules: ``clinical.json``.
+        card: ``model_card.json``.
+    """
+    finding, dims = rules["finding"], rules["spatial_dims"]
+    packages = (*_NEEDED, *(_NEEDED_CT if rules["modality"] == "ct" else ()))
+    shared: dict[str, Any] = {"dtype": "float32", "is_patch_data": False}
+    image = {
+        "type": "image",
+        "format": "magnitude" if rules["modality"] == "radiograph" else "hounsfield",
+        "modality": _MODALITY[rules["modality"]],
+        "num_channels": 1,
+        "spatial_shape": [rules["image_size"]] * dims,
+        "value_range": [0, 1],
+        "channel_def": {"0": "image"},
+    }
+    pred = {
+        "type": "logits",
+        "format": "classes",
+        "num_channels": 2,
+        "spatial_shape": [],
+        "value_range": [],
+        "channel_def": {"0": finding["negative"], "1": finding["positive"]},
+    }
+    return {
+        "schema": _SCHEMA,
+        "version": card["version"],
+        "changelog": {card["version"]: f"exported by srcmatters {__version__}"},
+        "monai_version": metadata.version("monai"),
+        "pytorch_version": metadata.version("torch").split("+")[0],
+        "numpy_version": metadata.version("numpy"),
+        "required_packages_version": {name: metadata.version(name) for name in packages},
+        "supported_apps": {},
+        "name": rules["name"],
+        "task": f"Binary classification: {finding['positive']} or {finding['negative']}",
+        "description": f"{card['summary']} {card['notice']}",
+        "authors": card["developer"],
+        "copyright": card["developer"],
+        "data_source": card["target_data"]["name"],
+        "data_type": "PNG, JPEG, TIFF or DICOM"
+        if rules["modality"] == "radiograph"
+        else "NIfTI, ITK or DICOM",
+        "image_classes": "grey values as displayed, 0 to 1",
+        "label_classes": f"0: {finding['negative']}, 1: {finding['positive']}",
+        "pred_classes": f"logits of ({finding['negative']}, {finding['positive']})",
+        "eval_metrics": _metrics(card["performance"]),
+        "intended_use": card["intended_use"],
+        "references": card["references"],
+        "network_data_format": {
+            "inputs": {"image": {**image, **shared}},
+            "outputs": {"pred": {**pred, **shared}},
+        },
+    }
+
+
+def _metrics(performance: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        f"{environment} {name}": figures[name]["value"]
+        for environment, figures in performance.items()
+        for name in ("auroc", "sensitivity", "specificity")
+        if figures[name]["value"] is not None
+    }

@@ -1,0 +1,197 @@
+"""An exported bundle as it is read again: its rules checked, its weights loaded without running code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import tempfile
+import zipfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import jsonschema
+import numpy as np
+from torch import nn
+
+from srcmatters.clinical.calibration import ProbabilityCalibration, read_calibration
+from srcmatters.clinical.monitors import ConfounderProbe, FeatureDistance
+from srcmatters.clinical.rules_schema import RULES_SCHEMA
+from srcmatters.errors import InputError
+from srcmatters.images.reading import first_line
+from srcmatters.sources import classifier_of, read_weights
+
+RULES = "configs/clinical.json"
+ARRAYS = "configs/clinical.npz"
+WEIGHTS = "models/model.pt"
+_LARGEST = 8 * 2**30  # bytes of a whole bundle, unpacked
+_MEMBERS = 1000
+_RATIO = 200  # weights hardly shrink; text and tables of numbers by ten or twenty
+
+
+@dataclass(frozen=True)
+class ExportedBundle:
+    """What `srcmatters export` wrote.
+
+    Args:
+        folder: of the bundle; of a zip, where it was unpacked.
+        rules: ``configs/clinical.json``, checked.
+        arrays: of ``configs/clinical.npz``.
+    """
+
+    folder: Path
+    rules: dict[str, Any]
+    arrays: dict[str, np.ndarray] = field(repr=False)
+    _unpacked: tempfile.TemporaryDirectory | None = field(default=None, repr=False, compare=False)
+
+    def network(self) -> nn.Module:
+        """The network in evaluation mode: (B, 1, H, W[, D]) float32 in [0, 1] to (B, 2) logits.
+
+        Raises:
+            InputError: weights that are missing, damaged, of another network, or hold code.
+        """
+        path = self.folder / WEIGHTS
+        return classifier_of(read_weights(path), self.rules["network"], origin=str(path)).eval()
+
+    def calibrate(self, log_odds: np.ndarray | float) -> np.ndarray:
+        """Calibrated probabilities of log-odds (logit of label 1 minus logit of label 0)."""
+        return self.calibration(log_odds)
+
+    @cached_property
+    def calibration(self) -> ProbabilityCalibration:
+        """How log-odds become probabilities."""
+        return read_calibration(self.rules["calibration"])
+
+    @cached_property
+    def monitors(self) -> list[ConfounderProbe]:
+        """A probe for each audited confounder that can be put into an image."""
+        return [self._monitor(record) for record in self.rules["monitors"]]
+
+    @cached_property
+    def ood(self) -> FeatureDistance | None:
+        """The distance to the training images; None where the bundle carries none."""
+        record = self.rules["ood"]
+        if record is None:
+            return None
+        numbers = {name: record[name] for name in ("residual_variance", "threshold", "quantile")}
+        return FeatureDistance(**self._named(record["arrays"]), **numbers)
+
+    def _monitor(self, record: dict[str, Any]) -> ConfounderProbe:
+        names = ("confounder", "bias", "threshold", "auc", "sensitivity", "false_alarms")
+        return ConfounderProbe(**self._named(record["arrays"]), **{name: record[name] for name in names})
+
+    def _named(self, names: dict[str, str]) -> dict[str, Any]:
+        return {name: self.arrays[stored] for name, stored in names.items()}
+
+
+def open_bundle(path: str | Path) -> ExportedBundle:
+    """Open an exported bundle.
+
+    Args:
+        path: its folder; or a zip file, which is unpacked into a temporary folder that lives as long as
+            the result.
+
+    Raises:
+        InputError: no bundle; a zip that is damaged, too large, or would write outside of its folder; a rule
+            that is missing or wrong; one line that names the file and the field.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read(path, path, None)
+    if not path.is_file():
+        raise InputError(f"{path}: no such bundle, expected a folder or zip of `srcmatters export`")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: not a bundle, expected a folder or zip of `srcmatters export`")
+    unpacked = tempfile.TemporaryDirectory(prefix="srcmatters-bundle-")
+    try:
+        _unpack(path, Path(unpacked.name))
+        return _read(path, _root(path, Path(unpacked.name)), unpacked)
+    except BaseException:
+        unpacked.cleanup()
+        raise
+
+
+def _read(origin: Path, folder: Path, unpacked: tempfile.TemporaryDirectory | None) -> ExportedBundle:
+    rules = _read_rules(origin, folder / RULES)
+    arrays = _read_arrays(origin, folder / ARRAYS)
+    records = [*rules["monitors"], *([rules["ood"]] if rules["ood"] else [])]
+    for name in (name for record in records for name in record["arrays"].values()):
+        if name not in arrays:
+            raise InputError(f"{origin}, {ARRAYS}: no array {name!r}, which {RULES} names")
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(f"{origin}: no {WEIGHTS}, expected a bundle of `srcmatters export`")
+    return ExportedBundle(folder, rules, arrays, unpacked)
+
+
+def _read_rules(origin: Path, file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise InputError(f"{origin}: no {RULES}, expected a bundle of `srcmatters export`")
+    try:
+        rules = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{origin}, {RULES}: not readable ({first_line(error)})") from error
+    mistake = jsonschema.exceptions.best_match(
+        jsonschema.Draft202012Validator(RULES_SCHEMA).iter_errors(rules)
+    )
+    if mistake is not None:
+        where = ".".join(str(part) for part in mistake.absolute_path) or "the whole"
+        raise InputError(f"{origin}, {RULES}, {where}: {first_line(mistake)[:200]}")
+    return rules
+
+
+def _read_arrays(origin: Path, file: Path) -> dict[str, np.ndarray]:
+    if not file.is_file():
+        return {}
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: np.asarray(stored[name], dtype=np.float64) for name in stored.files}
+    except Exception as error:  # a damaged archive makes zipfile and numpy raise anything
+        raise InputError(f"{origin}, {ARRAYS}: not readable ({first_line(error)})") from error
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    """Write the members of a zip below ``folder``, and nowhere else."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            _check_members(path, members)
+            for member in members:
+                if member.is_dir():
+                    continue
+                place = folder / member.filename
+                place.parent.mkdir(parents=True, exist_ok=True)
+                # zipfile stops at the size that the member declares.
+                with archive.open(member) as source, place.open("wb") as target:
+                    shutil.copyfileobj(source, target, 2**20)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path}: not a readable zip ({first_line(error)})") from error
+
+
+def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    if len(members) > _MEMBERS:
+        raise InputError(f"{path}: {len(members)} members, expected at most {_MEMBERS} of a bundle")
+    for member in members:
+        name = PurePosixPath(member.filename)
+        outside = name.is_absolute() or ".." in name.parts or "\\" in member.filename or ":" in name.parts[0]
+        if outside or stat.S_ISLNK(member.external_attr >> 16):
+            raise InputError(f"{path}: member {member.filename!r} leads outside of the bundle")
+    claimed = sum(member.file_size for member in members)
+    packed = sum(member.compress_size for member in members)
+    if claimed > _LARGEST or claimed > _RATIO * packed + 2**20:
+        raise InputError(
+            f"{path}: its members claim {claimed} bytes out of {packed}, expected no more than"
+            f" {_RATIO} times as many and {_LARGEST}"
+        )
+
+
+def _root(path: Path, folder: Path) -> Path:
+    """The one folder at the top of the zip, or all of it."""
+    found = [folder / RULES, *folder.glob(f"*/{RULES}")]
+    present = [file for file in found if file.is_file()]
+    if len(present) != 1:
+        raise InputError(f"{path}: {len(present)} times {RULES}, expected one bundle of `srcmatters export`")
+    return present[0].parents[1]

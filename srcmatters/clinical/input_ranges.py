@@ -1,0 +1,63 @@
+"""What the training images were: pixel spacing, size and views, read from the headers of their files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import pandas as pd
+import pydicom
+from PIL import Image
+
+from srcmatters.images.reading import NIFTI, PICTURES, has_ending, is_dicom
+
+_MOST = 1000  # files that are looked into
+_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
+
+
+def input_ranges(cases: pd.DataFrame) -> dict[str, Any]:
+    """Ranges of the training images; null where no file says it.
+
+    Args:
+        cases: rows of the case table; at most 1000 of them, evenly spread, are looked into.
+
+    Returns:
+        "spacing_mm": [low, high] of the pixel spacing in the plane; "size": [low, high] of rows and columns;
+        "views": the values of the column ``view``.
+    """
+    step = max(1, len(cases) // _MOST)
+    spacings: list[float] = []
+    sizes: list[int] = []
+    for image in cases["image"].iloc[::step]:
+        spacing, size = _header(Path(image))
+        spacings += spacing
+        sizes += size
+    views = sorted({str(view) for view in cases["view"].dropna()}) if "view" in cases else []
+    return {"spacing_mm": _ends(spacings), "size": _ends(sizes), "views": views or None}
+
+
+def _ends(values: Iterable[float]) -> list[float] | None:
+    known = [value for value in values if value > 0]
+    return [min(known), max(known)] if known else None
+
+
+def _header(path: Path) -> tuple[list[float], list[int]]:
+    """Spacing and size in the plane; empty where the file says neither."""
+    if path.is_dir():
+        inside = sorted(part for part in path.iterdir() if part.is_file() and not part.name.startswith("."))
+        return _header(inside[0]) if inside else ([], [])
+    if is_dicom(path):
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*_SPACINGS, "Rows", "Columns"])
+        spacing: Any = next((header[name].value for name in _SPACINGS if header.get(name)), [])
+        size = [int(header[name].value) for name in ("Rows", "Columns") if header.get(name)]
+        return [float(value) for value in spacing], size
+    if has_ending(path, NIFTI):
+        scan: Any = nibabel.load(path)
+        placed = scan.header["qform_code"] or scan.header["sform_code"]
+        return [float(zoom) for zoom in scan.header.get_zooms()[:2]] if placed else [], list(scan.shape[:2])
+    if has_ending(path, PICTURES):
+        with Image.open(path) as picture:
+            return [], list(picture.size)
+    return [], []

@@ -1,0 +1,247 @@
+"""The model card: what the model is, what it was tested for and what nobody knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from srcmatters.clinical.trained_run import TrainedRun, TrainingImages
+from srcmatters.errors import InputError
+from srcmatters.evaluation.natural_shortcut import NaturalShortcut
+from srcmatters.reports import numbers
+from srcmatters.reports.provenance import versions, written_on
+from srcmatters.sources.catalogue import find_entry
+
+NOTICE = "Research software, not a medical device: not for diagnosis or any decision about a patient."
+NOT_KNOWN = "Not known: nobody has recorded it."
+_MISSING_AUDIT = (
+    "MISSING: nobody has tested whether this model leans on a confounder; exported with --unaudited."
+)
+_FAILURES = 5  # of each kind
+_GROUPS = ("sex", "view", "manufacturer")  # of a single case; no age, which with them may name a person
+_PARTS = {"train": "training", "validation": "validation", "test": "test"}
+_REFERENCES = (
+    "Juodelyte et al., Source Matters: Source Dataset Impact on Model Robustness in Medical Imaging, 2024,"
+    " arXiv 2403.04484",
+    "Coalition for Health AI, Applied Model Card, 2024",
+)
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card is made of.
+
+    Args:
+        run: the run.
+        rules: ``clinical.json``.
+        figures: of :func:`srcmatters.clinical.performance.performance`.
+        subgroups: likewise.
+        parity: largest difference of a logit by file of the network.
+        shortcut: of the target; a sentence where it could not be measured, None where no image was opened.
+        images: of the training, None where none was opened.
+    """
+
+    run: TrainedRun
+    rules: Mapping[str, Any]
+    figures: dict[str, dict[str, Any]]
+    subgroups: list[dict[str, Any]]
+    parity: dict[str, float]
+    shortcut: NaturalShortcut | str | None
+    images: TrainingImages | None
+
+
+def model_card(facts: CardFacts) -> dict[str, Any]:
+    """The card as data, without any identifier of a patient or case.
+
+    Its fields follow the applied model card of the Coalition for Health AI as far as a run can fill them;
+    what it cannot is there as well, and says so.
+    """
+    rules, settings = facts.rules, facts.run.settings
+    finding = rules["finding"]["positive"]
+    what = "CT" if rules["modality"] == "ct" else "radiographs"
+    return {
+        "card": "applied model card, fields of the Coalition for Health AI",
+        "name": rules["name"],
+        "version": "1.0.0",
+        "date": written_on(),
+        "notice": NOTICE,
+        "audited": rules["audited"],
+        "developer": NOT_KNOWN,
+        "summary": (
+            f"{settings['network']}, pre-trained on {settings['source']} and fine-tuned on"
+            f" {settings['target']}, tells {finding} from {rules['finding']['negative']} on {what}."
+        ),
+        "intended_use": (
+            f"Research on {finding} on {what} like those of {settings['target']}: audits of shortcut"
+            " learning, comparison of sources."
+        ),
+        "out_of_scope": _out_of_scope(rules),
+        "input": {
+            **rules["input"],
+            **{name: rules[name] for name in ("modality", "body_part", "unit", "window", "patch_mm")},
+        },
+        "decision": {"threshold": rules["threshold"], "calibration": rules["calibration"]},
+        "target_data": {
+            "name": settings["target"],
+            "sha256": facts.run.record.get("dataset_sha256") or NOT_KNOWN,
+            "licence": NOT_KNOWN,
+            "splits": _splits(facts),
+        },
+        "source_data": _source(str(settings["source"]), settings["network"]),
+        "performance": facts.figures,
+        "subgroups": facts.subgroups,
+        "audit": rules["audit"] or _MISSING_AUDIT,
+        "natural_shortcut": _shortcut(facts.shortcut),
+        "monitors": _monitors(rules),
+        "failures": _failures(facts),
+        "limitations": _limitations(facts),
+        "maintenance": NOT_KNOWN,
+        "funding": NOT_KNOWN,
+        "regulatory_status": "None: not a medical device.",
+        "clinical_evaluation": "MISSING: no prospective or external evaluation.",
+        "training": {**settings, "unreadable_images": facts.run.record.get("unreadable_images", 0)},
+        "mlflow_run": rules["mlflow_run"] or NOT_KNOWN,
+        "parity": facts.parity,
+        "versions": versions(),
+        "references": list(_REFERENCES),
+    }
+
+
+def render_card(card: Mapping[str, Any]) -> str:
+    """The card as one page that needs nothing but itself."""
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader("srcmatters.clinical"), jinja2.PackageLoader("srcmatters.reports")]
+        ),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"number": numbers.number, "share": numbers.share, "figure": _shown}
+    return environment.get_template("model_card.html.j2").render(card=card)
+
+
+def _shown(figure: Mapping[str, float | None] | None) -> str:
+    """A figure with its interval, ".87 [.80, .92]"; a dash where it does not exist."""
+    if figure is None or figure["value"] is None:
+        return "–"
+    if figure["low"] is None:
+        return numbers.number(figure["value"])
+    return numbers.interval(figure["value"], figure["low"], figure["high"])
+
+
+def _out_of_scope(rules: Mapping[str, Any]) -> list[str]:
+    views = rules["input"]["views"]
+    return [
+        "Any decision about a patient.",
+        f"Modalities other than {'CT' if rules['modality'] == 'ct' else 'radiography (CR, DX)'}.",
+        f"Body parts other than {rules['body_part']}." if rules["body_part"] else f"Body part: {NOT_KNOWN}",
+        f"View positions other than {numbers.listed(views)}." if views else f"View positions: {NOT_KNOWN}",
+        "Images that a monitor flags as unlike those of the training, or as carrying an audited confounder.",
+    ]
+
+
+def _splits(facts: CardFacts) -> list[dict[str, Any]]:
+    tables: dict[str, pd.DataFrame | None] = {
+        "train": None if facts.images is None else facts.images.cases("train"),
+        "validation": facts.run.validation,
+        "test": facts.run.predictions,
+    }
+    return [{"part": _PARTS[name], **_demographics(table)} for name, table in tables.items()]
+
+
+def _demographics(table: pd.DataFrame | None) -> dict[str, Any]:
+    """Counts of a part; a column that the case table does not have is said to be missing."""
+    if table is None:
+        return dict.fromkeys(("cases", "patients", "positives", "sex", "age", "view"), NOT_KNOWN)
+    counts = {
+        "cases": len(table),
+        "patients": int(table["patient_id"].nunique()),
+        "positives": int(table["label"].sum()),
+    }
+    groups = {
+        name: ", ".join(f"{value} {count}" for value, count in table[name].value_counts(dropna=True).items())
+        if name in table and table[name].notna().any()
+        else NOT_KNOWN
+        for name in ("sex", "view")
+    }
+    ages = table["age"].dropna() if "age" in table else pd.Series(dtype=float)
+    age = f"mean {ages.mean():.0f}, from {ages.min():.0f} to {ages.max():.0f}" if len(ages) else NOT_KNOWN
+    return {**counts, **groups, "age": age}
+
+
+def _source(name: str, network: str) -> dict[str, str]:
+    if name == "random":
+        return {"name": name, "licence": "none needed", "citation": "random initialisation, no source"}
+    try:
+        entry = find_entry(name, network)
+    except InputError:
+        entry = None  # of another installation
+    if entry is None:
+        return {"name": name, "licence": NOT_KNOWN, "citation": NOT_KNOWN}
+    return {
+        "name": f"{name}: {entry.trained_on}",
+        "licence": entry.licence or NOT_KNOWN,
+        "citation": entry.citation or NOT_KNOWN,
+    }
+
+
+def _shortcut(found: NaturalShortcut | str | None) -> dict[str, Any] | str:
+    if isinstance(found, NaturalShortcut):
+        return asdict(found)
+    return f"MISSING: {found or 'no image was opened for this export.'}"
+
+
+def _monitors(rules: Mapping[str, Any]) -> list[dict[str, Any]] | str:
+    fields = ("confounder", "auc", "sensitivity", "false_alarms")
+    found = [{name: record[name] for name in fields} for record in rules["monitors"]]
+    return found or "MISSING: no run-time monitor of a confounder travels with this model."
+
+
+def _failures(facts: CardFacts) -> list[dict[str, Any]]:
+    """The test cases, clean, that are most wrong; without identifiers and images."""
+    table = facts.run.predictions
+    wrong = (table["score_clean"] - table["label"]).abs()
+    rows = []
+    for label, kind in ((1, "missed"), (0, "false alarm")):
+        worst = wrong[(table["label"] == label) & (wrong > 0.5)].sort_values(ascending=False)
+        for case in worst.index[:_FAILURES]:
+            groups = {
+                name: str(table.loc[case, name])
+                for name in _GROUPS
+                if name in table and pd.notna(table.loc[case, name])
+            }
+            rows.append({"kind": kind, "score": round(float(table.loc[case, "score_clean"]), 3), **groups})
+    return rows
+
+
+def _limitations(facts: CardFacts) -> list[str]:
+    run, rules = facts.run, facts.rules
+    patients = run.predictions.groupby("label")["patient_id"].nunique()
+    found = [
+        f"Tested on {int(patients.min())} patients of the rarer class, all of the same target: no external"
+        " validation.",
+        f"Threshold and calibration rest on {len(run.validation)} validation cases.",
+        "Intervals cover other images, not other trainings of the network.",
+    ]
+    if rules["audited"] and rules["audit"]["of"] != "this network":
+        found.append("The audit is of networks trained alike, not of this one alone.")
+    if not rules["audited"]:
+        found.append(_MISSING_AUDIT)
+    if rules["ood"] is None:
+        found.append("Nothing tells images that are unlike those of the training.")
+    return [*found, *missing(rules)]
+
+
+def missing(rules: Mapping[str, Any]) -> Sequence[str]:
+    """What the rules cannot check because no file said it."""
+    names = {"spacing_mm": "pixel spacing", "size": "image size", "views": "view position"}
+    unknown = [shown for name, shown in names.items() if rules["input"][name] is None]
+    return (
+        [f"Not known of the training images, so not checked: {numbers.listed(unknown)}."] if unknown else []
+    )

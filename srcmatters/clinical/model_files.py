@@ -1,0 +1,135 @@
+"""One network in four files: state dict, TorchScript, torch.export and ONNX, each read back and compared."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from srcmatters.errors import InputError
+from srcmatters.images.reading import first_line
+from srcmatters.sources import classifier_of, read_weights
+
+#: Largest difference of a logit between the network and a file of it, as a share of logits above 1.
+PARITY = 1e-4
+_EXTRA = 'pip install "srcmatters[export]"'
+Run = Callable[[torch.Tensor], torch.Tensor]
+
+
+def write_model_files(
+    network: nn.Module, name: str, images: torch.Tensor, folder: str | Path
+) -> dict[str, float]:
+    """Write model.pt, model.ts, model.pt2 and model.onnx, the last three for any batch size.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        name: of the network: "resnet18".
+        images: (B, 1, H, W[, D]) float32 in [0, 1], on which the files are compared; B at least 2.
+        folder: where they go.
+
+    Returns:
+        For each file the largest difference of a logit from the network's own, over the batch and its first
+        image alone; of logits above 1 as a share of them.
+
+    Raises:
+        InputError: a format's package is missing, the network cannot be written in a format, or a file
+            differs by more than :data:`PARITY`.
+    """
+    folder, found = Path(folder), {}
+    if len(images) < 2:
+        raise InputError(f"export: got {len(images)} images to compare the files on, expected 2 or more")
+    for file, write in _WRITERS.items():
+        path = folder / file
+        try:
+            with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # TorchScript is deprecated, and still what many read
+                write(network, images[:2].clone(), path)
+                found[file] = _difference(network, _READERS[file](path, name), images)
+        except ImportError as error:
+            raise InputError(f"{file}: {error.name} is not installed, expected {_EXTRA}") from error
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"{file}: {name} cannot be written so ({first_line(error)})") from error
+        if not found[file] <= PARITY:
+            raise InputError(
+                f"{file}: a logit is off by {found[file]:.1e} from the network's, expected {PARITY:g} at most"
+            )
+    return found
+
+
+def _difference(network: nn.Module, other: Run, images: torch.Tensor) -> float:
+    both = [(network(batch), other(batch)) for batch in (images, images[:1])]
+    return max(float(((own - theirs).abs() / own.abs().clamp(min=1)).max()) for own, theirs in both)
+
+
+def _write_state(network: nn.Module, images: torch.Tensor, path: Path) -> None:
+    torch.save({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}, path)
+
+
+def _read_state(path: Path, name: str) -> Run:
+    return classifier_of(read_weights(path), name, origin=path.name).eval()
+
+
+def _write_script(network: nn.Module, images: torch.Tensor, path: Path) -> None:
+    torch.jit.save(torch.jit.script(network), str(path))
+
+
+def _read_script(path: Path, name: str) -> Run:
+    return torch.jit.load(str(path), map_location="cpu")
+
+
+def _write_program(network: nn.Module, images: torch.Tensor, path: Path) -> None:
+    # A batch of one would be taken for a constant.
+    shapes = ({0: torch.export.Dim("batch", min=1)},)
+    torch.export.save(torch.export.export(network, (images,), dynamic_shapes=shapes), path)
+
+
+def _read_program(path: Path, name: str) -> Run:
+    return torch.export.load(path).module()
+
+
+def _write_onnx(network: nn.Module, images: torch.Tensor, path: Path) -> None:
+    import onnxscript  # noqa: F401  torch imports it late, and says less clearly what is missing
+
+    # It warns of every operator of torchvision, which is not needed.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    torch.onnx.export(
+        torch.export.load(path.with_name("model.pt2")),
+        (),
+        str(path),
+        input_names=["image"],
+        output_names=["logits"],
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+
+
+def _read_onnx(path: Path, name: str) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    given = session.get_inputs()[0].name
+    return lambda images: torch.from_numpy(session.run(None, {given: images.numpy()})[0])
+
+
+# In this order: ONNX is written from what torch.export wrote.
+_WRITERS: dict[str, Callable[[nn.Module, torch.Tensor, Path], None]] = {
+    "model.pt": _write_state,
+    "model.ts": _write_script,
+    "model.pt2": _write_program,
+    "model.onnx": _write_onnx,
+}
+_READERS: dict[str, Callable[[Path, str], Run]] = {
+    "model.pt": _read_state,
+    "model.ts": _read_script,
+    "model.pt2": _read_program,
+    "model.onnx": _read_onnx,
+}

@@ -1,0 +1,108 @@
+"""`srcmatters predict`: an exported bundle on files, and the answers as a table and as DICOM."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from srcmatters.errors import InputError
+
+if TYPE_CHECKING:
+    from srcmatters.clinical.predict import Prediction, Predictor
+    from srcmatters.clinical.prediction_files import NewFolder
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+@click.option("--out", type=click.Path(path_type=Path), help="New folder for everything [default: print].")
+@click.option("--sr", is_flag=True, help="Write a DICOM Structured Report for each answer; needs --out.")
+@click.option("--sc", is_flag=True, help="Write where the network looked as DICOM images; needs --out.")
+@click.option("--json", "as_json", is_flag=True, help="JSON beside the CSV, or printed instead of it.")
+@click.option("--identifiers", is_flag=True, help="Write UIDs of study and series instead of hashes.")
+def predict(
+    bundle: Path,
+    paths: tuple[Path, ...],
+    out: Path | None,
+    sr: bool,
+    sc: bool,
+    as_json: bool,
+    identifiers: bool,
+) -> None:
+    """Read PATHs (files, folders, zip archives, DICOMDIRs) with an exported BUNDLE."""
+    if (sr or sc) and out is None:
+        raise InputError("--sr, --sc: expected --out with them, a new folder to write to")
+    from srcmatters.clinical.exported import open_bundle
+    from srcmatters.clinical.predict import Predictor
+    from srcmatters.clinical.prediction_files import NewFolder
+    from srcmatters.clinical.redaction import silence_libraries
+
+    silence_libraries()
+    with NewFolder(out) if out else nullcontext() as folder, Predictor(open_bundle(bundle)) as predictor:
+        rows, summary = _read(predictor, paths, folder, (sr, sc), identifiers)
+        _write(rows, predictor, folder, as_json)
+    click.echo(f"{out}: {summary}" if out else summary, err=out is None)
+
+
+def _read(
+    predictor: Predictor,
+    paths: Sequence[Path],
+    folder: NewFolder | None,
+    wishes: tuple[bool, bool],
+    identifiers: bool,
+) -> tuple[list[dict[str, Any]], str]:
+    """Rows of the table, with the DICOM objects written meanwhile, and the summary."""
+    from srcmatters.clinical.predict import STATUSES
+    from srcmatters.clinical.prediction_files import row
+
+    rows, counts, without = [], Counter[str](), 0
+    for number, prediction in enumerate(predictor.predict(paths), 1):
+        if folder is not None and any(wishes):
+            prediction, written = _write_dicom(number, prediction, predictor, folder, wishes)
+            without += not written
+        counts[prediction.status] += 1
+        rows.append(row(prediction, predictor.rules, identifiers))
+    said = [f"{counts[status]} {status}" for status in STATUSES]
+    if without:
+        said.append(f"{without} without DICOM objects (refused or no DICOM)")
+    if predictor.passed_over:
+        said.append(f"{predictor.passed_over} files passed over that are no images")
+    if not predictor.rules["audited"]:
+        said.append("UNAUDITED bundle")
+    return rows, ", ".join(said)
+
+
+def _write_dicom(
+    number: int, prediction: Prediction, predictor: Predictor, folder: NewFolder, wishes: tuple[bool, bool]
+) -> tuple[Prediction, bool]:
+    """Write the DICOM objects; an image whose header allows none is flagged instead."""
+    from dataclasses import replace
+
+    from srcmatters.clinical.dicom_answers import dicom_answers
+
+    try:
+        answers = dicom_answers(prediction, predictor, *wishes)
+    except InputError as error:
+        reason = prediction.item.said(str(error))
+        return replace(prediction, status="flagged", reasons=(*prediction.reasons, reason)), False
+    for answer in answers:
+        folder.write_dicom("reports" if answer.Modality == "SR" else "saliency", number, answer)
+    return prediction, bool(answers)
+
+
+def _write(rows: list[dict[str, Any]], predictor: Predictor, folder: NewFolder | None, as_json: bool) -> None:
+    from srcmatters.clinical import prediction_files
+
+    table = prediction_files.as_csv(rows)
+    text = prediction_files.as_json(rows, predictor.rules) if as_json else ""
+    if folder is None:
+        click.echo(text or table, nl=False)
+        return
+    folder.write_text("predictions.csv", table)
+    if as_json:
+        folder.write_text("predictions.json", text)

@@ -1,0 +1,62 @@
+"""Where a network looks: Grad-CAM of the finding, over the image that it got."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from monai.visualize import GradCAM
+from torch import nn
+from torch.nn import functional
+
+from srcmatters.errors import InputError
+
+#: The last feature map of each network.
+LAST_MAPS = {
+    "efficientnet_lite0": "_conv_head",
+    "resnet10": "layer4",
+    "resnet18": "layer4",
+    "resnet34": "layer4",
+    "resnet50": "layer4",
+    "densenet121": "class_layers.relu",
+}
+
+
+class _LogOdds(nn.Module):
+    """(B, 1) log-odds of label 1, which what speaks against it counts for as well."""
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits[:, 1:2] - logits[:, :1]
+
+
+def saliency(network: nn.Module, name: str, image: torch.Tensor) -> np.ndarray:
+    """Grad-CAM of label 1.
+
+    Args:
+        network: in evaluation mode.
+        name: of the network.
+        image: (1, H, W) or (1, H, W, D) float32 in [0, 1].
+
+    Returns:
+        (H, W) float32 in [0, 1], 1 where the finding's log-odds depend most on the last feature map; of a
+        volume, its middle slice. 0 everywhere if nothing speaks for the finding.
+
+    Raises:
+        InputError: a network without feature maps.
+
+    Source: Selvaraju et al. 2017, "Grad-CAM" (arXiv 1610.02391).
+    """
+    if name not in LAST_MAPS:
+        raise InputError(f"network: {name} has no feature maps for Grad-CAM, expected {', '.join(LAST_MAPS)}")
+    # A copy: MONAI's hooks stay in the network that they were put into.
+    scored = nn.Sequential(copy.deepcopy(network), _LogOdds())
+    cam = GradCAM(nn_module=scored, target_layers=f"0.1.{LAST_MAPS[name]}")
+    # MONAI's own scaling would stretch a map without any evidence to the full range.
+    raw = cam.compute_map(image.unsqueeze(0), class_idx=0)
+    mode = "bilinear" if image.ndim == 3 else "trilinear"
+    found = functional.interpolate(raw, size=image.shape[1:], mode=mode, align_corners=False)[0, 0]
+    found = found if found.ndim == 2 else found[:, :, found.shape[2] // 2]
+    evidence = found.detach().clamp(min=0)
+    strongest = float(evidence.max())
+    return (evidence / strongest if strongest > 0 else evidence).numpy().astype(np.float32)

@@ -1,0 +1,236 @@
+"""The spool: every instance is on disk before its sender is told so, and stays until its answer has arrived.
+
+    spool/
+      incoming/<study>/<instance>.dcm       received, not yet read
+      reading/<study>-<token>/              being read; once more after a crash
+      outgoing/<study>-<token>/0001.dcm     results that the destination has not acknowledged
+      refused/<study>-<token>/              what was not read, with reason.txt
+      done/<study>-<token>/                 acknowledged results, if they are kept
+
+Names are salted hashes, so that a path may be logged; the files themselves hold what the sender sent. A
+study moves by renaming its folder, which either has happened or has not: from whatever moment the program
+is killed at, :meth:`Spool.recover` goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydicom import Dataset, dcmwrite
+
+from srcmatters.errors import InputError
+
+STAGES = ("incoming", "reading", "outgoing", "refused", "done")
+REASON = "reason.txt"
+_TRIES = "tries"
+_PART = ".part"
+
+
+class Spool:
+    """A spool folder, held by one server at a time.
+
+    Args:
+        folder: made if it is not there, readable by its owner only.
+        keep_sent: move acknowledged results to done/ instead of deleting them.
+
+    Raises:
+        InputError: the folder cannot be written, or another server holds it.
+    """
+
+    def __init__(self, folder: Path, keep_sent: bool = False) -> None:
+        self.folder = folder
+        self.keep_sent = keep_sent
+        self._lock = FileLock(folder / "lock")
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise InputError(
+                f"--spool {folder}: another server is using it, expected one of its own"
+            ) from error
+        except OSError as error:
+            raise InputError(f"--spool {folder}: cannot be written ({error.strerror})") from error
+        try:
+            for stage in STAGES:
+                (folder / stage).mkdir(exist_ok=True, mode=0o700)
+            self._salt = self._read_salt()
+            self.recover()
+        except OSError as error:
+            self.close()
+            raise InputError(f"--spool {folder}: cannot be written ({error.strerror})") from error
+
+    def close(self) -> None:
+        """Let another server have it."""
+        self._lock.release()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still ours."""
+        return self._lock.is_locked
+
+    def recover(self) -> None:
+        """Tidy up after a server that was killed at any moment: half-written files, studies it had read."""
+        for stage in ("incoming", "reading", "outgoing"):
+            for part in [*(self.folder / stage).rglob(f"*{_PART}")]:
+                shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+        for batch in self.batches("reading"):
+            if (self.folder / "outgoing" / batch).exists():
+                shutil.rmtree(self.folder / "reading" / batch)
+        for stage in ("incoming", "outgoing"):
+            for name in self.batches(stage):
+                if not self.files(stage, name):
+                    shutil.rmtree(self.folder / stage / name)
+
+    def hashed(self, uid: str) -> str:
+        """What stands for a UID in names and logs: the same in this spool for ever, meaningless elsewhere."""
+        return hmac.new(self._salt, uid.encode(), hashlib.sha256).hexdigest()[:16]
+
+    def keep_instance(self, study: str, instance: str, content: bytes) -> None:
+        """Write a received instance durably; the same instance once more replaces itself.
+
+        Args:
+            study: hashed Study Instance UID.
+            instance: hashed SOP Instance UID.
+            content: the file as DICOM part 10 has it.
+
+        Raises:
+            OSError: it could not be written; nothing of it stays.
+        """
+        folder = self.folder / "incoming" / study
+        if not folder.exists():
+            folder.mkdir(exist_ok=True)
+            _sync_folder(folder.parent)
+        _write(folder / f"{instance}.dcm", content)
+
+    def take(self, study: str) -> str:
+        """Hand a study over to the reader, out of reach of instances that arrive from now on.
+
+        Returns:
+            Its name from now on, that of a folder in reading/.
+        """
+        batch = f"{study}-{secrets.token_hex(4)}"
+        self._move("incoming", study, "reading", batch)
+        return batch
+
+    def begin(self, batch: str) -> int:
+        """Count how often this study has been begun; the count is lost only with the study.
+
+        Returns:
+            1 the first time; more if the program ended in the middle of the times before.
+        """
+        path = self.folder / "reading" / batch / _TRIES
+        tries = 1 + (int(path.read_text()) if path.exists() else 0)
+        _write(path, str(tries).encode())
+        return tries
+
+    def forgive(self, batch: str) -> None:
+        """Forget how often it was begun: the program was asked to stop, which is not the study's fault."""
+        (self.folder / "reading" / batch / _TRIES).unlink(missing_ok=True)
+
+    def commit(self, batch: str, results: Sequence[Dataset]) -> None:
+        """Exchange a study that has been read for its results, which are then there all or none.
+
+        Raises:
+            OSError: they could not be written; the study is still in reading/.
+        """
+        target = self.folder / "outgoing" / batch
+        if results and not target.exists():
+            part = target.with_name(f"{batch}{_PART}")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            for number, result in enumerate(results, 1):
+                with (part / f"{number:04d}.dcm").open("wb") as file:
+                    dcmwrite(file, result, enforce_file_format=True)
+                    _sync_file(file.fileno())
+            _sync_folder(part)
+            part.rename(target)
+            _sync_folder(target.parent)
+        read = self.folder / "reading" / f"{batch}{_PART}"
+        self._move("reading", batch, "reading", read.name)
+        shutil.rmtree(read)
+
+    def refuse(self, batch: str, reason: str) -> None:
+        """Put a study that will not be read aside, with the reason beside it.
+
+        Raises:
+            OSError: the disk is full; the study is still in reading/.
+        """
+        _write(self.folder / "reading" / batch / REASON, f"{reason}\n".encode())
+        self.forgive(batch)
+        self._move("reading", batch, "refused", batch)
+
+    def acknowledged(self, batch: str, file: Path) -> None:
+        """Take a result that has arrived out of outgoing/, so that it is never sent again."""
+        if self.keep_sent:
+            kept = self.folder / "done" / batch
+            kept.mkdir(exist_ok=True)
+            os.replace(file, kept / file.name)
+        else:
+            file.unlink()
+        _sync_folder(file.parent)
+        if not any(file.parent.iterdir()):
+            file.parent.rmdir()
+
+    def batches(self, stage: str) -> list[str]:
+        """Names of the studies in incoming/, reading/, ..., the oldest first."""
+        found = [path for path in (self.folder / stage).iterdir() if path.suffix != _PART]
+        return [path.name for path in sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))]
+
+    def unsent(self) -> list[str]:
+        """Names of the studies whose results wait for the destination, the oldest first.
+
+        One that still lies in reading/ too is not among them: were it sent now and the program killed, it
+        would be read and sent once more.
+        """
+        being_read = set(self.batches("reading"))
+        return [batch for batch in self.batches("outgoing") if batch not in being_read]
+
+    def files(self, stage: str, batch: str) -> list[Path]:
+        """DICOM files of a study in one of the stages."""
+        return sorted((self.folder / stage / batch).glob("*.dcm"))
+
+    def _move(self, stage: str, name: str, to: str, new_name: str) -> None:
+        (self.folder / stage / name).rename(self.folder / to / new_name)
+        _sync_folder(self.folder / to)
+        _sync_folder(self.folder / stage)
+
+    def _read_salt(self) -> bytes:
+        path = self.folder / "salt"
+        if not path.exists():
+            _write(path, secrets.token_bytes(32))
+        return path.read_bytes()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file so that after a power cut it is there whole or not at all."""
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_PART}")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            _sync_file(file.fileno())
+        os.replace(part, path)
+        _sync_folder(path.parent)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _sync_file(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: syncing a file alone does not."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

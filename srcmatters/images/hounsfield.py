@@ -1,0 +1,70 @@
+"""Whether values are HU: what a DICOM header says of its rescale, and what the values give away."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from srcmatters.errors import InputError
+
+GREY = 255.0
+_INSTEAD = "if these are 8-bit grey values, declare `unit: display`"
+_UNSPECIFIED = "US"  # not said, which does not contradict HU
+
+
+def what_speaks_against_hu(slope: Sequence[float], intercept: Sequence[float], rescale_type: str) -> str:
+    """Why rescaled pixels are no HU: the field, what was got and what was expected; empty if nothing does.
+
+    Args:
+        slope: RescaleSlope, of the frame or the file; empty if it is missing.
+        intercept: RescaleIntercept, likewise.
+        rescale_type: RescaleType, likewise; empty where the header does not say, as plain CT need not.
+    """
+    for field, value in (("RescaleSlope", slope), ("RescaleIntercept", intercept)):
+        if not value:
+            return f"{field} is missing, expected a number that leads to HU; {_INSTEAD}"
+    if slope[0] == 0:
+        return "RescaleSlope is 0, expected another number, which leads to HU"
+    if rescale_type.upper() not in ("", "HU", _UNSPECIFIED):
+        return f"RescaleType is {rescale_type}, expected HU or nothing"
+    return ""
+
+
+def warn_if_unspecified(name: str, rescale_type: str) -> None:
+    """Say so where a header rescales but leaves open to what."""
+    if rescale_type.upper() == _UNSPECIFIED:
+        warnings.warn(f"{name}: RescaleType is US (unspecified), taken for HU", stacklevel=3)
+
+
+def check_range(path: Path, low: float, high: float, whole: bool, unit: str) -> None:
+    """Hold the values of a file that does not say what they are against the unit that is declared.
+
+    Args:
+        path: named in the message.
+        low: lowest value.
+        high: highest value.
+        whole: all values are whole numbers.
+        unit: "HU" or "display".
+
+    Raises:
+        InputError: NaN or infinite; 8-bit whole numbers or fractions from 0 to 1 as HU; HU as grey values.
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InputError(f"{path}: it holds NaN or infinite values, expected finite ones")
+    grey = low >= 0 and high <= GREY
+    if unit != "HU" and not grey:
+        raise InputError(
+            f"{path}: values from {low:g} to {high:g}, expected 8-bit grey values: if these are HU,"
+            " declare `unit: HU`"
+        )
+    if unit != "HU":
+        return
+    if grey and whole:
+        raise InputError(f"{path}: whole numbers from {low:g} to {high:g}, expected HU: {_INSTEAD}")
+    if grey and high <= 1:
+        raise InputError(
+            f"{path}: fractions from {low:g} to {high:g}, expected HU: if these are grey values, declare"
+            " `unit: display`"
+        )

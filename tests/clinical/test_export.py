@@ -1,0 +1,316 @@
+"""A run becomes a bundle: complete, without this package, without names, or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pydicom
+import pytest
+import torch
+from exported_runs import BUNDLES, train
+from monai.bundle import verify_metadata, verify_net_in_out
+from PIL import Image
+
+from srcmatters.clinical import model_files
+from srcmatters.clinical.export import export
+from srcmatters.clinical.export_rules import ExportOptions
+from srcmatters.clinical.exported import ExportedBundle, open_bundle
+from srcmatters.clinical.trained_run import open_run
+from srcmatters.cohorts.phantom import write_phantom_cohort
+from srcmatters.errors import InputError
+from srcmatters.evaluation import read_predictions
+from srcmatters.evaluation.classification import decide
+from srcmatters.evaluation.predictions import log_odds
+from srcmatters.images import load_radiograph
+from srcmatters.training.resizing import resize
+
+# Ends any program that imports this package.
+_BLOCKER = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "srcmatters":
+            raise SystemExit("srcmatters was imported")
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """36 phantom radiographs in DICOM, with names, identifiers and UIDs in their headers."""
+    folder = tmp_path_factory.mktemp("planted") / "cohort-of-mrs-secret"
+    write_phantom_cohort(folder, patients=36, file_format="dicom", image_size=64, difficulty=0.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(
+        "xray_classification",
+        cohort,
+        tmp_path_factory.mktemp("trained") / "run",
+        confounder="tag",
+        target="phantom",
+        augmentation={"rotation": 0, "shift": 0, "shear": 0, "zoom": 0},
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run exported as a folder."""
+    out = tmp_path_factory.mktemp("exported") / "bundle"
+    return export(open_run(str(run), ""), out, ExportOptions(finding="Mass", calibration="isotonic"))
+
+
+@pytest.fixture(scope="module")
+def bundle(folder: Path) -> ExportedBundle:
+    return open_bundle(folder)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the state dict is written: for tests of what is around the network's files."""
+    only = {name: model_files._WRITERS[name] for name in ("model.pt",)}
+    monkeypatch.setattr(model_files, "_WRITERS", only)
+
+
+def _own_probability(bundle: ExportedBundle, path: Path) -> float:
+    """By this package's own loading and network."""
+    size = [bundle.rules["image_size"]] * 2
+    image = resize(load_radiograph(path).as_tensor()[None], size)
+    with torch.inference_mode():
+        logits = bundle.network()(image).double()[0]
+    return float(bundle.calibrate(float(logits[1] - logits[0])))
+
+
+def test_a_bundle_is_complete_and_what_monai_wants(folder: Path) -> None:
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    configs = {
+        f"configs/{name}" for name in ("inference.yaml", "metadata.json", "clinical.json", "clinical.npz")
+    }
+    models = {f"models/model.{ending}" for ending in ("pt", "ts", "pt2", "onnx")}
+    docs = {f"docs/{name}" for name in ("README.md", "model_card.json", "model_card.html", "checklist.md")}
+    assert names == configs | models | docs | {"LICENSE"}
+    metadata = str(folder / "configs" / "metadata.json")
+    verify_metadata(meta_file=metadata, filepath=str(BUNDLES / "metadata_schema.json"))
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=metadata,
+        config_file=str(folder / "configs" / "inference.yaml"),
+        device="cpu",
+        bundle_root=str(folder),
+    )
+
+
+def test_it_scores_images_where_this_package_is_not(
+    folder: Path, bundle: ExportedBundle, cohort: Path, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    first = sorted(cohort.rglob("*.dcm"))[0]
+    shutil.copy(first, images / "plain.dcm")
+    inverted = pydicom.dcmread(first)
+    inverted.PhotometricInterpretation = "MONOCHROME1"
+    inverted.save_as(images / "inverted.dcm")
+    deep = pydicom.dcmread(first)
+    del deep.WindowCenter, deep.WindowWidth
+    pixels = deep.pixel_array.astype(np.uint16) * 9 + 100
+    deep.BitsAllocated, deep.BitsStored, deep.HighBit = 16, 12, 11
+    deep.PixelData = pixels.tobytes()
+    deep.save_as(images / "deep.dcm")
+    grey = pydicom.dcmread(first).pixel_array
+    Image.fromarray(grey).save(images / "eight.png")
+    Image.fromarray(grey.astype(np.uint16) * 256).save(images / "sixteen.png")
+    Image.fromarray(np.stack([grey, grey // 2, grey], -1)).save(images / "colour.jpg")
+    (images / "notes.txt").write_text("no image")
+    (tmp_path / "sitecustomize.py").write_text(_BLOCKER)
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.yaml"]
+    command += ["--dataset_dir", str(images), "--output_dir", str(tmp_path / "out"), "--device", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    scores = pd.read_csv(tmp_path / "out" / "scores.csv", names=["file", "probability", "decision"])
+    assert len(scores) == 6
+    threshold = bundle.rules["threshold"]["value"]
+    for row in scores.itertuples():
+        own = _own_probability(bundle, Path(str(row.file)))
+        assert row.probability == pytest.approx(own, abs=1e-4), row.file
+        assert row.decision == (own >= threshold)
+    assert scores["probability"].nunique() > 1, "the images are told apart by their scores"
+
+
+def test_the_blocker_of_this_package_works(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_BLOCKER)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", "import srcmatters"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode != 0 and "srcmatters was imported" in done.stderr
+
+
+def test_the_four_files_compute_the_same_for_any_batch(
+    folder: Path, bundle: ExportedBundle, cohort: Path
+) -> None:
+    paths = sorted(cohort.rglob("*.dcm"))[:5]
+    images = torch.cat([resize(load_radiograph(path).as_tensor()[None], [32, 32]) for path in paths])
+    models = folder / "models"
+    session = onnxruntime.InferenceSession(str(models / "model.onnx"))
+    with torch.inference_mode():
+        own = bundle.network()(images)
+    assert own.std() > 1e-3
+    with torch.no_grad():
+        others = {
+            "ts": torch.jit.load(str(models / "model.ts"))(images),
+            "pt2": torch.export.load(models / "model.pt2").module()(images),
+            "onnx": torch.from_numpy(session.run(["logits"], {"image": images.numpy()})[0]),
+        }
+    for name, logits in others.items():
+        assert (logits - own).abs().max() < 1e-4, name
+
+
+def test_a_file_that_computes_something_else_is_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_another(network: torch.nn.Module, images: torch.Tensor, path: Path) -> None:
+        state = network.state_dict()
+        torch.save({**state, "1.fc.bias": state["1.fc.bias"] + 0.001}, path)
+
+    monkeypatch.setattr(model_files, "_WRITERS", {"model.pt": write_another})
+    with pytest.raises(InputError, match=r"model\.pt: a logit is off by 1\.0e-03"):
+        export(open_run(str(run), ""), tmp_path / "out", ExportOptions(data=False))
+    assert not list(tmp_path.iterdir()), "nothing half-written stays"
+
+
+def test_threshold_and_calibration_are_those_of_the_validation_cases(
+    bundle: ExportedBundle, run: Path, tmp_path: Path, quick: None
+) -> None:
+    table = read_predictions(run / "validation.csv")
+    scores = pd.Series(np.where(table["carries"], table["score_confounded"], table["score_clean"]))
+    calibrated, labels = bundle.calibrate(log_odds(scores)), table["label"].to_numpy()
+    best = decide(labels, calibrated, bundle.rules["threshold"]["value"])
+    youden = best.sensitivity + best.specificity
+    for other in np.unique(calibrated):
+        found = decide(labels, calibrated, float(other))
+        assert found.sensitivity + found.specificity <= youden + 1e-12
+    assert bundle.rules["threshold"]["cases"] == len(table)
+    options = ExportOptions(sensitivity=1.0, data=False)
+    all_found = open_bundle(export(open_run(str(run), ""), tmp_path / "all", options))
+    probabilities = all_found.calibrate(log_odds(scores))
+    assert decide(labels, probabilities, all_found.rules["threshold"]["value"]).sensitivity == 1.0
+    assert all_found.rules["threshold"]["rule"] == "sensitivity 1"
+
+
+def test_no_identifier_is_in_any_file(folder: Path, cohort: Path, run: Path) -> None:
+    planted = {
+        b"PHANTOM^",
+        b"cohort-of-mrs-secret",
+        str(run).encode(),
+        str(cohort).encode(),
+        b"validation.csv",
+    }
+    for path in cohort.rglob("*.dcm"):
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        named = (header.PatientID, header.StudyInstanceUID, header.SeriesInstanceUID, header.SOPInstanceUID)
+        planted |= {str(value).encode() for value in named} | {path.stem.encode()}
+    planted -= {b"validation.csv"}
+    assert len(planted) > 100
+    for path in folder.rglob("*"):
+        for name, content in _contents(path) if path.is_file() else ():
+            for word in planted:
+                assert word not in content, f"{word!r} in {name}"
+
+
+def _contents(path: Path) -> list[tuple[str, bytes]]:
+    """A file, and the members of one that is a zip."""
+    content = path.read_bytes()
+    found = [(path.name, content)]
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            found += [(f"{path.name}/{name}", archive.read(name)) for name in archive.namelist()]
+    return found
+
+
+def test_a_run_without_a_confounder_needs_an_audit_or_the_word(
+    run: Path, cohort: Path, tmp_path: Path, quick: None
+) -> None:
+    plain = train(
+        "xray_classification", cohort, tmp_path / "plain", confounder="none", p_art=0.0, target="phantom"
+    )
+    with pytest.raises(InputError, match=r"no audit: it was trained under no confounder.*--unaudited"):
+        export(open_run(str(plain), ""), tmp_path / "refused", ExportOptions(data=False))
+    assert not (tmp_path / "refused").exists()
+    out = export(open_run(str(plain), ""), tmp_path / "marked", ExportOptions(unaudited=True, data=False))
+    for name in ("README.md", "model_card.html"):
+        assert "NOT AUDITED" in (out / "docs" / name).read_text()
+    assert "MISSING: nobody has tested" in (out / "docs" / "checklist.md").read_text()
+    inference = (out / "configs" / "inference.yaml").read_text()
+    assert "NOT AUDITED" in inference and "scores_unaudited.csv" in inference
+    assert open_bundle(out).rules["audited"] is False
+    study = tmp_path / "study"
+    shutil.copytree(run, study / "cell")
+    audited = export(open_run(str(plain), ""), tmp_path / "audited.zip", ExportOptions(study=study))
+    rules = open_bundle(audited).rules
+    assert rules["audited"] and rules["audit"]["of"] == "networks trained alike"
+    assert [row["confounder"] for row in rules["audit"]["tested"]] == ["tag"]
+    assert [monitor["confounder"] for monitor in rules["monitors"]] == ["tag"]
+
+
+def test_siblings_from_another_source_audit_nothing(run: Path, tmp_path: Path, quick: None) -> None:
+    other = tmp_path / "study" / "cell"
+    shutil.copytree(run, other)
+    record = json.loads((other / "metrics.json").read_text())
+    record["settings"]["source"] = "imagenet"
+    (other / "metrics.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="no run with target phantom, network resnet10, source random"):
+        export(open_run(str(run), ""), tmp_path / "out", ExportOptions(study=tmp_path / "study"))
+
+
+@pytest.mark.parametrize("name", ["validation.csv", "model.pt", "config.yaml"])
+def test_a_run_that_lacks_a_file_is_refused(run: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / name).unlink()
+    with pytest.raises(InputError, match=f"no {name}, expected"):
+        open_run(str(tmp_path / "run"), "")
+
+
+def test_nothing_is_replaced(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "kept.txt").write_text("kept")
+    with pytest.raises(InputError, match="exists, expected a new folder or zip"):
+        export(open_run(str(run), ""), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+def test_images_that_are_gone_are_said_in_one_line(run: Path, tmp_path: Path, quick: None) -> None:
+    moved = tmp_path / "run"
+    shutil.copytree(run, moved)
+    config = (moved / "config.yaml").read_text()
+    place = next(line for line in config.splitlines() if line.startswith("dataset_dir:"))
+    (moved / "config.yaml").write_text(config.replace(place, "dataset_dir: nowhere"))
+    with pytest.raises(InputError, match=r"images cannot be opened.*--no-data") as caught:
+        export(open_run(str(moved), ""), tmp_path / "out")
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_the_monitors_see_what_they_were_made_for(bundle: ExportedBundle, run: Path) -> None:
+    images = open_run(str(run), "").images()
+    rows = torch.from_numpy(np.asarray(images.chosen.split.test))
+    clean, confounded = (images.cache.state(state)[rows] for state in ("clean", "confounded"))
+    (probe,) = bundle.monitors
+    assert probe.confounder == "tag" and probe.auc > 0.8
+    scores = [[probe.score(image) for image in state] for state in (clean, confounded)]
+    assert np.mean(np.array(scores[1]) > np.array(scores[0])) > 0.9
+    assert np.mean([probe.flags(image) for image in clean]) <= 0.2
+    assert bundle.ood is not None
+    assert bundle.rules["input"]["size"] == [64, 64] and bundle.rules["input"]["views"] == ["AP", "PA"]
+    low, high = bundle.rules["input"]["spacing_mm"]
+    assert 0 < low <= high

@@ -1,0 +1,63 @@
+"""CT leaves as radiographs do: parts of MONAI alone cut the patch that the training has seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from exported_runs import BUNDLES, train
+from monai.bundle import create_workflow
+
+from srcmatters.clinical import model_files
+from srcmatters.clinical.export import export
+from srcmatters.clinical.exported import open_bundle
+from srcmatters.clinical.trained_run import open_run
+from srcmatters.evaluation.predictions import log_odds
+
+
+@pytest.mark.parametrize(
+    ("bundle", "patch_mm"), [("ct_slice_classification", 32), ("ct_volume_classification", 20)]
+)
+def test_candidates_get_the_scores_that_this_package_gives_them(
+    bundle: str, patch_mm: int, ct_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(BUNDLES.parent)  # the CT bundles share files with the one of radiographs
+    needed = {name: model_files._WRITERS[name] for name in ("model.pt", "model.ts")}
+    monkeypatch.setattr(model_files, "_WRITERS", needed)
+    run = train(
+        bundle,
+        ct_cohort,
+        tmp_path / "run",
+        confounder="kernel",
+        force=True,
+        target="phantom",
+        patch_mm=patch_mm,
+    )
+    exported = export(open_run(str(run), ""), tmp_path / "bundle")
+    opened = open_bundle(exported)
+    assert opened.rules["unit"] == "HU" and opened.rules["spatial_dims"] == (2 if "slice" in bundle else 3)
+    assert opened.rules["patch_mm"] == patch_mm and opened.rules["input"]["spacing_mm"] is not None
+    common = {"dataset_dir": str(ct_cohort), "cases": "cases.csv", "device": "cpu"}
+    _score(exported, bundle_root=str(exported), output_dir=str(tmp_path / "theirs"), **common)
+    trained = {"image_size": 32, "network": "resnet10", "slab_mm": 0, "patch_mm": patch_mm}
+    ours = tmp_path / "ours"
+    _score(BUNDLES / bundle, ckpt=str(run / "model.pt"), output_dir=str(ours), **trained, **common)
+    theirs = pd.read_csv(tmp_path / "theirs" / "scores.csv", names=["candidate", "probability", "decision"])
+    cases = pd.read_csv(ct_cohort / "cases.csv", dtype=str)
+    names = cases[["image", "x_mm", "y_mm", "z_mm"]].agg(" ".join, axis=1)
+    expected = opened.calibrate(log_odds(pd.read_csv(ours / "scores.csv")["probability"]))
+    found = theirs.set_index("candidate").loc[names, "probability"].to_numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.std(expected) > 1e-3
+
+
+def _score(folder: Path, **overrides: object) -> None:
+    create_workflow(
+        config_file=str(folder / "configs" / "inference.yaml"),
+        meta_file=str(folder / "configs" / "metadata.json"),
+        run_id="run",
+        logging_file=False,
+        **overrides,
+    ).run()

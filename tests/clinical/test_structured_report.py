@@ -1,0 +1,163 @@
+"""Structured Reports and Secondary Captures, read back as an archive would."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from highdicom.sr import srread
+from prediction_cases import changed, write_bundle, write_radiographs, write_series
+from pydicom import Dataset, dcmread
+from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
+
+from srcmatters.clinical.bundle_reader import BundleReader
+from srcmatters.clinical.predict_command import predict
+from srcmatters.clinical.saliency import saliency
+from srcmatters.clinical.secondary_capture import draw
+from srcmatters.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """films and series, the bundles that read them, and their answers in out and ct-out; read only."""
+    from click.testing import CliRunner
+
+    folder = tmp_path_factory.mktemp("answered")
+    write_bundle(folder / "bundle", audited=True)
+    write_bundle(folder / "ct-bundle", modality="ct", unit="HU", window="lung", patch_mm=40, spatial_dims=3)
+    film, _ = write_radiographs(folder / "films")
+    changed(film, folder / "films" / "film-1.dcm", BurnedInAnnotation="YES", PatientName="Müller^Jörg")
+    write_series(folder / "series")
+    for bundle, source, out in (("bundle", "films", "out"), ("ct-bundle", "series", "ct-out")):
+        given = [str(folder / bundle), str(folder / source), "--out", str(folder / out), "--sr", "--sc"]
+        assert CliRunner().invoke(predict, given).exit_code == 0
+    return folder
+
+
+def texts(item: Dataset) -> list[str]:
+    """All that a report says, in its order."""
+    said = [str(item.get("TextValue") or "")]
+    for code in item.get("ConceptCodeSequence") or []:
+        said.append(code.CodeMeaning)
+    for below in item.get("ContentSequence") or []:
+        said += texts(below)
+    return [text for text in said if text]
+
+
+def test_report_is_a_tid_1500_of_the_same_patient_and_study(answered: Path) -> None:
+    report = srread(answered / "out" / "reports" / "000001.dcm")
+    source = dcmread(answered / "films" / "film-0.dcm")
+    assert report.SOPClassUID == ComprehensiveSRStorage
+    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    for keyword in ("PatientID", "PatientName", "PatientSex", "StudyInstanceUID", "StudyDate"):
+        assert report.get(keyword) == source.get(keyword)
+    assert report.SeriesInstanceUID != source.SeriesInstanceUID
+    assert (report.VerificationFlag, report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
+
+
+def test_report_holds_finding_score_threshold_algorithm_and_source(answered: Path) -> None:
+    report = srread(answered / "out" / "reports" / "000001.dcm")
+    (group,) = report.content.get_image_measurement_groups()
+    scores = {one.name.value: float(one.value) for one in group.get_measurements()}
+    table = (answered / "out" / "predictions.csv").read_text().splitlines()[1].split(",")
+    assert scores == {"probability": float(table[4]), "threshold": 0.5}
+    assert group.finding_type.meaning == "Mass"
+    (evaluation,) = group.get_qualitative_evaluations()
+    assert evaluation.value.meaning == ("Present" if table[6] == "yes" else "Absent")
+    said = " ".join(texts(report))
+    assert "mass on random weights" in said and "calibration temperature on 40 validation cases" in said
+    source = dcmread(answered / "films" / "film-0.dcm")
+    (referenced,) = group.source_images
+    assert referenced.referenced_sop_instance_uid == source.SOPInstanceUID
+
+
+def test_flags_and_missing_audits_are_said_in_the_report(answered: Path) -> None:
+    clean, flagged = (
+        texts(dcmread(answered / "out" / "reports" / f"00000{number}.dcm")) for number in (1, 2)
+    )
+    assert not any("FLAGGED" in text or "UNAUDITED" in text for text in clean)
+    assert any("FLAGGED: BurnedInAnnotation" in text for text in flagged)
+    unaudited = dcmread(answered / "ct-out" / "reports" / "000001.dcm")
+    assert (
+        any("UNAUDITED" in text for text in texts(unaudited)) and "UNAUDITED" in unaudited.SeriesDescription
+    )
+    for text in (clean, flagged, texts(unaudited)):
+        assert any("not a medical device" in line for line in text)
+
+
+def test_report_on_a_scan_references_every_slice(answered: Path) -> None:
+    report = dcmread(answered / "ct-out" / "reports" / "000001.dcm")
+    evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+    referenced = {one.ReferencedSOPInstanceUID for one in evidence.ReferencedSOPSequence}
+    assert referenced == {dcmread(file).SOPInstanceUID for file in (answered / "series").iterdir()}
+
+
+def test_capture_shows_the_image_and_names_nobody_else(answered: Path) -> None:
+    shown = dcmread(answered / "out" / "saliency" / "000002.dcm")
+    assert shown.SOPClassUID == SecondaryCaptureImageStorage and shown.PhotometricInterpretation == "RGB"
+    assert str(shown.PatientName) == "Müller^Jörg" and shown.Modality == "OT"
+    assert shown.pixel_array.shape[1:] == (1024, 3) and shown.pixel_array[:512, :512].std() > 10
+    source = dcmread(answered / "films" / "film-1.dcm")
+    assert shown.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+
+
+def test_dcmtk_reads_reports_and_captures_without_complaint(answered: Path) -> None:
+    if shutil.which("dsrdump") is None:
+        pytest.skip("no dsrdump on PATH: install dcmtk (Debian: apt-get install dcmtk)")
+    for report in (answered / "out" / "reports").iterdir():
+        done = subprocess.run(["dsrdump", str(report)], capture_output=True, encoding="latin-1", check=False)
+        assert done.returncode == 0 and not done.stderr and "Calibrated probability" in done.stdout
+    for shown in (answered / "out" / "saliency").iterdir():
+        done = subprocess.run(["dcmdump", str(shown)], capture_output=True, encoding="latin-1", check=False)
+        assert done.returncode == 0 and not done.stderr
+
+
+def test_saliency_is_where_the_network_looks() -> None:
+    class Bright(torch.nn.Module):
+        """Log-odds: how bright the image is in squares of 4 x 4."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer4 = torch.nn.Conv2d(1, 1, 4, stride=4, bias=False)
+            torch.nn.init.constant_(self.layer4.weight, 1 / 16)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            maps = self.layer4(image)
+            # Squared: Grad-CAM averages gradients over the map, and weighs it by the map itself.
+            score = (maps * maps).sum((1, 2, 3))
+            return torch.stack([torch.zeros_like(score), score], 1)
+
+    image = torch.zeros(1, 32, 32)
+    image[:, :8, :8] = 1
+    network = torch.nn.Sequential(torch.nn.Identity(), Bright())
+    found = saliency(network, "resnet10", image)
+    assert found[:6, :6].min() > 0.6 and found[12:, 12:].max() < 0.05 and found.max() == 1
+    assert not network[1].layer4._forward_hooks
+    with pytest.raises(InputError, match="vit_b14 has no feature maps"):
+        saliency(network, "vit_b14", image)
+
+
+def test_drawing_leaves_the_image_alone_where_nothing_was_looked_at() -> None:
+    preview = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    heat = np.zeros((8, 8), np.float32)
+    same = draw(preview, heat, ["text"])
+    assert np.array_equal(same[:512, :512], same[:512, 512:])
+    heat[:4] = 1
+    other = draw(preview, heat, [])
+    assert np.array_equal(other[300:512, :512], other[300:512, 512:])
+    assert not np.array_equal(other[:200, :512], other[:200, 512:])
+
+
+def test_reader_answers_a_study_and_refuses_one_without_an_image_for_it(answered: Path) -> None:
+    reader = BundleReader(answered / "bundle", captures=True)
+    films = sorted((answered / "films").iterdir())
+    answers = reader.read(answered / "films", [*films, *(answered / "series").iterdir()])
+    assert [answer.Modality for answer in answers] == ["SR", "OT", "SR", "OT"]
+    assert all(answer.file_meta.TransferSyntaxUID for answer in answers)
+    with pytest.raises(InputError, match="Modality is CT, expected CR or DX or RG"):
+        reader.read(answered / "series", sorted((answered / "series").iterdir()))
+    reader.predictor.close()
