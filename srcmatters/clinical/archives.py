@@ -17,7 +17,7 @@ _FREE = 64 * 2**20  # bytes of which nobody asks how well they were packed
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may ask for any memory
 
 
-def unpack(path: Path, folder: Path) -> list[tuple[Path, str]]:
+def unpack(path: Path, folder: Path, keep_paths: bool = False) -> list[tuple[Path, str]]:
     """Unpack an archive whose members may claim anything.
 
     Members are checked before the first is written, and each gives no more bytes than it has claimed.
@@ -25,6 +25,7 @@ def unpack(path: Path, folder: Path) -> list[tuple[Path, str]]:
     Args:
         path: the archive.
         folder: new; every member gets a numbered folder in it, so that no path from outside is used here.
+        keep_paths: members keep their paths below ``folder`` instead.
 
     Returns:
         (file, name in the archive), in the order of the names.
@@ -41,12 +42,12 @@ def unpack(path: Path, folder: Path) -> list[tuple[Path, str]]:
             _check_room(path, members, folder)
             found = []
             for number, member in enumerate(sorted(members, key=lambda one: one.filename)):
-                found.append(
-                    (folder / f"{number:06d}" / PurePosixPath(member.filename).name, member.filename)
-                )
-                found[-1][0].parent.mkdir()
-                with archive.open(member) as source, found[-1][0].open("xb") as target:
+                numbered = Path(f"{number:06d}") / PurePosixPath(member.filename).name
+                place = folder / (member.filename if keep_paths else numbered)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as source, place.open("xb") as target:
                     shutil.copyfileobj(source, target, 2**20)
+                found.append((place, member.filename))
             return found
     except InputError:
         raise

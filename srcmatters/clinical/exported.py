@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
-import stat
 import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import numpy as np
 from torch import nn
 
+from srcmatters.clinical.archives import unpack
 from srcmatters.clinical.calibration import ProbabilityCalibration, read_calibration
 from srcmatters.clinical.monitors import ConfounderProbe, FeatureDistance
 from srcmatters.clinical.rules_schema import RULES_SCHEMA
@@ -26,9 +25,6 @@ from srcmatters.sources import classifier_of, read_weights
 RULES = "configs/clinical.json"
 ARRAYS = "configs/clinical.npz"
 WEIGHTS = "models/model.pt"
-_LARGEST = 8 * 2**30  # bytes of a whole bundle, unpacked
-_MEMBERS = 1000
-_RATIO = 200  # weights hardly shrink; text and tables of numbers by ten or twenty
 
 
 @dataclass(frozen=True)
@@ -106,8 +102,9 @@ def open_bundle(path: str | Path) -> ExportedBundle:
         raise InputError(f"{path}: not a bundle, expected a folder or zip of `srcmatters export`")
     unpacked = tempfile.TemporaryDirectory(prefix="srcmatters-bundle-")
     try:
-        _unpack(path, Path(unpacked.name))
-        return _read(path, _root(path, Path(unpacked.name)), unpacked)
+        folder = Path(unpacked.name) / "bundle"
+        unpack(path, folder, keep_paths=True)
+        return _read(path, _root(path, folder), unpacked)
     except BaseException:
         unpacked.cleanup()
         raise
@@ -149,43 +146,6 @@ def _read_arrays(origin: Path, file: Path) -> dict[str, np.ndarray]:
             return {name: np.asarray(stored[name], dtype=np.float64) for name in stored.files}
     except Exception as error:  # a damaged archive makes zipfile and numpy raise anything
         raise InputError(f"{origin}, {ARRAYS}: not readable ({first_line(error)})") from error
-
-
-def _unpack(path: Path, folder: Path) -> None:
-    """Write the members of a zip below ``folder``, and nowhere else."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            _check_members(path, members)
-            for member in members:
-                if member.is_dir():
-                    continue
-                place = folder / member.filename
-                place.parent.mkdir(parents=True, exist_ok=True)
-                # zipfile stops at the size that the member declares.
-                with archive.open(member) as source, place.open("wb") as target:
-                    shutil.copyfileobj(source, target, 2**20)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{path}: not a readable zip ({first_line(error)})") from error
-
-
-def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
-    if len(members) > _MEMBERS:
-        raise InputError(f"{path}: {len(members)} members, expected at most {_MEMBERS} of a bundle")
-    for member in members:
-        name = PurePosixPath(member.filename)
-        outside = name.is_absolute() or ".." in name.parts or "\\" in member.filename or ":" in name.parts[0]
-        if outside or stat.S_ISLNK(member.external_attr >> 16):
-            raise InputError(f"{path}: member {member.filename!r} leads outside of the bundle")
-    claimed = sum(member.file_size for member in members)
-    packed = sum(member.compress_size for member in members)
-    if claimed > _LARGEST or claimed > _RATIO * packed + 2**20:
-        raise InputError(
-            f"{path}: its members claim {claimed} bytes out of {packed}, expected no more than"
-            f" {_RATIO} times as many and {_LARGEST}"
-        )
 
 
 def _root(path: Path, folder: Path) -> Path:

@@ -80,7 +80,7 @@ def test_a_member_that_leads_outside_is_refused(tmp_path: Path, name: str) -> No
     file = packed(write(tmp_path / "bundle"), tmp_path / "bundle.zip")
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr(name, "x")
-    with pytest.raises(InputError, match="leads outside of the bundle"):
+    with pytest.raises(InputError, match="leads outside of the archive"):
         open_bundle(file)
     assert not (tmp_path / "outside").exists()
 
@@ -96,8 +96,8 @@ def test_a_link_and_a_bomb_are_refused(tmp_path: Path) -> None:
         open_bundle(linked)
     bomb = tmp_path / "bomb.zip"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("bundle/configs/clinical.json", b"\0" * 30_000_000)
-    with pytest.raises(InputError, match="its members claim 30000000 bytes"):
+        archive.writestr("bundle/configs/clinical.json", b"\0" * 100_000_000)
+    with pytest.raises(InputError, match="claims 100000000 bytes out of"):
         open_bundle(bomb)
 
 
