@@ -121,7 +121,7 @@ def subgroup_rows(runs: ResampledRuns, plan: AnalysisPlan) -> list[dict[str, Any
 
 
 def column_values(group: RunGroup, column: str) -> pd.Series:
-    """Text that names the group of every case, by case_id; numbers are cut into three bands of equal size."""
+    """Text that names the group of every case, by case_id; numbers are cut into three bands of about equal size."""
     tables = [table[["case_id", column]] for table in group.tables.values() if column in table]
     if not tables:
         return pd.Series(dtype=str)
@@ -129,7 +129,7 @@ def column_values(group: RunGroup, column: str) -> pd.Series:
     numbers = pd.api.types.is_numeric_dtype(entries) and not pd.api.types.is_bool_dtype(entries)
     if not numbers or entries.nunique() <= _DISTINCT:
         return entries.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
-    edges = np.unique(entries.quantile(np.linspace(0, 1, _BANDS + 1)))
+    edges = np.unique(entries.quantile(np.linspace(0, 1, _BANDS + 1), interpolation="nearest"))
     names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
     return pd.cut(entries, edges.tolist(), labels=names, include_lowest=True).astype(str)
 
