@@ -121,7 +121,7 @@ def subgroup_rows(runs: ResampledRuns, plan: AnalysisPlan) -> list[dict[str, Any
 
 
 def column_values(group: RunGroup, column: str) -> pd.Series:
-    """Text that names the group of every case, by case_id; numbers are cut into three bands of about equal size."""
+    """What names the group of every case, by case_id; numbers are cut into three bands of similar size."""
     tables = [table[["case_id", column]] for table in group.tables.values() if column in table]
     if not tables:
         return pd.Series(dtype=str)
