@@ -390,5 +390,7 @@ def test_a_chest_bundle_refuses_other_body_parts(
 @pytest.mark.slow
 def test_real_nodules_train_in_both_bundles(start: Start, bundle: str, shared_data: Path) -> None:
     settings = {"dataset_dir": str(shared_data / "lidc-nodules"), "unit": "display", "num_folds": 5}
+    if "slice" in bundle:
+        settings |= {"source": "imagenet", "network": "efficientnet_lite0", "image_size": 96}
     metrics = start(bundle, max_epochs=12, validation_folds=8, batch_size=16, **settings).run()
-    assert metrics[-1]["clean_auc"] > 0.7
+    assert metrics[-1]["clean_auc"] > 0.75
