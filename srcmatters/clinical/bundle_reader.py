@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,12 @@ from pydicom import Dataset
 
 from srcmatters.clinical.dicom_answers import dicom_answers
 from srcmatters.clinical.exported import open_bundle
-from srcmatters.clinical.predict import Predictor
+from srcmatters.clinical.predict import Prediction, Predictor
+from srcmatters.clinical.redaction import without_identifiers
+from srcmatters.clinical.saliency import check_feature_maps
 from srcmatters.errors import InputError
+
+_LOG = logging.getLogger(__name__)
 
 
 class BundleReader:
@@ -22,33 +27,55 @@ class BundleReader:
         captures: answer with a Secondary Capture, too, that shows where the network looked.
 
     Raises:
-        InputError: no usable bundle.
+        InputError: no usable bundle, or captures of a network that Grad-CAM cannot look into.
     """
 
     def __init__(self, bundle: Path, captures: bool = False) -> None:
-        self.predictor = Predictor(open_bundle(bundle))
+        opened = open_bundle(bundle)
+        if captures:
+            check_feature_maps(opened.rules["network"])
+        self.predictor = Predictor(opened)
         self.captures = captures
 
     def read(self, folder: Path, files: Sequence[Path]) -> list[Dataset]:
         """A Structured Report for every image or series of the study that the bundle reads.
+
+        Those of its images that are not answered are counted in the log.
 
         Args:
             folder: where the files lie.
             files: its instances.
 
         Raises:
-            InputError: none of them could be read; the reasons, and how often each.
+            InputError: none of them could be answered; the reasons, and how often each.
         """
         answers: list[Dataset] = []
         reasons: Counter[str] = Counter()
         for prediction in self.predictor.predict(files):
-            answers += dicom_answers(prediction, self.predictor, captures=self.captures)
-            if prediction.status == "refused":
-                reasons["; ".join(prediction.reasons)] += 1
+            found, reason = self._answer(prediction)
+            answers += found
+            reasons.update([reason] if reason else [])
         if not answers:
-            said = [f"{reason} ({count} times)" if count > 1 else reason for reason, count in reasons.items()]
-            raise InputError(" | ".join(said) or "no image in it")
+            raise InputError(_listed(reasons) or "no image in it")
+        if reasons:
+            said = without_identifiers(_listed(reasons), files)
+            _LOG.warning("%d images or series of a study without an answer: %s", reasons.total(), said)
         return answers
+
+    def _answer(self, prediction: Prediction) -> tuple[list[Dataset], str]:
+        """What is sent back for an image or series, or why nothing is."""
+        if prediction.status == "refused":
+            return [], "; ".join(prediction.reasons)
+        try:
+            return dicom_answers(prediction, self.predictor, captures=self.captures), ""
+        except InputError as error:
+            return [], prediction.item.said(str(error))
+
+
+def _listed(reasons: Counter[str]) -> str:
+    return " | ".join(
+        f"{reason} ({count} times)" if count > 1 else reason for reason, count in reasons.items()
+    )
 
 
 def reports(bundle: Path) -> BundleReader:

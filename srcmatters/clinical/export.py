@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from srcmatters.clinical.applied_model_card import as_xml
 from srcmatters.clinical.audit import audit
-from srcmatters.clinical.bundle_metadata import bundle_metadata
+from srcmatters.clinical.bundle_metadata import bundle_metadata, requirements
 from srcmatters.clinical.checklist import checklist
 from srcmatters.clinical.export_rules import (
     ExportOptions,
@@ -28,10 +29,12 @@ from srcmatters.clinical.export_rules import (
     spatial_dims,
 )
 from srcmatters.clinical.exported import ARRAYS, RULES
+from srcmatters.clinical.failures import described, pictures, worst_errors
 from srcmatters.clinical.model_card import CardFacts, model_card, render_card
-from srcmatters.clinical.model_files import write_model_files
+from srcmatters.clinical.model_files import describe_script, write_model_files
 from srcmatters.clinical.monitor_fitting import features_of, fit_distance, fit_probe
 from srcmatters.clinical.performance import performance
+from srcmatters.clinical.saliency import check_feature_maps
 from srcmatters.clinical.trained_run import TrainedRun, TrainingImages, open_run
 from srcmatters.errors import InputError
 from srcmatters.evaluation.natural_shortcut import NaturalShortcut, natural_shortcut
@@ -61,6 +64,8 @@ def export(run: TrainedRun, to: str | Path, options: ExportOptions | None = None
     check_target(to)
     if not options.finding.strip():
         raise InputError("--finding: got nothing, expected a name such as Mass")
+    if options.failure_images:
+        _check_failure_images(run, options)
     found = audit(run, options.study)
     if found is None and not options.unaudited:
         raise InputError(
@@ -87,19 +92,42 @@ def _write(run: TrainedRun, folder: Path, options: ExportOptions, found: dict[st
     rules |= monitor_records(monitors, folder / ARRAYS)
     (folder / RULES).write_text(_json(rules))
     figures, subgroups = performance(run, fitted, threshold)
-    facts = CardFacts(run, rules, figures, subgroups, parity, shortcut, images)
+    errors = worst_errors(run.predictions)
+    shown = {}
+    if options.failure_images and images is not None:
+        shown = pictures(errors, images, network, run.settings["network"])
+    failures = described(errors, list(shown))
+    facts = CardFacts(run, rules, figures, subgroups, parity, shortcut, images, failures, options.authors)
     card = model_card(facts)
-    (folder / "configs" / "metadata.json").write_text(_json(bundle_metadata(rules, card)))
-    (folder / "configs" / "inference.yaml").write_text(_inference(rules))
+    _describe(folder, rules, card, render_card(card, shown))
+    for name, content in shown.items():
+        (folder / "docs" / name).parent.mkdir(exist_ok=True)
+        (folder / "docs" / name).write_bytes(content)
+    shutil.copyfile(_LICENSE, folder / "LICENSE")
+
+
+def _describe(folder: Path, rules: Mapping[str, Any], card: Mapping[str, Any], page: str) -> None:
+    """Write the configurations, into the TorchScript as well, and the texts."""
+    metadata, inference = bundle_metadata(rules, card), _inference(rules)
+    (folder / "configs" / "metadata.json").write_text(_json(metadata))
+    (folder / "configs" / "inference.yaml").write_text(inference)
+    describe_script(folder / "models", metadata, inference)
+    readme = templates().get_template("readme.md.j2")
     docs = {
         "model_card.json": _json(card),
-        "model_card.html": render_card(card),
+        "model_card.html": page,
+        "applied_model_card.xml": as_xml(card["AppliedModelCard"]),
         "checklist.md": checklist(card),
-        "README.md": templates().get_template("readme.md.j2").render(rules=rules, card=card),
+        "README.md": readme.render(rules=rules, card=card, requirements=requirements(metadata)),
     }
     for name, text in docs.items():
         (folder / "docs" / name).write_text(text, encoding="utf-8")
-    shutil.copyfile(_LICENSE, folder / "LICENSE")
+
+
+def _check_failure_images(run: TrainedRun, options: ExportOptions) -> None:
+    if not options.data:
+        raise InputError("--failure-images: needs the images of the run, so not with --no-data")
+    check_feature_maps(run.settings["network"])
 
 
 def _compared(run: TrainedRun, images: TrainingImages | None) -> torch.Tensor:

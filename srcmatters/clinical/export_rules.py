@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from srcmatters.clinical.authors import Authors
 from srcmatters.clinical.calibration import ProbabilityCalibration, fit_calibration
 from srcmatters.clinical.input_ranges import input_ranges
 from srcmatters.clinical.monitors import ConfounderProbe, FeatureDistance
@@ -31,6 +32,8 @@ class ExportOptions:
         finding: what label 1 means: "Mass".
         code: value, scheme and meaning of the finding: ("4147007", "SCT", "Mass").
         data: open the images of the training, for monitors, ranges and the comparison of the files.
+        failure_images: show the worst errors as images in the card.
+        authors: what they say of the model.
     """
 
     study: str | Path | None = None
@@ -40,6 +43,8 @@ class ExportOptions:
     finding: str = "positive"
     code: tuple[str, str, str] | None = None
     data: bool = True
+    failure_images: bool = False
+    authors: Authors = field(default_factory=Authors)
 
 
 @dataclass(frozen=True)

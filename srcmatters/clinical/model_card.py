@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import jinja2
 import pandas as pd
 
+from srcmatters.clinical.applied_model_card import applied_model_card
+from srcmatters.clinical.authors import NOT_KNOWN, Authors
 from srcmatters.clinical.trained_run import TrainedRun, TrainingImages
 from srcmatters.errors import InputError
 from srcmatters.evaluation.natural_shortcut import NaturalShortcut
@@ -17,12 +20,9 @@ from srcmatters.reports.provenance import versions, written_on
 from srcmatters.sources.catalogue import find_entry
 
 NOTICE = "Research software, not a medical device: not for diagnosis or any decision about a patient."
-NOT_KNOWN = "Not known: nobody has recorded it."
 _MISSING_AUDIT = (
     "MISSING: nobody has tested whether this model leans on a confounder; exported with --unaudited."
 )
-_FAILURES = 5  # of each kind
-_GROUPS = ("sex", "view", "manufacturer")  # of a single case; no age, which with them may name a person
 _PARTS = {"train": "training", "validation": "validation", "test": "test"}
 _REFERENCES = (
     "Juodelyte et al., Source Matters: Source Dataset Impact on Model Robustness in Medical Imaging, 2024,"
@@ -43,6 +43,8 @@ class CardFacts:
         parity: largest difference of a logit by file of the network.
         shortcut: of the target; a sentence where it could not be measured, None where no image was opened.
         images: of the training, None where none was opened.
+        failures: of :func:`srcmatters.clinical.failures.described`.
+        authors: what they say.
     """
 
     run: TrainedRun
@@ -52,33 +54,38 @@ class CardFacts:
     parity: dict[str, float]
     shortcut: NaturalShortcut | str | None
     images: TrainingImages | None
+    failures: list[dict[str, Any]]
+    authors: Authors = field(default_factory=Authors)
 
 
 def model_card(facts: CardFacts) -> dict[str, Any]:
     """The card as data, without any identifier of a patient or case.
 
-    Its fields follow the applied model card of the Coalition for Health AI as far as a run can fill them;
-    what it cannot is there as well, and says so.
+    What a run cannot know is there as well, and says so. "AppliedModelCard" holds the same in the form of the
+    Coalition for Health AI.
     """
     rules, settings = facts.rules, facts.run.settings
-    finding = rules["finding"]["positive"]
+    finding, say = rules["finding"]["positive"], facts.authors.say
     what = "CT" if rules["modality"] == "ct" else "radiographs"
-    return {
-        "card": "applied model card, fields of the Coalition for Health AI",
+    card = {
         "name": rules["name"],
-        "version": "1.0.0",
+        "version": say("version", "1.0.0"),
         "date": written_on(),
         "notice": NOTICE,
         "audited": rules["audited"],
-        "developer": NOT_KNOWN,
+        "developer": say("developer"),
+        "contact": say("contact"),
         "summary": (
             f"{settings['network']}, pre-trained on {settings['source']} and fine-tuned on"
             f" {settings['target']}, tells {finding} from {rules['finding']['negative']} on {what}."
         ),
-        "intended_use": (
+        "intended_use": say(
+            "intended_use",
             f"Research on {finding} on {what} like those of {settings['target']}: audits of shortcut"
-            " learning, comparison of sources."
+            " learning, comparison of sources.",
         ),
+        "intended_users": say("intended_users"),
+        "population": say("population"),
         "out_of_scope": _out_of_scope(rules),
         "input": {
             **rules["input"],
@@ -88,7 +95,7 @@ def model_card(facts: CardFacts) -> dict[str, Any]:
         "target_data": {
             "name": settings["target"],
             "sha256": facts.run.record.get("dataset_sha256") or NOT_KNOWN,
-            "licence": NOT_KNOWN,
+            "licence": say("target_licence"),
             "splits": _splits(facts),
         },
         "source_data": _source(str(settings["source"]), settings["network"]),
@@ -97,10 +104,11 @@ def model_card(facts: CardFacts) -> dict[str, Any]:
         "audit": rules["audit"] or _MISSING_AUDIT,
         "natural_shortcut": _shortcut(facts.shortcut),
         "monitors": _monitors(rules),
-        "failures": _failures(facts),
+        "failures": facts.failures,
         "limitations": _limitations(facts),
-        "maintenance": NOT_KNOWN,
-        "funding": NOT_KNOWN,
+        **{name: say(name) for name in ("maintenance", "funding", "availability", "stakeholders")},
+        **{name: say(name) for name in ("publications", "consent")},
+        "checklist_answers": {name: dict(given) for name, given in facts.authors.answers.items()},
         "regulatory_status": "None: not a medical device.",
         "clinical_evaluation": "MISSING: no prospective or external evaluation.",
         "training": {**settings, "unreadable_images": facts.run.record.get("unreadable_images", 0)},
@@ -109,10 +117,20 @@ def model_card(facts: CardFacts) -> dict[str, Any]:
         "versions": versions(),
         "references": list(_REFERENCES),
     }
+    return {**card, "AppliedModelCard": applied_model_card(card)}
 
 
-def render_card(card: Mapping[str, Any]) -> str:
-    """The card as one page that needs nothing but itself."""
+def render_card(card: Mapping[str, Any], pictures: Mapping[str, bytes] | None = None) -> str:
+    """The card as one page that needs nothing but itself.
+
+    Args:
+        card: of :func:`model_card`.
+        pictures: JPEG by the name that ``card["failures"]`` gives it.
+    """
+    embedded = {
+        name: f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+        for name, content in (pictures or {}).items()
+    }
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
             [jinja2.PackageLoader("srcmatters.clinical"), jinja2.PackageLoader("srcmatters.reports")]
@@ -123,7 +141,7 @@ def render_card(card: Mapping[str, Any]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"number": numbers.number, "share": numbers.share, "figure": _shown}
-    return environment.get_template("model_card.html.j2").render(card=card)
+    return environment.get_template("model_card.html.j2").render(card=card, pictures=embedded)
 
 
 def _shown(figure: Mapping[str, float | None] | None) -> str:
@@ -201,23 +219,6 @@ def _monitors(rules: Mapping[str, Any]) -> list[dict[str, Any]] | str:
     fields = ("confounder", "auc", "sensitivity", "false_alarms")
     found = [{name: record[name] for name in fields} for record in rules["monitors"]]
     return found or "MISSING: no run-time monitor of a confounder travels with this model."
-
-
-def _failures(facts: CardFacts) -> list[dict[str, Any]]:
-    """The test cases, clean, that are most wrong; without identifiers and images."""
-    table = facts.run.predictions
-    wrong = (table["score_clean"] - table["label"]).abs()
-    rows = []
-    for label, kind in ((1, "missed"), (0, "false alarm")):
-        worst = wrong[(table["label"] == label) & (wrong > 0.5)].sort_values(ascending=False)
-        for case in worst.index[:_FAILURES]:
-            groups = {
-                name: str(table.loc[case, name])
-                for name in _GROUPS
-                if name in table and pd.notna(table.loc[case, name])
-            }
-            rows.append({"kind": kind, "score": round(float(table.loc[case, "score_clean"]), 3), **groups})
-    return rows
 
 
 def _limitations(facts: CardFacts) -> list[str]:

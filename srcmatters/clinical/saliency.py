@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 import torch
 from monai.visualize import GradCAM
+from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 from torch.nn import functional
 
@@ -21,6 +24,19 @@ LAST_MAPS = {
     "resnet50": "layer4",
     "densenet121": "class_layers.relu",
 }
+_SIDE = 512  # pixels of the longer side of a picture
+_LINE = 16  # pixels of a line of text
+_STRENGTH = 0.6  # of the colour where the network looks most
+
+
+def check_feature_maps(name: str) -> None:
+    """Refuse a network that Grad-CAM cannot look into.
+
+    Raises:
+        InputError: it has no feature maps.
+    """
+    if name not in LAST_MAPS:
+        raise InputError(f"network: {name} has no feature maps for Grad-CAM, expected {', '.join(LAST_MAPS)}")
 
 
 class _LogOdds(nn.Module):
@@ -47,8 +63,7 @@ def saliency(network: nn.Module, name: str, image: torch.Tensor) -> np.ndarray:
 
     Source: Selvaraju et al. 2017, "Grad-CAM" (arXiv 1610.02391).
     """
-    if name not in LAST_MAPS:
-        raise InputError(f"network: {name} has no feature maps for Grad-CAM, expected {', '.join(LAST_MAPS)}")
+    check_feature_maps(name)
     # A copy: MONAI's hooks stay in the network that they were put into.
     scored = nn.Sequential(copy.deepcopy(network), _LogOdds())
     cam = GradCAM(nn_module=scored, target_layers=f"0.1.{LAST_MAPS[name]}")
@@ -60,3 +75,31 @@ def saliency(network: nn.Module, name: str, image: torch.Tensor) -> np.ndarray:
     evidence = found.detach().clamp(min=0)
     strongest = float(evidence.max())
     return (evidence / strongest if strongest > 0 else evidence).numpy().astype(np.float32)
+
+
+def draw(preview: np.ndarray, saliency: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+    """The image, the image under the saliency, and text below.
+
+    Args:
+        preview: (h, w) uint8.
+        saliency: (H, W) in [0, 1], stretched over the preview.
+        lines: of text.
+
+    Returns:
+        (rows, columns, 3) uint8.
+    """
+    scale = _SIDE / max(preview.shape)
+    shape = (max(1, round(preview.shape[1] * scale)), max(1, round(preview.shape[0] * scale)))
+    grey = np.asarray(Image.fromarray(preview).resize(shape, Image.Resampling.BILINEAR), np.float32) / 255
+    heat = np.asarray(Image.fromarray(saliency).resize(shape, Image.Resampling.BILINEAR)).clip(0, 1)
+    colour = matplotlib.colormaps["inferno"](heat)[:, :, :3]
+    weight = (_STRENGTH * heat)[:, :, None]
+    plain = np.repeat(grey[:, :, None], 3, 2)
+    both = np.concatenate([plain, plain * (1 - weight) + colour * weight], 1)
+    below = _LINE * len(lines) + 8 if lines else 0
+    canvas = Image.new("RGB", (both.shape[1], both.shape[0] + below))
+    canvas.paste(Image.fromarray((both * 255).round().astype(np.uint8)))
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=_LINE - 4)
+    for number, line in enumerate(lines):
+        pen.text((6, both.shape[0] + 4 + _LINE * number), line, fill="white", font=font)
+    return np.asarray(canvas)

@@ -5,25 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from highdicom import PhotometricInterpretationValues
 from highdicom.enum import CoordinateSystemNames
 from highdicom.sc import SCImage
-from PIL import Image, ImageDraw, ImageFont
 from pydicom import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import generate_uid
 
 from srcmatters import __version__
 from srcmatters.clinical.predict import Prediction, marks
+from srcmatters.clinical.saliency import draw
 from srcmatters.clinical.structured_report import MANUFACTURER, described
 
 SERIES_NUMBER = 9102
-_SIDE = 512  # pixels of the longer side
-_LINE = 16  # pixels of a line of text
 _SCAN = ("L", "P")
-_STRENGTH = 0.6  # of the colour where the network looks most
 
 
 def capture(
@@ -68,33 +64,6 @@ def capture(
     image.BurnedInAnnotation = "NO"
     image.SourceImageSequence = DicomSequence([_reference(one) for one in sources])
     return image
-
-
-def draw(preview: np.ndarray, saliency: np.ndarray, lines: Sequence[str]) -> np.ndarray:
-    """The image, the image under the saliency, and text below.
-
-    Args:
-        preview: (h, w) uint8.
-        saliency: (H, W) in [0, 1], stretched over the preview.
-        lines: of text.
-
-    Returns:
-        (rows, columns, 3) uint8.
-    """
-    scale = _SIDE / max(preview.shape)
-    shape = (max(1, round(preview.shape[1] * scale)), max(1, round(preview.shape[0] * scale)))
-    grey = np.asarray(Image.fromarray(preview).resize(shape, Image.Resampling.BILINEAR), np.float32) / 255
-    heat = np.asarray(Image.fromarray(saliency).resize(shape, Image.Resampling.BILINEAR)).clip(0, 1)
-    colour = matplotlib.colormaps["inferno"](heat)[:, :, :3]
-    weight = (_STRENGTH * heat)[:, :, None]
-    plain = np.repeat(grey[:, :, None], 3, 2)
-    both = np.concatenate([plain, plain * (1 - weight) + colour * weight], 1)
-    canvas = Image.new("RGB", (both.shape[1], both.shape[0] + _LINE * len(lines) + 8))
-    canvas.paste(Image.fromarray((both * 255).round().astype(np.uint8)))
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=_LINE - 4)
-    for number, line in enumerate(lines):
-        pen.text((6, both.shape[0] + 4 + _LINE * number), line, fill="white", font=font)
-    return np.asarray(canvas)
 
 
 def _lines(prediction: Prediction, rules: Mapping[str, Any]) -> list[str]:

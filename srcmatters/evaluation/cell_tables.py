@@ -112,7 +112,9 @@ def subgroup_rows(runs: ResampledRuns, plan: AnalysisPlan) -> list[dict[str, Any
                 named = [values.reindex(test.case_ids).to_numpy() for test in tests]
                 found = [
                     {"value": value, **_subgroup(tests, [names == value for names in named], group, plan)}
-                    for value in sorted({str(name) for names in named for name in names if name == name})
+                    for value in sorted(
+                        {str(name) for names in named for name in names if name == name}, key=_order
+                    )
                 ]
                 worst = min((row["auc"] for row in found if np.isfinite(row["auc"])), default=np.nan)
                 axes = {"source": source, "p_art": p_art, "environment": environment, "column": column}
@@ -132,6 +134,14 @@ def column_values(group: RunGroup, column: str) -> pd.Series:
     edges = np.unique(entries.quantile(np.linspace(0, 1, _BANDS + 1), interpolation="nearest"))
     names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
     return pd.cut(entries, edges.tolist(), labels=names, include_lowest=True).astype(str)
+
+
+def _order(name: str) -> tuple[float, str]:
+    """Numbers and bands of numbers by size, before words."""
+    try:
+        return float(name.split(" ", 1)[0]), name
+    except ValueError:
+        return float("inf"), name
 
 
 def _subgroup(

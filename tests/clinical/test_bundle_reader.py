@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from pydicom import dcmread
 from srcmatters.clinical import commands
 from srcmatters.clinical.bundle_reader import BundleReader, reports_and_saliency
 from srcmatters.clinical.spool import REASON
+from srcmatters.errors import InputError
 
 
 def test_study_that_is_stored_comes_back_as_report_and_capture(
@@ -34,6 +36,35 @@ def test_study_that_is_stored_comes_back_as_report_and_capture(
     (refused,) = (server.spool.folder / "refused").iterdir()
     assert "BodyPartExamined is KNEE" in (refused / REASON).read_text()
     reader.predictor.close()
+
+
+def test_one_image_without_an_answer_does_not_take_the_others_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    films = write_radiographs(tmp_path / "films")
+    knee = changed(films[0], tmp_path / "knee.dcm", BodyPartExamined="KNEE")
+    nobody = changed(films[0], tmp_path / "nobody.dcm", StudyInstanceUID=None)
+    reader = BundleReader(write_bundle(tmp_path / "bundle"))
+    name = str(dcmread(films[0]).PatientName)
+    with caplog.at_level(logging.WARNING):
+        (answer,) = reader.read(tmp_path, [nobody, films[0], knee])
+    referenced = answer.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+    instances = [one.ReferencedSOPInstanceUID for one in referenced.ReferencedSOPSequence]
+    assert instances == [dcmread(films[0]).SOPInstanceUID]
+    (line,) = caplog.messages
+    assert line.startswith("2 images or series of a study without an answer")
+    assert "StudyInstanceUID is missing" in line and "BodyPartExamined is KNEE" in line and name not in line
+    with pytest.raises(InputError, match=r"StudyInstanceUID is missing.*BodyPartExamined is KNEE"):
+        reader.read(tmp_path, [nobody, knee])
+    reader.predictor.close()
+
+
+def test_captures_of_a_network_without_feature_maps_are_refused_at_once(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    file = bundle / "configs" / "clinical.json"
+    file.write_text(file.read_text().replace('"resnet10"', '"vit_b14"'))
+    with pytest.raises(InputError, match="vit_b14 has no feature maps for Grad-CAM, expected efficientnet"):
+        reports_and_saliency(bundle)
 
 
 def test_serve_reads_with_the_bundle_unless_told_otherwise(tmp_path: Path) -> None:

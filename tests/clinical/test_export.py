@@ -25,6 +25,7 @@ from srcmatters.clinical import model_files
 from srcmatters.clinical.export import export
 from srcmatters.clinical.export_rules import ExportOptions
 from srcmatters.clinical.exported import ExportedBundle, open_bundle
+from srcmatters.clinical.failures import worst_errors
 from srcmatters.clinical.trained_run import open_run
 from srcmatters.cohorts.phantom import write_phantom_cohort
 from srcmatters.errors import InputError
@@ -99,8 +100,8 @@ def test_a_bundle_is_complete_and_what_monai_wants(folder: Path) -> None:
         f"configs/{name}" for name in ("inference.yaml", "metadata.json", "clinical.json", "clinical.npz")
     }
     models = {f"models/model.{ending}" for ending in ("pt", "ts", "pt2", "onnx")}
-    docs = {f"docs/{name}" for name in ("README.md", "model_card.json", "model_card.html", "checklist.md")}
-    assert names == configs | models | docs | {"LICENSE"}
+    cards = {f"docs/{name}" for name in ("model_card.json", "model_card.html", "applied_model_card.xml")}
+    assert names == configs | models | cards | {"docs/README.md", "docs/checklist.md", "LICENSE"}
     metadata = str(folder / "configs" / "metadata.json")
     verify_metadata(meta_file=metadata, filepath=str(BUNDLES / "metadata_schema.json"))
     verify_net_in_out(
@@ -273,6 +274,27 @@ def test_siblings_from_another_source_audit_nothing(run: Path, tmp_path: Path, q
     (other / "metrics.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="no run with target phantom, network resnet10, source random"):
         export(open_run(str(run), ""), tmp_path / "out", ExportOptions(study=tmp_path / "study"))
+
+
+def test_worst_errors_are_shown_as_images_if_asked_for(
+    folder: Path, run: Path, tmp_path: Path, quick: None
+) -> None:
+    plain = (folder / "docs" / "model_card.html").read_text()
+    assert "data:image" not in plain and "--failure-images" in plain
+    options = ExportOptions(finding="Mass", failure_images=True)
+    docs = export(open_run(str(run), ""), tmp_path / "shown", options) / "docs"
+    errors = worst_errors(open_run(str(run), "").predictions)
+    rows = json.loads((docs / "model_card.json").read_text())["failures"]
+    assert [row["score"] for row in rows] == errors["score_clean"].round(3).tolist() and rows
+    assert (docs / "model_card.html").read_text().count("data:image/jpeg;base64,") == len(rows)
+    images = open_run(str(run), "").images()
+    for row, case in zip(rows, errors["case_id"], strict=True):
+        shown = np.asarray(Image.open(docs / row["image"]).convert("L"), float)
+        clean = images.cache.state("clean")[images.cache.cases["case_id"].tolist().index(case), 0]
+        left = Image.fromarray((np.asarray(clean) * 255).astype(np.uint8)).resize((512, 512))
+        assert np.corrcoef(shown[:, :512].ravel(), np.asarray(left, float).ravel())[0, 1] > 0.99
+    with pytest.raises(InputError, match="--failure-images: needs the images"):
+        export(open_run(str(run), ""), tmp_path / "not", ExportOptions(data=False, failure_images=True))
 
 
 @pytest.mark.parametrize("name", ["validation.csv", "model.pt", "config.yaml"])

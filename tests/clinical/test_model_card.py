@@ -7,62 +7,25 @@ from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from card_cases import make_card, write_run
 
-from srcmatters.clinical.calibration import ProbabilityCalibration
+from srcmatters.clinical.authors import NOT_KNOWN
 from srcmatters.clinical.checklist import checklist
-from srcmatters.clinical.model_card import NOT_KNOWN, CardFacts, model_card, render_card
+from srcmatters.clinical.model_card import render_card
 from srcmatters.clinical.monitor_fitting import fit_distance, fit_probe
-from srcmatters.clinical.performance import performance
 from srcmatters.clinical.trained_run import TrainedRun
-from srcmatters.evaluation import prediction_table
-
-RULES: dict[str, Any] = {
-    "name": "Mass on radiographs",
-    "modality": "radiograph",
-    "body_part": "",
-    "unit": "display",
-    "window": None,
-    "patch_mm": None,
-    "finding": {"positive": "Mass", "negative": "no Mass", "code": None},
-    "threshold": {"value": 0.5, "rule": "youden", "fixed_on": "validation", "cases": 10},
-    "calibration": {"method": "none", "cases": 10},
-    "input": {"spacing_mm": None, "size": None, "views": None},
-    "ood": None,
-    "monitors": [],
-    "audited": False,
-    "audit": None,
-    "mlflow_run": None,
-}
-SETTINGS = {"network": "resnet10", "source": "<b>unheard of</b>", "target": "phantom", "confounder": "none"}
-SETTINGS |= {"p_art": 0.0, "fold": 0, "depth": "finetune"}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
-    """80 test cases, of which the first of each label is scored most wrongly."""
-    folder = tmp_path_factory.mktemp("run")
-    stream = np.random.default_rng(0)
-    labels = np.tile([0, 1], 40)
-    scores = stream.normal(3.0 * labels - 1.5, 1)
-    scores[:2] = [9, -9]
-    names = [f"secret-{number}" for number in range(80)]
-    cases = pd.DataFrame({"case_id": names, "patient_id": names, "image": names, "label": labels})
-    cases["sex"], cases["age"] = np.tile(["F", "F", "M", "M"], 20), 40.0
-    table = prediction_table(cases, 0, np.zeros(80, bool), scores, scores)
-    for name in ("predictions.csv", "validation.csv"):
-        table.to_csv(folder / name, index=False)
-    record = {"settings": SETTINGS, "clean_auc": 0.9, "iid_auc": 0.9, "ood_auc": 0.9}
-    (folder / "metrics.json").write_text(json.dumps(record))
-    return TrainedRun(folder, record, {})
+    return write_run(tmp_path_factory.mktemp("card") / "run")
 
 
 @pytest.fixture(scope="module")
 def card(run: TrainedRun) -> dict[str, Any]:
-    figures, subgroups = performance(run, ProbabilityCalibration("none", 80), 0.5)
-    return model_card(CardFacts(run, RULES, figures, subgroups, {"model.pt": 0.0}, None, None))
+    return make_card(run)
 
 
 class _Text(HTMLParser):

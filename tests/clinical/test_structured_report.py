@@ -16,8 +16,7 @@ from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 
 from srcmatters.clinical.bundle_reader import BundleReader
 from srcmatters.clinical.predict_command import predict
-from srcmatters.clinical.saliency import saliency
-from srcmatters.clinical.secondary_capture import draw
+from srcmatters.clinical.saliency import draw, saliency
 from srcmatters.errors import InputError
 
 

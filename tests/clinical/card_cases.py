@@ -1,0 +1,66 @@
+"""A run with known errors, and its card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from srcmatters.clinical.authors import Authors
+from srcmatters.clinical.calibration import ProbabilityCalibration
+from srcmatters.clinical.failures import described, worst_errors
+from srcmatters.clinical.model_card import CardFacts, model_card
+from srcmatters.clinical.performance import performance
+from srcmatters.clinical.trained_run import TrainedRun
+from srcmatters.evaluation import prediction_table
+
+RULES: dict[str, Any] = {
+    "name": "Mass on radiographs",
+    "modality": "radiograph",
+    "body_part": "",
+    "unit": "display",
+    "window": None,
+    "patch_mm": None,
+    "finding": {"positive": "Mass", "negative": "no Mass", "code": None},
+    "threshold": {"value": 0.5, "rule": "youden", "fixed_on": "validation", "cases": 10},
+    "calibration": {"method": "none", "cases": 10},
+    "input": {"spacing_mm": None, "size": None, "views": None},
+    "ood": None,
+    "monitors": [],
+    "audited": False,
+    "audit": None,
+    "mlflow_run": None,
+}
+SETTINGS = {"network": "resnet10", "source": "<b>unheard of</b>", "target": "phantom", "confounder": "none"}
+SETTINGS |= {"p_art": 0.0, "fold": 0, "depth": "finetune"}
+
+
+def write_run(folder: Path) -> TrainedRun:
+    """80 test cases, of which the first of each label is scored most wrongly."""
+    folder.mkdir(parents=True)
+    stream = np.random.default_rng(0)
+    labels = np.tile([0, 1], 40)
+    scores = stream.normal(3.0 * labels - 1.5, 1)
+    scores[:2] = [9, -9]
+    names = [f"secret-{number}" for number in range(80)]
+    cases = pd.DataFrame({"case_id": names, "patient_id": names, "image": names, "label": labels})
+    cases["sex"], cases["age"] = np.tile(["F", "F", "M", "M"], 20), 40.0
+    table = prediction_table(cases, 0, np.zeros(80, bool), scores, scores)
+    for name in ("predictions.csv", "validation.csv"):
+        table.to_csv(folder / name, index=False)
+    record = {"settings": SETTINGS, "clean_auc": 0.9, "iid_auc": 0.9, "ood_auc": 0.9}
+    (folder / "metrics.json").write_text(json.dumps(record))
+    return TrainedRun(folder, record, {})
+
+
+def make_card(run: TrainedRun, authors: Authors | None = None) -> dict[str, Any]:
+    """Its card, without an audit."""
+    figures, subgroups = performance(run, ProbabilityCalibration("none", 80), 0.5)
+    failures = described(worst_errors(run.predictions))
+    parity = {"model.pt": 0.0}
+    return model_card(
+        CardFacts(run, RULES, figures, subgroups, parity, None, None, failures, authors or Authors())
+    )
