@@ -38,8 +38,15 @@ SETTINGS = {"network": "resnet10", "source": "<b>unheard of</b>", "target": "pha
 SETTINGS |= {"p_art": 0.0, "fold": 0, "depth": "finetune"}
 
 
-def write_run(folder: Path) -> TrainedRun:
-    """80 test cases, of which the first of each label is scored most wrongly."""
+def write_run(folder: Path, leaning: float = 0.0, digest: str = "", **settings: Any) -> TrainedRun:
+    """80 test cases, of which the first of each label is scored most wrongly.
+
+    Args:
+        folder: of the run, made here.
+        leaning: what the confounder adds to the log-odds.
+        digest: of the case table; empty: the run knows none.
+        settings: other than ``SETTINGS``.
+    """
     folder.mkdir(parents=True)
     stream = np.random.default_rng(0)
     labels = np.tile([0, 1], 40)
@@ -48,10 +55,13 @@ def write_run(folder: Path) -> TrainedRun:
     names = [f"secret-{number}" for number in range(80)]
     cases = pd.DataFrame({"case_id": names, "patient_id": names, "image": names, "label": labels})
     cases["sex"], cases["age"] = np.tile(["F", "F", "M", "M"], 20), 40.0
-    table = prediction_table(cases, 0, np.zeros(80, bool), scores, scores)
+    carries = labels.astype(bool) & (settings.get("p_art", 0.0) > 0)
+    table = prediction_table(cases, 0, carries, scores, scores + leaning)
     for name in ("predictions.csv", "validation.csv"):
         table.to_csv(folder / name, index=False)
-    record = {"settings": SETTINGS, "clean_auc": 0.9, "iid_auc": 0.9, "ood_auc": 0.9}
+    record: dict[str, Any] = {"settings": SETTINGS | settings}
+    record |= dict.fromkeys(("clean_auc", "iid_auc", "ood_auc"), 0.9)
+    record |= {"dataset_sha256": digest} if digest else {}
     (folder / "metrics.json").write_text(json.dumps(record))
     return TrainedRun(folder, record, {})
 
