@@ -209,7 +209,13 @@ def test_cells_stop_when_told(cluster: Any, tiny_study: Make, tmp_path: Path) ->
     (endless,) = tasks(tiny_study(axes={"source": ["good"]}, overrides={"delay": 900}), tmp_path / "endless")
     executor.submit(endless)
     log = tmp_path / "endless" / "logs" / f"{endless.cell_id}.txt"
-    wait_for(lambda: log.is_file() and "initialised" in log.read_text())
+
+    def begun() -> bool:
+        # Asking for outcomes is what hands a cell to a worker that has started since.
+        assert not executor.outcomes(timeout=0.1)
+        return log.is_file() and "initialised" in log.read_text()
+
+    wait_for(begun)
     at_work = cell_processes()
     started = time.monotonic()
     executor.shutdown(grace=20)
