@@ -18,42 +18,54 @@ import torch
 from srcmatters.errors import InputError
 from srcmatters.images.reading import first_line
 
-SECONDS = 5.0  # for one file
+SECONDS = 4.0  # for one file: with all that is done besides it has an answer within five
+SERIES_SECONDS = 60.0  # for a series, however many files it has
 MEMORY = 2**30  # bytes that decoding may take, beside what the program itself needs
+PROCESS = 15 * 2**27  # bytes that the process may take in all, 1.9 GiB
+_LEAST = 2**28  # bytes that decoding may take in any case
+_TOO_LARGE = "decoding takes too much memory"
+_LONGEST = 4096  # characters of a message, which may quote what is in a file
 
 
 class Decoder:
     """Runs functions on foreign files elsewhere, one at a time.
 
     Decoders of foreign bytes crash, hang and ask for any amount of memory. Here they do so in a process that
-    this one has forked, whose address space is limited, and which is killed when it takes too long; the next
-    file gets a new one. What goes wrong is an :class:`InputError` like any other.
+    this one has forked, whose address space is limited, which can write no file, and which is killed when it
+    takes too long; the next file gets a new one. What goes wrong is an :class:`InputError` like any other.
 
     Args:
         seconds: that a file may take, > 0.
         memory: bytes that the process may take beyond what it shares with this one.
+
+    Attributes:
+        spent: seconds that the last task took which was answered.
     """
 
     def __init__(self, seconds: float = SECONDS, memory: int = MEMORY) -> None:
         self.seconds, self.memory = seconds, memory
+        self.spent = 0.0
         self._process: multiprocessing.process.BaseProcess | None = None
         self._answers: Connection | None = None
-        self._until = 0.0
+        self._limit = self._until = 0.0
         self._unanswered = False
 
-    def submit(self, task: Callable[..., Any], *arguments: Any, files: int = 1) -> None:
+    def submit(self, task: Callable[..., Any], *arguments: Any, files: int = 1, spent: float = 0.0) -> None:
         """Begin a task; :meth:`result` tells what became of it.
 
         One that was begun before and never asked for is stopped: its answer must not be taken for this one's.
 
         Args:
             task: a function of a module; it, its arguments and its result are pickled.
-            files: how many it reads; further ones get a tenth of the time each.
+            files: how many it reads; further ones get a tenth of the time each, all together no more than
+                a minute.
+            spent: seconds that earlier tasks took for the same file.
         """
         if self._unanswered or self._process is None or not self._process.is_alive():
             self._start()
         assert self._answers is not None
-        self._until = time.monotonic() + self.seconds * (1 + (files - 1) / 10)
+        self._limit = max(self.seconds, min(self.seconds * (1 + (files - 1) / 10), SERIES_SECONDS))
+        self._until = time.monotonic() + self._limit - spent
         try:
             self._answers.send((task, arguments))
         except OSError:  # it has died since; what it was not given is asked for anew
@@ -71,12 +83,15 @@ class Decoder:
         try:
             if not self._answers.poll(max(0.0, self._until - time.monotonic())):
                 self.close()
-                raise InputError(f"decoding took longer than {self.seconds:g} s for a file, and was stopped")
-            kind, value = self._answers.recv()
+                self.spent = self._limit
+                raise InputError(f"decoding took longer than {self._limit:g} s, and was stopped")
+            kind, value, self.spent, worn = self._answers.recv()
             self._unanswered = False
         except (EOFError, OSError) as error:
             self.close()
             raise InputError("the decoder died of this file") from error
+        if worn:
+            self.close()
         if kind == "refused":
             raise InputError(value)
         return value
@@ -91,6 +106,7 @@ class Decoder:
         if self._process is not None:
             self._process.kill()
             self._process.join()
+            self._process.close()
         if self._answers is not None:
             self._answers.close()
         self._process = self._answers = None
@@ -107,12 +123,14 @@ class Decoder:
         self.close()
         context = multiprocessing.get_context("fork")
         self._answers, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, self._answers, self.memory), daemon=True)
+        # Measured here: pages of libraries count for the new process only once it touches them.
+        given = (theirs, self._answers, self.memory, _resident())
+        self._process = context.Process(target=_work, args=given, daemon=True)
         self._process.start()
         theirs.close()
 
 
-def _work(tasks: Connection, other_end: Connection, memory: int) -> None:
+def _work(tasks: Connection, other_end: Connection, memory: int, shared: int) -> None:
     """Answer until the other side closes the pipe, which it does by ending, too."""
     other_end.close()
     # Whoever stops the program decides when decoding ends: by closing the pipe.
@@ -124,20 +142,34 @@ def _work(tasks: Connection, other_end: Connection, memory: int) -> None:
     silent = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(silent, stream)
-    _limit(memory)
+    worn = _address_space() + _set_limits(memory, shared) // 2
     while True:
         try:
             task, arguments = tasks.recv()
         except (EOFError, OSError):
             os._exit(0)
-        tasks.send(_answer(task, arguments))
+        began = time.monotonic()
+        kind, value = _answer(task, arguments)
+        # What libraries keep of one file would be missing for the next ones.
+        tasks.send((kind, value, time.monotonic() - began, _address_space() > worn))
 
 
-def _limit(memory: int) -> None:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + memory
+def _set_limits(memory: int, shared: int) -> int:
+    """Limit this process, which shares so many bytes already; returns what it may take from now on."""
+    allowed = max(min(memory, PROCESS - shared), min(memory, _LEAST))
+    limit = _address_space() + allowed
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # nothing that decodes has anything to write
+    return allowed
+
+
+def _address_space() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def _answer(task: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
@@ -146,8 +178,9 @@ def _answer(task: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, 
         try:
             return "value", task(*arguments)
         except InputError as error:
-            return "refused", str(error)
+            exhausted = isinstance(error.__cause__, MemoryError)
+            return "refused", _TOO_LARGE if exhausted else str(error)[:_LONGEST]
         except MemoryError:
-            return "refused", "decoding takes too much memory"
+            return "refused", _TOO_LARGE
         except Exception as error:  # foreign bytes make decoders raise anything
-            return "refused", f"not readable ({type(error).__name__}: {first_line(error)})"
+            return "refused", f"not readable ({type(error).__name__}: {first_line(error)})"[:_LONGEST]

@@ -1,30 +1,27 @@
-"""What the decoder's process is asked for: the fields of a header, the images that a network gets."""
+"""What the decoder's process makes of a file: the image that a network gets."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
-import pydicom
 import torch
 from monai.data import MetaTensor
-from PIL import Image
-from pydicom import Dataset
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from srcmatters.clinical.data_files import check_data_file
+from srcmatters.clinical.header_tasks import read_fields
 from srcmatters.errors import InputError
 from srcmatters.images import load_ct, load_radiograph
-from srcmatters.images.declarations import named_body_part
 from srcmatters.images.dicom_series import open_file, open_series
 from srcmatters.images.orientation import place
-from srcmatters.images.reading import NIFTI, PICTURES, has_ending, is_dicom, said_in_one_line
+from srcmatters.images.pictures import open_picture
+from srcmatters.images.reading import ITK, NIFTI, PICTURES, has_ending, is_dicom, said_in_one_line
 from srcmatters.images.volume_files import open_itk, open_nifti
 from srcmatters.images.volumes import StoredVolume
 from srcmatters.images.windows import Window, window_edges
@@ -33,23 +30,8 @@ from srcmatters.training.resizing import resize
 
 LARGEST_IMAGE = 2**25  # pixels of a radiograph: 5,800 x 5,800
 LARGEST_VOLUME = 2**27  # voxels that are read of a scan: 512 slices of 512 x 512
-LARGEST_STORED = 2**30  # bytes of all pixels that a header declares
+_NOTES = 20  # warnings of one image that are passed on
 _PREVIEW = 512  # pixels of the longer side of what a person gets to see
-_WORDS = (
-    "BurnedInAnnotation",
-    "FrameOfReferenceUID",
-    "Modality",
-    "PatientID",
-    "PhotometricInterpretation",
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "SeriesInstanceUID",
-    "StudyInstanceUID",
-    "ViewPosition",
-)
-_COUNTS = ("BitsAllocated", "Columns", "NumberOfFrames", "Rows", "SamplesPerPixel")
-_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
-_SEQUENCES = ("AnatomicRegionSequence", "BodyPartExamined", "ImageType", "ViewCodeSequence")
 
 
 @dataclass(frozen=True)
@@ -94,65 +76,6 @@ class Prepared:
     notes: tuple[str, ...] = ()
 
 
-def read_fields(path: Path) -> dict[str, Any]:
-    """What the guard and the grouping need of a DICOM header, in plain types.
-
-    Raises:
-        InputError: not readable, or it declares more pixels than anybody would decode.
-    """
-    with said_in_one_line(path, "DICOM file"):
-        if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-            # pydicom inflates all of it before it looks at anything, and nothing says how much that is.
-            raise InputError(f"{path}: its transfer syntax is deflated, expected any other")
-        tags: list[Any] = [*_WORDS, *_COUNTS, *_SPACINGS, *_SEQUENCES]
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-        fields: dict[str, Any] = {name: str(header.get(name) or "").strip() for name in _WORDS}
-        fields |= {name: int(header.get(name) or 0) for name in _COUNTS}
-        fields["BodyPartExamined"] = named_body_part(header)
-        fields["ImageType"] = [str(word) for word in header.get("ImageType") or []]
-        fields["ViewPosition"] = fields["ViewPosition"] or _view(header)
-        fields["spacing"] = _spacing(header)
-    _check_declared_size(fields, path)
-    return fields
-
-
-def _view(header: Dataset) -> str:
-    codes = header.get("ViewCodeSequence")
-    return str(codes[0].get("CodeMeaning") or "").strip() if codes else ""
-
-
-def _spacing(header: Dataset) -> tuple[float, float] | None:
-    for name in _SPACINGS:
-        steps = header.get(name)
-        # Some devices write a spacing of 0 where they do not know it.
-        if steps is not None and len(steps) == 2 and all(0 < float(step) < math.inf for step in steps):
-            return float(steps[0]), float(steps[1])
-    return None
-
-
-def _check_declared_size(fields: Mapping[str, Any], path: Path) -> None:
-    values = [max(fields[name], 1) for name in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")]
-    stored = math.prod(values) * max(fields["BitsAllocated"], 8) // 8
-    if stored > LARGEST_STORED:
-        raise InputError(
-            f"{path}: its header declares {stored} bytes of pixels, expected at most {LARGEST_STORED}"
-        )
-
-
-def read_references(path: Path) -> list[tuple[str, ...]]:
-    """The files that a DICOMDIR names: parts of their paths, relative to it.
-
-    Raises:
-        InputError: it is no DICOMDIR.
-    """
-    with said_in_one_line(path, "DICOMDIR"):
-        directory = pydicom.dcmread(path, specific_tags=["DirectoryRecordSequence"])
-        if "DirectoryRecordSequence" not in directory:
-            raise InputError(f"{path}: no DirectoryRecordSequence, expected a DICOMDIR")
-        named = [record.get("ReferencedFileID") for record in directory.DirectoryRecordSequence]
-    return [(name,) if isinstance(name, str) else tuple(map(str, name)) for name in named if name]
-
-
 def prepare(path: Path, recipe: Recipe) -> Prepared:
     """Load an image and make of it what the network gets, as in the training.
 
@@ -166,9 +89,13 @@ def prepare(path: Path, recipe: Recipe) -> Prepared:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with said_in_one_line(path, recipe.modality):
+            if has_ending(path, ITK):
+                check_data_file(path)
             made = _radiograph(path, recipe) if recipe.modality == "radiograph" else _scan(path, recipe)
+    if not np.isfinite(made.image).all():
+        raise InputError(f"{path}: it holds NaN or infinite values once it is rescaled, expected finite ones")
     said = [str(one.message) for one in caught if str(one.message).startswith(str(path))]
-    return replace(made, notes=tuple(dict.fromkeys(said)))
+    return replace(made, notes=tuple(dict.fromkeys(said))[:_NOTES])
 
 
 def _radiograph(path: Path, recipe: Recipe) -> Prepared:
@@ -191,7 +118,7 @@ def _check_picture(path: Path, modality: str) -> None:
     elif has_ending(path, NIFTI):
         shape = tuple(nibabel.load(path).shape)  # type: ignore[attr-defined]
     elif has_ending(path, PICTURES):
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             shape = picture.size
     else:
         return  # the limit of memory holds for the rest

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from io import BytesIO
 from typing import Any
 
-import pydicom
 import torch
-from pydicom import Dataset
+from pydicom import Dataset, dcmwrite
 
+from srcmatters.clinical.header_tasks import IDENTITY, PATIENT
 from srcmatters.clinical.inputs import Item
 from srcmatters.clinical.predict import Prediction, Predictor
 from srcmatters.clinical.saliency import saliency
@@ -17,7 +19,7 @@ from srcmatters.clinical.structured_report import complete, report
 from srcmatters.errors import InputError
 from srcmatters.images.reading import first_line
 
-_IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_LATIN_1, _UTF_8 = "ISO_IR 100", "ISO_IR 192"
 
 
 def dicom_answers(
@@ -37,6 +39,7 @@ def dicom_answers(
     if prediction.status == "refused" or not prediction.item.headers or not (reports or captures):
         return []
     sources = read_sources(prediction.item)
+    _name_characters(sources, prediction, predictor.rules)
     made: list[Dataset] = []
     try:
         with warnings.catch_warnings():
@@ -45,6 +48,7 @@ def dicom_answers(
                 made.append(report(prediction, sources, predictor.rules))
             if captures:
                 made.append(_capture(prediction, sources, predictor))
+            _check_writable(made)
         return made
     except InputError:
         raise
@@ -56,17 +60,43 @@ def dicom_answers(
 def read_sources(item: Item) -> list[Dataset]:
     """Headers of the images of an item, complete enough for objects that are derived from them.
 
+    They are made of what the decoder's process has read and checked; no file is opened.
+
     Raises:
-        InputError: one of them has no identity, so that nothing can refer to it.
+        InputError: one of them has no identity, so that nothing can refer to it, or a patient whose name or
+            number nothing may repeat.
     """
-    sources = []
-    for path in item.files:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-        missing = [keyword for keyword in _IDENTITY if not header.get(keyword)]
-        if missing:
-            raise InputError(f"{item.name}: {missing[0]} is missing, expected it in an image to report on")
-        sources.append(complete(header))
-    return sources
+    return [_source(item, header["source"]) for header in item.headers]
+
+
+def _source(item: Item, values: Mapping[str, str | None]) -> Dataset:
+    for keyword in IDENTITY:
+        if values[keyword] == "":
+            raise InputError(f"{item.name}: {keyword} is missing, expected it in an image to report on")
+    for keyword in (*IDENTITY, *PATIENT):
+        if values[keyword] is None:
+            raise InputError(f"{item.name}: {keyword} is not valid, expected one that a report can repeat")
+    source = Dataset()
+    for keyword, value in values.items():
+        if value:
+            setattr(source, keyword, value)
+    return complete(source)
+
+
+def _name_characters(sources: list[Dataset], prediction: Prediction, rules: dict[str, Any]) -> None:
+    """Objects are in the smallest character set that holds all their text; plain ones need to name none."""
+    values = [value for header in prediction.item.headers for value in header["source"].values() if value]
+    texts = [*values, *prediction.reasons, rules["name"], str(rules["finding"])]
+    highest = max(max(text, default=" ") for text in texts)
+    if not highest.isascii():
+        for source in sources:
+            source.SpecificCharacterSet = _LATIN_1 if highest <= "\xff" else _UTF_8
+
+
+def _check_writable(answers: list[Dataset]) -> None:
+    """Whether a file or a message can hold them is known once they are encoded."""
+    for answer in answers:
+        dcmwrite(BytesIO(), answer, enforce_file_format=True)
 
 
 def _capture(prediction: Prediction, sources: list[Dataset], predictor: Predictor) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,14 +12,16 @@ from typing import Any
 
 from srcmatters.clinical.archives import unpack
 from srcmatters.clinical.decoder import Decoder
-from srcmatters.clinical.decoding_tasks import read_fields, read_references
+from srcmatters.clinical.header_tasks import read_fields, read_references
 from srcmatters.errors import InputError
 from srcmatters.images.declarations import MODALITIES
 from srcmatters.images.reading import ITK, NIFTI, PICTURES, has_ending, is_dicom
+from srcmatters.images.volume_files import load_itk
 
 _IMAGES = (*NIFTI, *PICTURES, *ITK, ".dcm", ".dicom")
 _DIRECTORY = "DICOMDIR"
 _LONGEST = 300  # characters of a reason, which may quote a header that is damaged
+_QUOTED = 10_000  # characters of a message that are looked at
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Item:
             where the file is no DICOM.
         refusal: why there is nothing to read.
         names: what a person calls the paths that messages may hold.
+        seconds: that its header took, or the slowest of them; decoding has that much less.
     """
 
     name: str
@@ -51,13 +55,19 @@ class Item:
     headers: tuple[Mapping[str, Any], ...] = ()
     refusal: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
 
     def said(self, message: str) -> str:
         """A message about this item, in one line, with the names that a person knows."""
+        message = message[:_QUOTED]
         for path in sorted(self.names, key=len, reverse=True):
             message = message.replace(path, self.names[path])
-        line = " ".join("".join(char if char.isprintable() else " " for char in message).split())
-        return line.removeprefix(f"{self.name}: ")[:_LONGEST]
+        return " ".join(_printable(message).split()).removeprefix(f"{self.name}: ")[:_LONGEST]
+
+
+def _printable(text: str) -> str:
+    """Names of files may hold line breaks, and bytes that are no text."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 @dataclass(frozen=True)
@@ -73,22 +83,27 @@ class Gathered:
     passed_over: int
 
 
-def gather(paths: Sequence[Path], decoder: Decoder, scratch: Path) -> Gathered:
+def gather(
+    paths: Sequence[Path], decoder: Decoder, scratch: Path, named_below: Path | None = None
+) -> Gathered:
     """Find the images below files, folders, zip archives and DICOMDIRs.
 
     Args:
         paths: any of them; archives in folders are opened as well, those in archives are not.
         decoder: reads the headers.
         scratch: an empty folder for what is unpacked; it must outlive the items.
+        named_below: a folder that means nothing to a person: items are called by their paths below it.
 
     Raises:
         InputError: a path that does not exist.
     """
     items: list[Item] = []
-    series: dict[str, list[tuple[Found, Mapping[str, Any]]]] = {}
+    series: dict[str, list[Item]] = {}
     passed_over = 0
     for found in _files(paths, decoder, scratch):
-        item = _look_at(found, decoder)
+        if named_below is not None:
+            found = replace(found, name=found.name.removeprefix(f"{named_below}/"))
+        item = _look_at(replace(found, name=_printable(found.name)), decoder)
         if item is None:
             passed_over += 1
         elif item.headers and item.headers[0]["Modality"] in MODALITIES["CT"] and not item.refusal:
@@ -96,10 +111,10 @@ def gather(paths: Sequence[Path], decoder: Decoder, scratch: Path) -> Gathered:
             key = header["SeriesInstanceUID"] or str(found.path)
             if key not in series:
                 items.append(item)  # keeps its place
-            series.setdefault(key, []).append((found, header))
+            series.setdefault(key, []).append(item)
         else:
             items.append(item)
-    made = {members[0][0].path: _series(members, scratch) for members in series.values()}
+    made = {members[0].path: _series(members, scratch) for members in series.values()}
     return Gathered(tuple(made.get(item.files[0], item) for item in items), passed_over)
 
 
@@ -119,6 +134,8 @@ def _look_at(found: Found, decoder: Decoder) -> Item | None:
         elif not has_ending(found.path, _IMAGES):
             refusal = "no image: neither DICOM nor " + ", ".join((*NIFTI, *PICTURES))
             return Item(found.name, found.path, (found.path,), (), refusal) if found.asked_for else None
+        elif has_ending(found.path, ITK):
+            _prepare_for_itk(decoder)
     except OSError as error:
         refusal = f"cannot be read ({error.strerror or type(error).__name__})"
     except InputError as error:
@@ -128,25 +145,32 @@ def _look_at(found: Found, decoder: Decoder) -> Item | None:
             return None
         refusal = item.said(f"no image in it ({header['Modality'] or 'no Modality'})")
     headers = (header,) if header is not None else ()
-    return Item(found.name, found.path, (found.path,), headers, refusal, names)
+    seconds = decoder.spent if headers else 0.0
+    return Item(found.name, found.path, (found.path,), headers, refusal, names, seconds)
 
 
-def _series(members: list[tuple[Found, Mapping[str, Any]]], scratch: Path) -> Item:
+def _prepare_for_itk(decoder: Decoder) -> None:
+    """Load ITK here, once: every process that decodes would have to within the time of its first file."""
+    if not load_itk.cache_info().currsize:
+        load_itk()
+        decoder.close()
+
+
+def _series(members: list[Item], scratch: Path) -> Item:
     """One item for the files of a series; those of several are given a folder of links."""
-    first = members[0][0]
-    files = tuple(found.path for found, _ in members)
-    headers = tuple(header for _, header in members)
+    first = members[0]
     if len(members) == 1:
-        return Item(first.name, first.path, files, headers, names={str(first.path): first.name})
+        return first
     name = str(PurePosixPath(first.name).parent)
-    folder = scratch / f"series-{len(list(scratch.iterdir())):06d}"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="series-", dir=scratch))
     names = {str(folder): name}
-    for number, (found, _) in enumerate(members):
+    for number, member in enumerate(members):
         link = folder / f"{number:06d}"
-        link.symlink_to(found.path.resolve())
-        names[str(link)] = PurePosixPath(found.name).name
-    return Item(name, folder, files, headers, names=names)
+        link.symlink_to(member.path.resolve())
+        names[str(link)] = PurePosixPath(member.name).name
+    files = tuple(member.path for member in members)
+    headers = tuple(member.headers[0] for member in members)
+    return Item(name, folder, files, headers, names=names, seconds=max(one.seconds for one in members))
 
 
 def _files(paths: Sequence[Path], decoder: Decoder, scratch: Path) -> Iterator[Found]:
@@ -181,7 +205,7 @@ def _archive_or_file(path: Path, scratch: Path, asked_for: bool) -> Iterator[Fou
         yield Found(path, str(path), asked_for)
         return
     try:
-        members = unpack(path, scratch / f"archive-{len(list(scratch.iterdir())):06d}")
+        members = unpack(path, Path(tempfile.mkdtemp(prefix="archive-", dir=scratch)) / "members")
     except InputError as error:
         yield Found(path, str(path), refusal=str(error).removeprefix(f"{path}: "))
         return

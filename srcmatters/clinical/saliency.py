@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import lru_cache
 
 import matplotlib
 import numpy as np
@@ -46,6 +47,13 @@ class _LogOdds(nn.Module):
         return logits[:, 1:2] - logits[:, :1]
 
 
+@lru_cache(maxsize=1)
+def _grad_cam(network: nn.Module, name: str) -> GradCAM:
+    """Made once per network: MONAI's hooks are never freed, nor is the network that they were put into."""
+    scored = nn.Sequential(copy.deepcopy(network), _LogOdds())
+    return GradCAM(nn_module=scored, target_layers=f"0.1.{LAST_MAPS[name]}")
+
+
 def saliency(network: nn.Module, name: str, image: torch.Tensor) -> np.ndarray:
     """Grad-CAM of label 1.
 
@@ -64,11 +72,8 @@ def saliency(network: nn.Module, name: str, image: torch.Tensor) -> np.ndarray:
     Source: Selvaraju et al. 2017, "Grad-CAM" (arXiv 1610.02391).
     """
     check_feature_maps(name)
-    # A copy: MONAI's hooks stay in the network that they were put into.
-    scored = nn.Sequential(copy.deepcopy(network), _LogOdds())
-    cam = GradCAM(nn_module=scored, target_layers=f"0.1.{LAST_MAPS[name]}")
     # MONAI's own scaling would stretch a map without any evidence to the full range.
-    raw = cam.compute_map(image.unsqueeze(0), class_idx=0)
+    raw = _grad_cam(network, name).compute_map(image.unsqueeze(0), class_idx=0)
     mode = "bilinear" if image.ndim == 3 else "trilinear"
     found = functional.interpolate(raw, size=image.shape[1:], mode=mode, align_corners=False)[0, 0]
     found = found if found.ndim == 2 else found[:, :, found.shape[2] // 2]

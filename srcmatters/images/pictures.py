@@ -12,6 +12,17 @@ from srcmatters.errors import InputError
 
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 _DEEPEST = 65535
+#: Whatever a file is called: Pillow would go by its content, and start Ghostscript for some.
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+
+
+def open_picture(path: Path) -> Image.Image:
+    """A picture that was opened but not decoded; use it in a `with`.
+
+    Raises:
+        PIL.UnidentifiedImageError: its content is not PNG, JPEG, TIFF or BMP.
+    """
+    return Image.open(path, formats=_FORMATS)
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -20,7 +31,7 @@ def read_picture(path: Path) -> np.ndarray:
     Raises:
         InputError: several frames, or pixels of a kind whose range nobody knows.
     """
-    with Image.open(path) as picture:
+    with open_picture(path) as picture:
         frames = getattr(picture, "n_frames", 1)
         if frames > 1:
             raise InputError(f"{path}: {frames} frames, expected one")

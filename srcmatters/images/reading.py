@@ -79,4 +79,4 @@ def first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    return next((line for line in lines if line.startswith("ITK ERROR")), lines[0])
+    return next((line for line in lines if "ERROR" in line), lines[0])

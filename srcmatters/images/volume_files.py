@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,19 @@ from srcmatters.images.volumes import Crop, StoredVolume
 
 _META, _NRRD = (b"ElementSpacing", b"ElementSize"), (b"spacings:", b"space directions:")
 _SPACING_FIELDS = {".mha": _META, ".mhd": _META, ".nrrd": _NRRD, ".nhdr": _NRRD}
+#: By their endings: by the content ITK would read HDF5 in any of them, which may name other files.
+_READERS = {
+    ".mha": "MetaImageIO",
+    ".mhd": "MetaImageIO",
+    ".nrrd": "NrrdImageIO",
+    ".nhdr": "NrrdImageIO",
+    ".mgh": "MGHImageIO",
+    ".mgz": "MGHImageIO",
+    ".gipl": "GiplImageIO",
+    ".vtk": "VTKImageIO",
+    ".hdr": "NiftiImageIO",
+    ".img": "NiftiImageIO",
+}
 _TEXT_HEADER = 4096  # bytes of a file in which such a field is looked for
 
 
@@ -77,6 +90,15 @@ def _fill_from_array(array: np.ndarray, out: np.ndarray, planes: range, crop: Cr
     out[...] = whole[(*crop, slice(planes.start, planes.stop))]
 
 
+@cache
+def load_itk() -> None:
+    """Load what reads volumes of ITK, which takes seconds; again it takes none."""
+    import itk  # its parts are loaded when they are asked for
+
+    for reader in ("ImageFileReader", *_READERS.values()):
+        getattr(itk, reader, None)
+
+
 def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Stored values (x, y[, z]) and the affine (4, 4) from their indices to RAS+ mm, of any grey ITK file.
 
@@ -85,7 +107,10 @@ def read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     import itk  # takes a second, and few need it
 
-    image = itk.imread(str(path))
+    reader = _READERS.get(path.suffix.lower())
+    if reader and not hasattr(itk, reader):
+        raise InputError(f"{path}: the installed ITK has no {reader}, expected another format")
+    image = itk.imread(str(path), imageio=getattr(itk, reader).New() if reader else None)
     components = image.GetNumberOfComponentsPerPixel()
     if components != 1:
         raise InputError(f"{path}: {components} components per pixel, expected 1 (grey)")

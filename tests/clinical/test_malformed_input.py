@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import time
 import zipfile
 import zlib
@@ -14,10 +12,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from malformed_dicom import element, written
 from prediction_cases import changed, write_bundle, write_radiographs
 from pydicom import dcmread
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
+from resource_use import check_answer
 
 from srcmatters.clinical.archives import unpack
 from srcmatters.clinical.decoder import Decoder
@@ -91,13 +91,6 @@ def check_mutations(predictor: Predictor, originals: list[Path], folder: Path, c
     assert statuses["refused"] > count / 20 and statuses["refused"] < count
 
 
-def check_answer(prediction: Prediction) -> None:
-    assert prediction.status in STATUSES
-    assert (prediction.probability is None) == (prediction.status == "refused")
-    assert all("\n" not in reason and reason.isprintable() for reason in prediction.reasons)
-    assert bool(prediction.reasons) == (prediction.status != "predicted")
-
-
 def test_mutated_files_are_read_or_refused_in_one_line(
     predictor: Predictor, originals: list[Path], tmp_path: Path
 ) -> None:
@@ -136,32 +129,6 @@ def test_huge_declared_sizes_are_refused_before_decoding(
     assert the_only(predictor, tmp_path / "huge.png").status == "refused"
 
 
-def _allocate(size: int) -> int:
-    return len(np.ones(size, np.uint8))
-
-
-def _sleep(seconds: float) -> None:
-    time.sleep(seconds)
-
-
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_decoder_bounds_memory_and_time_and_survives_deaths() -> None:
-    with Decoder(seconds=1.0, memory=2**28) as decoder:
-        assert decoder.run(_allocate, 2**24) == 2**24
-        with pytest.raises(InputError, match="too much memory"):
-            decoder.run(_allocate, 2**29)
-        start = time.monotonic()
-        with pytest.raises(InputError, match="took longer than 1 s"):
-            decoder.run(_sleep, 60)
-        assert time.monotonic() - start < 10
-        with pytest.raises(InputError, match="died"):
-            decoder.run(_die)
-        assert decoder.run(_allocate, 3) == 3
-
-
 def _same(value: int) -> int:
     return value
 
@@ -178,6 +145,17 @@ def test_an_answer_that_nobody_fetched_is_never_taken_for_another(
     del abandoned
     found = the_only(predictor, originals[2])
     assert found.probability == expected.probability is not None
+
+
+@pytest.mark.parametrize("slope", ["0", "nan", "1e300", "inf"])
+def test_values_that_no_rescale_leads_to_are_refused(
+    predictor: Predictor, originals: list[Path], tmp_path: Path, slope: str
+) -> None:
+    elements = {"WindowCenter": b"", "WindowWidth": b""}
+    for keyword, value in (("RescaleSlope", slope), ("RescaleIntercept", "0")):
+        elements[keyword] = element(keyword, "DS", value.encode())
+    (tmp_path / "film.dcm").write_bytes(written(dcmread(originals[0]), elements))
+    assert "it holds NaN or infinite values" in the_only(predictor, tmp_path / "film.dcm").reasons[0]
 
 
 def test_deflated_dicom_is_refused_without_inflating_it(
