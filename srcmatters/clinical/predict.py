@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,11 +75,14 @@ class Predictor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def predict(self, paths: Sequence[Path]) -> Iterator[Prediction]:
+    def predict(
+        self, paths: Sequence[Path], named_below: Path | None = None
+    ) -> Generator[Prediction, None, None]:
         """Read everything below some paths.
 
         Args:
             paths: files, folders, zip archives, DICOMDIRs.
+            named_below: a folder below which items are named; None: by their whole paths.
 
         Yields:
             One answer per radiograph and per CT series, in the order of the paths and of their names. The
@@ -90,7 +93,7 @@ class Predictor:
             InputError: a path that does not exist.
         """
         with tempfile.TemporaryDirectory(prefix="srcmatters-predict-") as scratch:
-            gathered = gather(paths, self.decoder, Path(scratch))
+            gathered = gather(paths, self.decoder, Path(scratch), named_below)
             self.passed_over = gathered.passed_over
             yield from self._predict(gathered.items)
 
@@ -122,7 +125,8 @@ class Predictor:
 
     def _submit(self, item: Item | None) -> None:
         if item is not None:
-            self.decoder.submit(prepare, item.path, self.recipe, files=len(item.files))
+            files = len(item.files)
+            self.decoder.submit(prepare, item.path, self.recipe, files=files, spent=item.seconds)
 
     def _prepared(self, item: Item) -> Prepared | str:
         try:

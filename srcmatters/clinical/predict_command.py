@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from srcmatters.clinical.archive_options import ArchiveOptions, archive_options, check_source, open_archive
 from srcmatters.errors import InputError
 
 if TYPE_CHECKING:
     from srcmatters.clinical.predict import Prediction, Predictor
     from srcmatters.clinical.prediction_files import NewFolder
+    from srcmatters.clinical.retrieval import Retrieval
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="PATH...")
 @click.option("--out", type=click.Path(path_type=Path), help="New folder for everything [default: print].")
 @click.option("--sr", is_flag=True, help="Write a DICOM Structured Report for each answer; needs --out.")
 @click.option("--sc", is_flag=True, help="Write where the network looked as DICOM images; needs --out.")
 @click.option("--json", "as_json", is_flag=True, help="JSON beside the CSV, or printed instead of it.")
 @click.option("--identifiers", is_flag=True, help="Write UIDs of study and series instead of hashes.")
+@archive_options
 def predict(
     bundle: Path,
     paths: tuple[Path, ...],
@@ -33,10 +38,14 @@ def predict(
     sc: bool,
     as_json: bool,
     identifiers: bool,
+    **where: Any,
 ) -> None:
-    """Read PATHs (files, folders, zip archives, DICOMDIRs) with an exported BUNDLE."""
+    """Read PATHs (files, folders, zip archives, DICOMDIRs), or studies --from an archive, with an exported
+    BUNDLE."""
     if (sr or sc) and out is None:
         raise InputError("--sr, --sc: expected --out with them, a new folder to write to")
+    archive = ArchiveOptions(**where)
+    check_source(paths, archive)
     from srcmatters.clinical.exported import open_bundle
     from srcmatters.clinical.predict import Predictor
     from srcmatters.clinical.prediction_files import NewFolder
@@ -44,24 +53,47 @@ def predict(
 
     silence_libraries()
     with NewFolder(out) if out else nullcontext() as folder, Predictor(open_bundle(bundle)) as predictor:
-        rows, summary = _read(predictor, paths, folder, (sr, sc), identifiers)
+        retrieval = None if paths else _retrieval(archive, predictor, identifiers)
+        predictions = predictor.predict(paths) if retrieval is None else retrieval.predictions()
+        with closing(predictions), _ended_cleanly():
+            rows, said = _read(predictions, predictor, folder, (sr, sc), identifiers)
+        said += retrieval.remarks if retrieval else ()
         _write(rows, predictor, folder, as_json)
+    summary = ", ".join(said)
     click.echo(f"{out}: {summary}" if out else summary, err=out is None)
 
 
+def _retrieval(options: ArchiveOptions, predictor: Predictor, identifiers: bool) -> Retrieval:
+    from srcmatters.clinical.archive_queries import parse_wanted
+    from srcmatters.clinical.retrieval import Retrieval
+
+    wanted = parse_wanted(options.studies, options.queries, options.max_studies)
+    return Retrieval(open_archive(options), wanted, predictor, options.timeout, identifiers)
+
+
+@contextmanager
+def _ended_cleanly() -> Iterator[None]:
+    """Let a program that is asked to end delete what it has unpacked or fetched."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _read(
+    predictions: Iterable[Prediction],
     predictor: Predictor,
-    paths: Sequence[Path],
     folder: NewFolder | None,
     wishes: tuple[bool, bool],
     identifiers: bool,
-) -> tuple[list[dict[str, Any]], str]:
-    """Rows of the table, with the DICOM objects written meanwhile, and the summary."""
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows of the table, with the DICOM objects written meanwhile, and the parts of the summary."""
     from srcmatters.clinical.predict import STATUSES
     from srcmatters.clinical.prediction_files import row
 
     rows, counts, without = [], Counter[str](), 0
-    for number, prediction in enumerate(predictor.predict(paths), 1):
+    for number, prediction in enumerate(predictions, 1):
         if folder is not None and any(wishes):
             prediction, written = _write_dicom(number, prediction, predictor, folder, wishes)
             without += not written
@@ -74,7 +106,7 @@ def _read(
         said.append(f"{predictor.passed_over} files passed over that are no images")
     if not predictor.rules["audited"]:
         said.append("UNAUDITED bundle")
-    return rows, ", ".join(said)
+    return rows, said
 
 
 def _write_dicom(

@@ -61,7 +61,7 @@ def _beyond(tag: BaseTag, representation: str | None, length: int) -> bool:
 
 def silence_libraries() -> None:
     """Keep the logs of the DICOM libraries quiet in this process: they quote what they read and write."""
-    for name in ("pynetdicom", "pydicom", "highdicom"):
+    for name in ("pynetdicom", "pydicom", "highdicom", "dicomweb_client", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 

@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from dicom_nodes import Archive, CountingReader, Start
+from orthanc_node import DICOMWEB, Orthanc, orthanc_program
 
 from srcmatters.clinical.association_rules import Destination, Tls
 from srcmatters.clinical.receiver import Address
@@ -49,6 +50,35 @@ def start(tmp_path: Path, archive: Archive) -> Iterator[Start]:
     for server in running:
         if server.spool.is_open:
             assert server.stop(), "a thread did not end"
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
+    """A running Orthanc."""
+    program = orthanc_program()
+    if program is None:
+        pytest.skip(
+            "no Orthanc on PATH: apt-get install orthanc; the way through a real archive was not tried"
+        )
+    (tmp_path / "orthanc").mkdir()
+    running = Orthanc(program, tmp_path / "orthanc")
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def queried_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """A running Orthanc that anybody may ask by DIMSE and DICOMweb; tests share what is in it."""
+    program = orthanc_program()
+    if program is None or not DICOMWEB.exists():
+        pytest.skip(
+            "no Orthanc with DICOMweb: apt-get install orthanc orthanc-dicomweb; predictions from a real"
+            " archive were not tried"
+        )
+    folder = tmp_path_factory.mktemp("orthanc")
+    running = Orthanc(program, folder, [DICOMWEB])
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="session")
