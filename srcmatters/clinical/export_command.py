@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from srcmatters.errors import InputError
+
+if TYPE_CHECKING:
+    from srcmatters.clinical.trained_run import TrainedRun
 
 TRACKING_URI = "sqlite:///mlruns/mlflow.db"
 
@@ -21,7 +27,8 @@ TRACKING_URI = "sqlite:///mlruns/mlflow.db"
     "--calibration", default="temperature", show_default=True, help="temperature, isotonic or none."
 )
 @click.option("--no-data", is_flag=True, help="Open no image: no monitors, no ranges of the input.")
-@click.option("--register", metavar="NAME", help="Also register the model in MLflow under this name.")
+@click.option("--register", metavar="NAME", help="Name in MLflow's registry [default: the bundle's].")
+@click.option("--no-register", is_flag=True, help="Leave MLflow's registry alone.")
 @click.option("--tracking-uri", default=TRACKING_URI, show_default=True, help="MLflow store.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("mlruns"), show_default=True)
 def export(
@@ -35,24 +42,51 @@ def export(
     calibration: str,
     no_data: bool,
     register: str | None,
+    no_register: bool,
     tracking_uri: str,
     runs: Path,
 ) -> None:
     """Export RUN: its output_dir, an MLflow run id, or a registered model as NAME/VERSION or NAME@ALIAS.
 
-    --runs is the folder below which the output of an MLflow run is looked for.
+    A run that the MLflow store knows is registered there as well; one that it does not know, only with
+    --register. --runs is the folder below which the output of an MLflow run is looked for.
     """
     from srcmatters.clinical.export import check_target
     from srcmatters.clinical.export import export as write_bundle
     from srcmatters.clinical.export_rules import ExportOptions
     from srcmatters.clinical.trained_run import open_run
 
+    _check_names(register, no_register)
     check_target(to)
     options = ExportOptions(study, unaudited, sensitivity, calibration, finding, finding_code, not no_data)
     found = open_run(run, tracking_uri, runs)
     write_bundle(found, to, options)
     click.echo(f"{to}: exported; read docs/model_card.html in it first")
-    if register:
-        from srcmatters.clinical.registration import register_model
+    if not no_register:
+        _register(found, to, register, tracking_uri)
 
-        click.echo(register_model(to, register, tracking_uri))
+
+def _check_names(name: str | None, no_register: bool) -> None:
+    """What is wrong with them is said before the export."""
+    from srcmatters.clinical.registration import check_name
+
+    if name is not None and no_register:
+        raise InputError("--register, --no-register: expected one of them")
+    if name is not None:
+        check_name(name)
+
+
+def _register(run: TrainedRun, bundle: Path, name: str | None, tracking_uri: str) -> None:
+    """The export is complete by now and stays; only what was asked for by name fails the command."""
+    from srcmatters.clinical.registration import default_name, register_model, why_unknown
+
+    unknown = None if name else why_unknown(run, tracking_uri)
+    if unknown:
+        click.echo(f"not registered in MLflow: {unknown}; --register NAME records it there")
+        return
+    try:
+        click.echo(register_model(bundle, run, name or default_name(bundle), tracking_uri))
+    except InputError as error:
+        if name:
+            raise
+        click.echo(f"not registered in MLflow: {str(error).removeprefix('--register: ')}", err=True)

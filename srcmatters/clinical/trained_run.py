@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from srcmatters.errors import InputError, find_input_error
 from srcmatters.evaluation import read_predictions
 from srcmatters.images.reading import first_line
 from srcmatters.sources import classifier_of, read_weights
+from srcmatters.training.evidence import RUN_ID
 from srcmatters.training.state_cache import StateCache
 from srcmatters.training.study_cases import StudyCases
 
@@ -65,7 +67,7 @@ class TrainedRun:
         folder: its output_dir.
         record: its metrics.json.
         config: its config.yaml, not evaluated.
-        mlflow_run: run id, where it was found by one.
+        mlflow_run: run id, where it was found by one or its output records it.
     """
 
     folder: Path
@@ -154,6 +156,7 @@ def _tracked(run: str, version: re.Match[str] | None, tracking_uri: str) -> tupl
     import mlflow
 
     client = mlflow.MlflowClient(tracking_uri)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # for one small file
     try:
         if version is not None:
             found = (
@@ -161,7 +164,7 @@ def _tracked(run: str, version: re.Match[str] | None, tracking_uri: str) -> tupl
                 if version["version"]
                 else client.get_model_version_by_alias(version["name"], version["alias"])
             )
-            run = str(found.tags.get("srcmatters.run") or found.run_id)
+            run = str(found.run_id)
         path = mlflow.artifacts.download_artifacts(
             run_id=run, artifact_path="metrics.json", tracking_uri=tracking_uri
         )
@@ -179,7 +182,17 @@ def _read(folder: Path, mlflow_run: str | None) -> TrainedRun:
     for name, expected in _FILES.items():
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no {name}, expected {expected}")
-    return TrainedRun(folder, record, _mapping(folder / "config.yaml", yaml.safe_load), mlflow_run)
+    config = _mapping(folder / "config.yaml", yaml.safe_load)
+    return TrainedRun(folder, record, config, mlflow_run or _recorded(folder))
+
+
+def _recorded(folder: Path) -> str | None:
+    """The MLflow run that an output says it is of, None where it was not tracked."""
+    file = folder / RUN_ID
+    run_id = _mapping(file, json.loads).get("run_id") if file.is_file() else None
+    if run_id is not None and not (isinstance(run_id, str) and _RUN_ID.fullmatch(run_id)):
+        raise InputError(f"{file}: run_id: got {run_id!r}, expected 32 hexadecimal digits or null")
+    return run_id
 
 
 def _mapping(file: Path, parse: Any) -> dict[str, Any]:

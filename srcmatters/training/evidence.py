@@ -26,6 +26,8 @@ from srcmatters.training.tracking import Tracker
 TABLES = ("predictions.csv", "validation.csv")
 #: Example images, which MLflow may be refused.
 EXAMPLES = "figures/examples.png"
+#: Which MLflow run the output is of; not in metrics.json, which is the same for the same settings.
+RUN_ID = "mlflow.json"
 # Settings that may hold a path, an address or a password, and stay on this machine.
 _PLACES = ("dataset_dir", "cases", "output_dir", "cache_dir", "tracking_uri", "bundle_root")
 
@@ -86,7 +88,7 @@ class Evidence:
     def write(
         self, folder: Path, predictions: pd.DataFrame, validation: pd.DataFrame, **found: float
     ) -> dict[str, float]:
-        """Write predictions.csv, validation.csv, metrics.json and config.yaml.
+        """Write predictions.csv, validation.csv, metrics.json, config.yaml and mlflow.json.
 
         Args:
             folder: as :meth:`collected` gave it.
@@ -109,6 +111,7 @@ class Evidence:
             table.to_csv(folder / name, index=False)
         record = {**self.metrics, "settings": self.settings, "dataset_sha256": self.cache.digest()}
         (folder / "metrics.json").write_text(json.dumps(record, indent=2, default=str) + "\n")
+        (folder / RUN_ID).write_text(json.dumps({"run_id": self.tracker.run_id}) + "\n")
         write_config(self.config, folder / "config.yaml", output_dir=str(self.results.output_dir))
         return dict(self.metrics)
 

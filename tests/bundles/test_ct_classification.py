@@ -98,6 +98,7 @@ def test_a_run_leaves_the_evidence_that_an_x_ray_run_leaves(
         "figures/examples.png",
         "figures/training_curves.png",
         "metrics.json",
+        "mlflow.json",
         "model.pt",
         "predictions.csv",
         "validation.csv",
