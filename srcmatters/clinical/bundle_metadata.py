@@ -9,8 +9,11 @@ from typing import Any
 from srcmatters import __version__
 
 _SCHEMA = "https://project-monai.github.io/schema/meta_schema_20240725.json"
-_NEEDED = ("pytorch-ignite", "pydicom")
-_NEEDED_CT = ("nibabel", "itk")
+# Fire is the command line of monai.bundle, GDCM decodes compressed DICOM.
+_NEEDED = ("fire", "pyyaml", "pytorch-ignite", "pydicom", "python-gdcm")
+_NEEDED_FOR = {"radiograph": ("pillow",), "ct": ("nibabel", "itk")}
+_VERIFIES = "jsonschema"
+_FRAMEWORK = {"monai": "monai", "pytorch": "torch", "numpy": "numpy"}
 _MODALITY = {"radiograph": "DX", "ct": "CT"}
 
 
@@ -22,7 +25,7 @@ def bundle_metadata(rules: Mapping[str, Any], card: Mapping[str, Any]) -> dict[s
         card: ``model_card.json``.
     """
     finding, dims = rules["finding"], rules["spatial_dims"]
-    packages = (*_NEEDED, *(_NEEDED_CT if rules["modality"] == "ct" else ()))
+    packages = (*_NEEDED, *_NEEDED_FOR[rules["modality"]])
     shared: dict[str, Any] = {"dtype": "float32", "is_patch_data": False}
     image = {
         "type": "image",
@@ -70,6 +73,22 @@ def bundle_metadata(rules: Mapping[str, Any], card: Mapping[str, Any]) -> dict[s
             "outputs": {"pred": {**pred, **shared}},
         },
     }
+
+
+def requirements(described: Mapping[str, Any]) -> dict[str, str]:
+    """What pip is asked for by a bundle's README, in the versions that it was exported with.
+
+    Args:
+        described: of :func:`bundle_metadata`.
+
+    Returns:
+        "run": all that the bundle needs, as words of a command; "verify": what ``verify_metadata`` needs
+        beside that.
+    """
+    versions = {name: described[f"{key}_version"] for key, name in _FRAMEWORK.items()}
+    versions |= described["required_packages_version"]
+    pinned = [f"{name}=={version}" for name, version in versions.items()]
+    return {"run": " ".join(pinned), "verify": f"{_VERIFIES}=={metadata.version(_VERIFIES)}"}
 
 
 def _metrics(performance: Mapping[str, Any]) -> dict[str, float]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
+from monai.data.torchscript_utils import save_net_with_metadata
 from torch import nn
 
 from srcmatters.errors import InputError
@@ -60,6 +64,30 @@ def write_model_files(
                 f"{file}: a logit is off by {found[file]:.1e} from the network's, expected {PARITY:g} at most"
             )
     return found
+
+
+def describe_script(folder: str | Path, metadata: Mapping[str, Any], inference: str) -> None:
+    """Put metadata and inference configuration into the TorchScript, as ``monai.bundle ckpt_export`` does.
+
+    MONAI Deploy reads a bundle from such a file alone.
+
+    Args:
+        folder: where :func:`write_model_files` wrote.
+        metadata: ``metadata.json``.
+        inference: text of ``inference.yaml``.
+    """
+    config = json.dumps(yaml.safe_load(inference)).encode()
+    for path in Path(folder).glob("*.ts"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            script = torch.jit.load(str(path), map_location="cpu")
+            save_net_with_metadata(
+                script,
+                str(path),
+                include_config_vals=False,
+                meta_values=metadata,
+                more_extra_files={"inference.json": config},
+            )
 
 
 def _difference(network: nn.Module, other: Run, images: torch.Tensor) -> float:

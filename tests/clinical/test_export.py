@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -34,16 +31,6 @@ from srcmatters.evaluation.classification import decide
 from srcmatters.evaluation.predictions import log_odds
 from srcmatters.images import load_radiograph
 from srcmatters.training.resizing import resize
-
-# Ends any program that imports this package.
-_BLOCKER = """
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "srcmatters":
-            raise SystemExit("srcmatters was imported")
-sys.meta_path.insert(0, Blocked())
-"""
 
 
 @pytest.fixture(scope="module")
@@ -85,15 +72,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_files, "_WRITERS", only)
 
 
-def _own_probability(bundle: ExportedBundle, path: Path) -> float:
-    """By this package's own loading and network."""
-    size = [bundle.rules["image_size"]] * 2
-    image = resize(load_radiograph(path).as_tensor()[None], size)
-    with torch.inference_mode():
-        logits = bundle.network()(image).double()[0]
-    return float(bundle.calibrate(float(logits[1] - logits[0])))
-
-
 def test_a_bundle_is_complete_and_what_monai_wants(folder: Path) -> None:
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     configs = {
@@ -111,52 +89,6 @@ def test_a_bundle_is_complete_and_what_monai_wants(folder: Path) -> None:
         device="cpu",
         bundle_root=str(folder),
     )
-
-
-def test_it_scores_images_where_this_package_is_not(
-    folder: Path, bundle: ExportedBundle, cohort: Path, tmp_path: Path
-) -> None:
-    images = tmp_path / "images"
-    images.mkdir()
-    first = sorted(cohort.rglob("*.dcm"))[0]
-    shutil.copy(first, images / "plain.dcm")
-    inverted = pydicom.dcmread(first)
-    inverted.PhotometricInterpretation = "MONOCHROME1"
-    inverted.save_as(images / "inverted.dcm")
-    deep = pydicom.dcmread(first)
-    del deep.WindowCenter, deep.WindowWidth
-    pixels = deep.pixel_array.astype(np.uint16) * 9 + 100
-    deep.BitsAllocated, deep.BitsStored, deep.HighBit = 16, 12, 11
-    deep.PixelData = pixels.tobytes()
-    deep.save_as(images / "deep.dcm")
-    grey = pydicom.dcmread(first).pixel_array
-    Image.fromarray(grey).save(images / "eight.png")
-    Image.fromarray(grey.astype(np.uint16) * 256).save(images / "sixteen.png")
-    Image.fromarray(np.stack([grey, grey // 2, grey], -1)).save(images / "colour.jpg")
-    (images / "notes.txt").write_text("no image")
-    (tmp_path / "sitecustomize.py").write_text(_BLOCKER)
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/inference.yaml"]
-    command += ["--dataset_dir", str(images), "--output_dir", str(tmp_path / "out"), "--device", "cpu"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    scores = pd.read_csv(tmp_path / "out" / "scores.csv", names=["file", "probability", "decision"])
-    assert len(scores) == 6
-    threshold = bundle.rules["threshold"]["value"]
-    for row in scores.itertuples():
-        own = _own_probability(bundle, Path(str(row.file)))
-        assert row.probability == pytest.approx(own, abs=1e-4), row.file
-        assert row.decision == (own >= threshold)
-    assert scores["probability"].nunique() > 1, "the images are told apart by their scores"
-
-
-def test_the_blocker_of_this_package_works(tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(_BLOCKER)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", "import srcmatters"], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode != 0 and "srcmatters was imported" in done.stderr
 
 
 def test_the_four_files_compute_the_same_for_any_batch(
