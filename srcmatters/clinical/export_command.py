@@ -26,6 +26,8 @@ TRACKING_URI = "sqlite:///mlruns/mlflow.db"
 @click.option(
     "--calibration", default="temperature", show_default=True, help="temperature, isotonic or none."
 )
+@click.option("--about", type=click.Path(path_type=Path), help="YAML of what only the authors know.")
+@click.option("--failure-images", is_flag=True, help="Show the worst errors in the card: patients' images.")
 @click.option("--no-data", is_flag=True, help="Open no image: no monitors, no ranges of the input.")
 @click.option("--register", metavar="NAME", help="Name in MLflow's registry [default: the bundle's].")
 @click.option("--no-register", is_flag=True, help="Leave MLflow's registry alone.")
@@ -40,6 +42,8 @@ def export(
     finding_code: tuple[str, str, str] | None,
     sensitivity: float | None,
     calibration: str,
+    about: Path | None,
+    failure_images: bool,
     no_data: bool,
     register: str | None,
     no_register: bool,
@@ -51,6 +55,7 @@ def export(
     A run that the MLflow store knows is registered there as well; one that it does not know, only with
     --register. --runs is the folder below which the output of an MLflow run is looked for.
     """
+    from srcmatters.clinical.authors import Authors, read_authors
     from srcmatters.clinical.export import check_target
     from srcmatters.clinical.export import export as write_bundle
     from srcmatters.clinical.export_rules import ExportOptions
@@ -58,7 +63,17 @@ def export(
 
     _check_names(register, no_register)
     check_target(to)
-    options = ExportOptions(study, unaudited, sensitivity, calibration, finding, finding_code, not no_data)
+    options = ExportOptions(
+        study,
+        unaudited,
+        sensitivity,
+        calibration,
+        finding,
+        finding_code,
+        data=not no_data,
+        failure_images=failure_images,
+        authors=read_authors(about) if about else Authors(),
+    )
     found = open_run(run, tracking_uri, runs)
     write_bundle(found, to, options)
     click.echo(f"{to}: exported; read docs/model_card.html in it first")

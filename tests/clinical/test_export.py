@@ -14,12 +14,14 @@ import pandas as pd
 import pydicom
 import pytest
 import torch
+from click.testing import CliRunner
 from exported_runs import BUNDLES, train
 from monai.bundle import verify_metadata, verify_net_in_out
 from PIL import Image
 
 from srcmatters.clinical import model_files
 from srcmatters.clinical.export import export
+from srcmatters.clinical.export_command import export as command
 from srcmatters.clinical.export_rules import ExportOptions
 from srcmatters.clinical.exported import ExportedBundle, open_bundle
 from srcmatters.clinical.failures import worst_errors
@@ -268,3 +270,31 @@ def test_the_monitors_see_what_they_were_made_for(bundle: ExportedBundle, run: P
     assert bundle.rules["input"]["size"] == [64, 64] and bundle.rules["input"]["views"] == ["AP", "PA"]
     low, high = bundle.rules["input"]["spacing_mm"]
     assert 0 < low <= high
+
+
+def test_the_command_hands_everything_on(run: Path, tmp_path: Path, quick: None) -> None:
+    about = tmp_path / "about.yaml"
+    about.write_text("developer: Somebody's laboratory\n")
+    common = [str(run), "--finding", "Mass", "--finding-code", "4147007", "SCT", "Mass", "--no-register"]
+    full = [
+        *common,
+        "--sensitivity",
+        "0.9",
+        "--calibration",
+        "none",
+        "--about",
+        str(about),
+        "--failure-images",
+    ]
+    done = CliRunner().invoke(command, [*full, "--to", str(tmp_path / "full")])
+    assert done.exit_code == 0, done.output
+    card = json.loads((tmp_path / "full" / "docs" / "model_card.json").read_text())
+    assert card["developer"] == "Somebody's laboratory"
+    assert all((tmp_path / "full" / "docs" / row["image"]).is_file() for row in card["failures"])
+    rules = open_bundle(tmp_path / "full").rules
+    assert rules["finding"]["code"] == ["4147007", "SCT", "Mass"] and rules["finding"]["positive"] == "Mass"
+    assert rules["threshold"]["rule"] == "sensitivity 0.9" and rules["calibration"]["method"] == "none"
+    about.write_text("develper: me\n")
+    refused = CliRunner().invoke(command, [*full, "--to", str(tmp_path / "refused")])
+    assert isinstance(refused.exception, InputError) and "'develper' is unknown" in str(refused.exception)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["about.yaml", "full"]
