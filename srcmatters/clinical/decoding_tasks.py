@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
+from srcmatters.clinical.burnt_in_text import text_lines
 from srcmatters.clinical.data_files import check_data_file
 from srcmatters.clinical.header_tasks import read_fields
 from srcmatters.errors import InputError
@@ -66,7 +67,7 @@ class Prepared:
         size: rows and columns of the image that was read.
         spacing: mm between rows and between columns; None where the file does not know.
         preview: (h, w) uint8, for people: at most 512 a side.
-        notes: what the loader warned of.
+        notes: what the loader warned of, and text that seems to be burnt in.
     """
 
     image: np.ndarray
@@ -95,7 +96,7 @@ def prepare(path: Path, recipe: Recipe) -> Prepared:
     if not np.isfinite(made.image).all():
         raise InputError(f"{path}: it holds NaN or infinite values once it is rescaled, expected finite ones")
     said = [str(one.message) for one in caught if str(one.message).startswith(str(path))]
-    return replace(made, notes=tuple(dict.fromkeys(said))[:_NOTES])
+    return replace(made, notes=(*made.notes, *tuple(dict.fromkeys(said))[:_NOTES]))
 
 
 def _radiograph(path: Path, recipe: Recipe) -> Prepared:
@@ -106,8 +107,9 @@ def _radiograph(path: Path, recipe: Recipe) -> Prepared:
     rows, columns = image.shape[1:]
     shrink = min(1.0, _PREVIEW / max(rows, columns))
     shown = resize(plain, (max(1, round(rows * shrink)), max(1, round(columns * shrink))))[0, 0]
-    spacing = _known_spacing(image)
-    return Prepared(small.numpy(), (rows, columns), spacing, _grey(shown))
+    lines = text_lines(plain[0, 0].numpy())
+    notes = (f"text seems to be burnt into the image ({lines} line{'s' * (lines > 1)})",) if lines else ()
+    return Prepared(small.numpy(), (rows, columns), _known_spacing(image), _grey(shown), notes)
 
 
 def _check_picture(path: Path, modality: str) -> None:
