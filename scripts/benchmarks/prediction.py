@@ -3,11 +3,11 @@
     OMP_NUM_THREADS=1 python scripts/benchmarks/prediction.py [--images 500] [--size 2048] [--json FILE]
 
 The radiographs are written here as uncompressed DICOM (12 bits in 16), the bundle has random weights. "raw"
-is dcmread and pixel_array, one file after the other; "network" is one pass per image of what it gets, as
-prediction does it; "predict" is everything from the paths to the table, headers, guard and tables included.
-The bar is predict / (raw + network) below 1.3. Prediction decodes in a process of its own while the network
-computes, so with a second core free the ratio may be below 1. All are timed in blocks that alternate, so that
-a busy machine slows all of them.
+is dcmread and pixel_array, one file after the other; "network" is one pass per image of what it gets;
+"predict" is everything from the paths to the table, headers, guard and tables included. The bar is
+predict / (raw + network) below 1.3. Prediction decodes in a process of its own while the network computes,
+so with a second core free the ratio may be below 1. All are timed in blocks that alternate, so that a busy
+machine slows all of them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from srcmatters.clinical.exported import open_bundle
-from srcmatters.clinical.monitors import logits_and_features
 from srcmatters.clinical.predict import Predictor
 from srcmatters.clinical.prediction_files import as_csv, row
 
@@ -90,8 +89,9 @@ def timed(predictor: Predictor, films: Path) -> dict[str, float]:
         pydicom.dcmread(path).pixel_array  # noqa: B018
     marks.append(time.perf_counter())
     side = predictor.rules["image_size"]
-    for _ in films.iterdir():
-        logits_and_features(predictor.network, predictor.rules["network"], torch.rand(1, 1, side, side))
+    with torch.inference_mode():
+        for _ in films.iterdir():
+            predictor.network(torch.rand(1, 1, side, side))
     marks.append(time.perf_counter())
     as_csv([row(prediction, predictor.rules) for prediction in predictor.predict([films])])
     marks.append(time.perf_counter())

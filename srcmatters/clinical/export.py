@@ -155,8 +155,8 @@ def _fit_monitors(
     run: TrainedRun, network: nn.Module, images: TrainingImages, probed: Mapping[str, Path]
 ) -> Monitors:
     name = run.settings["network"]
-    training, validation = (
-        features_of(network, name, images.as_trained(part)) for part in ("train", "validation")
+    training, validation, test = (
+        features_of(network, name, images.as_trained(part)) for part in ("train", "validation", "test")
     )
     trained = set(images.cases("train")["case_id"])
     probes = []
@@ -169,7 +169,7 @@ def _fit_monitors(
         patients = cache.cases["patient_id"].iloc[rows.numpy()].tolist()
         clean, confounded = (cache.state(state)[rows] for state in ("clean", "confounded"))  # type: ignore[arg-type]
         probes.append(fit_probe(confounder, clean, confounded, patients))
-    return Monitors(fit_distance(training, validation), tuple(probes))
+    return Monitors(fit_distance(training, validation, test), tuple(probes))
 
 
 def _shortcut(images: TrainingImages) -> NaturalShortcut | str:

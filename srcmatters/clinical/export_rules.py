@@ -13,7 +13,8 @@ from torch import nn
 from srcmatters.clinical.authors import Authors
 from srcmatters.clinical.calibration import ProbabilityCalibration, fit_calibration
 from srcmatters.clinical.input_ranges import input_ranges
-from srcmatters.clinical.monitors import ConfounderProbe, FeatureDistance
+from srcmatters.clinical.monitors import DISTANCE_NUMBERS, ConfounderProbe, FeatureDistance
+from srcmatters.clinical.rules_schema import RULES_VERSION
 from srcmatters.clinical.trained_run import TrainedRun, TrainingImages
 from srcmatters.errors import InputError
 from srcmatters.evaluation.classification import fix_threshold
@@ -107,7 +108,7 @@ def declared_rules(
     ranges = {"spacing_mm": None, "size": None, "views": None}
     sensitivity = options.sensitivity
     return {
-        "version": 1,
+        "version": RULES_VERSION,
         "name": f"{options.finding} on {'CT' if ct else 'radiographs'}",
         "modality": "ct" if ct else "radiograph",
         "body_part": str(run.config.get("body_part") or ""),
@@ -161,11 +162,10 @@ def monitor_records(monitors: Monitors, file: Path) -> dict[str, Any]:
     ]
     distance, ood = monitors.distance, None
     if distance is not None:
-        numbers = {name: getattr(distance, name) for name in ("residual_variance", "threshold", "quantile")}
         ood = {
-            "layer": "penultimate",
-            "arrays": kept(distance, "ood", ("mean", "basis", "precision")),
-            **numbers,
+            "layer": "stages",
+            "arrays": kept(distance, "ood", ("mean", "scale", "basis", "precision")),
+            **{name: getattr(distance, name) for name in DISTANCE_NUMBERS},
         }
     if arrays:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

@@ -16,8 +16,8 @@ from torch import nn
 
 from srcmatters.clinical.archives import unpack
 from srcmatters.clinical.calibration import ProbabilityCalibration, read_calibration
-from srcmatters.clinical.monitors import ConfounderProbe, FeatureDistance
-from srcmatters.clinical.rules_schema import RULES_SCHEMA
+from srcmatters.clinical.monitors import DISTANCE_NUMBERS, ConfounderProbe, FeatureDistance
+from srcmatters.clinical.rules_schema import RULES_SCHEMA, RULES_VERSION
 from srcmatters.errors import InputError
 from srcmatters.images.reading import first_line
 from srcmatters.sources import classifier_of, read_weights
@@ -71,7 +71,7 @@ class ExportedBundle:
         record = self.rules["ood"]
         if record is None:
             return None
-        numbers = {name: record[name] for name in ("residual_variance", "threshold", "quantile")}
+        numbers = {name: record[name] for name in DISTANCE_NUMBERS}
         return FeatureDistance(**self._named(record["arrays"]), **numbers)
 
     def _monitor(self, record: dict[str, Any]) -> ConfounderProbe:
@@ -129,6 +129,12 @@ def _read_rules(origin: Path, file: Path) -> dict[str, Any]:
         rules = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{origin}, {RULES}: not readable ({first_line(error)})") from error
+    version = rules.get("version") if isinstance(rules, dict) else None
+    if isinstance(version, int) and version != RULES_VERSION:
+        raise InputError(
+            f"{origin}, {RULES}, version: {version}, of another version of srcmatters, expected"
+            f" {RULES_VERSION}; export the run again"
+        )
     mistake = jsonschema.exceptions.best_match(
         jsonschema.Draft202012Validator(RULES_SCHEMA).iter_errors(rules)
     )

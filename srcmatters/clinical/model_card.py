@@ -104,6 +104,7 @@ def model_card(facts: CardFacts) -> dict[str, Any]:
         "audit": rules["audit"] or _MISSING_AUDIT,
         "natural_shortcut": _shortcut(facts.shortcut),
         "monitors": _monitors(rules),
+        "distance": _distance(rules),
         "failures": facts.failures,
         "limitations": _limitations(facts),
         **{name: say(name) for name in ("maintenance", "funding", "availability", "stakeholders")},
@@ -219,6 +220,12 @@ def _monitors(rules: Mapping[str, Any]) -> list[dict[str, Any]] | str:
     fields = ("confounder", "auc", "sensitivity", "false_alarms")
     found = [{name: record[name] for name in fields} for record in rules["monitors"]]
     return found or "MISSING: no run-time monitor of a confounder travels with this model."
+
+
+def _distance(rules: Mapping[str, Any]) -> dict[str, float] | str:
+    if rules["ood"] is None:
+        return "MISSING: nothing tells images that are unlike those of the training."
+    return {name: rules["ood"][name] for name in ("quantile", "false_alarms")}
 
 
 def _limitations(facts: CardFacts) -> list[str]:

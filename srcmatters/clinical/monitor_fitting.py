@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from srcmatters.evaluation.detectability import CASES_USED, PENALTY, describe
 QUANTILE = 0.99
 _FOLDS = 5
 _COMPONENTS = 64
+_LEAST_SPREAD = 0.01  # of a feature, of the median one
 _BATCH = 16
 
 
@@ -74,19 +76,22 @@ def fit_probe(
     )
 
 
-def fit_distance(training: np.ndarray, validation: np.ndarray, quantile: float = QUANTILE) -> FeatureDistance:
+def fit_distance(
+    training: np.ndarray, validation: np.ndarray, test: np.ndarray, quantile: float = QUANTILE
+) -> FeatureDistance:
     """Fit the distance to the training images.
 
     Args:
         training: (n, F) features of the training images.
         validation: (m, F) of the validation images, which fix the threshold.
+        test: (t, F) of the test images, whose share of false alarms is recorded.
         quantile: share of the validation images that lie below it.
 
     Raises:
         InputError: fewer than 8 training or 2 validation images.
 
-    Source: Lee et al. 2018, "A simple unified framework for detecting out-of-distribution samples"; the
-    covariance is shrunk after Ledoit and Wolf 2004.
+    Source: Lee et al. 2018, "A simple unified framework for detecting out-of-distribution samples" (all
+    stages of the network); the covariance is shrunk after Ledoit and Wolf 2004.
     """
     if len(training) < 8 or len(validation) < 2:
         raise InputError(
@@ -94,23 +99,31 @@ def fit_distance(training: np.ndarray, validation: np.ndarray, quantile: float =
             " 8 and 2 or more"
         )
     given = np.asarray(training, dtype=np.float64)
+    spread = given.std(0)
+    # A channel that is dead on the training images would make an image of any other one infinitely far away.
+    scale = np.maximum(spread, max(_LEAST_SPREAD * float(np.median(spread)), 1e-12))
+    standard = (given - given.mean(0)) / scale
     # Fewer components than cases: otherwise nothing is left over for what lies outside of them.
-    pca = PCA(min(_COMPONENTS, len(given) // 4, given.shape[1]), svd_solver="full").fit(given)
-    inside = pca.transform(given)
-    outside = ((given - pca.mean_) ** 2).sum(1) - (inside**2).sum(1)
+    pca = PCA(min(_COMPONENTS, len(given) // 4, given.shape[1]), svd_solver="full").fit(standard)
+    inside = pca.transform(standard)
+    outside = (standard**2).sum(1) - (inside**2).sum(1)
+    others = max(given.shape[1] - pca.n_components_, 1)
     fitted = FeatureDistance(
-        mean=pca.mean_,
+        mean=given.mean(0),
+        scale=scale,
         basis=pca.components_.T,
         precision=LedoitWolf(assume_centered=True).fit(inside).precision_,
-        residual_variance=max(float(outside.mean()), 1e-12 * float((given**2).sum(1).mean()), 1e-30),
+        residual_variance=max(float(outside.mean()) / others, 1e-9),
         threshold=0.0,
         quantile=quantile,
+        false_alarms=0.0,
     )
-    distances = fitted.distance(validation)
-    return FeatureDistance(**{**vars(fitted), "threshold": float(np.quantile(distances, quantile))})
+    threshold = float(np.quantile(fitted.distance(validation), quantile))
+    alarms = float((fitted.distance(test) > threshold).mean())
+    return replace(fitted, threshold=threshold, false_alarms=alarms)
 
 
 def features_of(network: nn.Module, name: str, images: torch.Tensor) -> np.ndarray:
-    """(n, F) penultimate features of (n, 1, H, W[, D]) images, a batch at a time."""
+    """(n, F) mean activations of (n, 1, H, W[, D]) images (:func:`logits_and_features`), batch by batch."""
     found = [logits_and_features(network, name, batch)[1] for batch in images.split(_BATCH)]
     return np.concatenate(found)

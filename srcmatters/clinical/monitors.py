@@ -13,7 +13,10 @@ import torch
 from torch import nn
 
 from srcmatters.evaluation.detectability import describe
-from srcmatters.training.frozen_features import head_of
+from srcmatters.sources.stages import FEATURES, recorded_stages
+
+#: What a bundle records of a :class:`FeatureDistance` beside its arrays.
+DISTANCE_NUMBERS = ("residual_variance", "threshold", "quantile", "false_alarms")
 
 
 @dataclass(frozen=True)
@@ -59,30 +62,36 @@ class ConfounderProbe:
 
 @dataclass(frozen=True)
 class FeatureDistance:
-    """How far the features of an image lie from those of the training images.
+    """How far what a network computes of an image lies from what it computed of the training images.
 
-    Mahalanobis distance in the leading principal components, with a shrunk covariance; what lies outside of
-    them counts by its mean square over the training images.
+    Mahalanobis distance under probabilistic principal component analysis: the standardised features have a
+    shrunk covariance in the leading components, and one variance in all other directions.
 
     Args:
         mean: (F,) of the training features.
-        basis: (F, K) orthonormal.
+        scale: (F,) their standard deviation, above 0.
+        basis: (F, K) orthonormal, of the standardised features.
         precision: (K, K) inverse covariance of the components.
-        residual_variance: mean squared length of what the components leave, above 0.
+        residual_variance: in each of the other directions, above 0.
         threshold: distance above which an image is called out of distribution.
         quantile: share of the validation images that lie below the threshold.
+        false_alarms: share of the test images that lie above it.
+
+    Source: Tipping and Bishop 1999, "Probabilistic principal component analysis".
     """
 
     mean: np.ndarray = field(repr=False)
+    scale: np.ndarray = field(repr=False)
     basis: np.ndarray = field(repr=False)
     precision: np.ndarray = field(repr=False)
     residual_variance: float
     threshold: float
     quantile: float
+    false_alarms: float
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """(n,) distances of features (n, F)."""
-        centred = np.asarray(features, dtype=np.float64) - self.mean
+        centred = (np.asarray(features, dtype=np.float64) - self.mean) / self.scale
         inside = centred @ self.basis
         outside = np.maximum((centred**2).sum(1) - (inside**2).sum(1), 0)
         squared = np.einsum("ni,ij,nj->n", inside, self.precision, inside) + outside / self.residual_variance
@@ -97,7 +106,10 @@ class FeatureDistance:
 def logits_and_features(
     network: nn.Module, name: str, images: torch.Tensor
 ) -> tuple[torch.Tensor, np.ndarray]:
-    """One pass of a network: its answer, and what its classification head was given.
+    """One pass of a network: its answer, and the mean activation of every channel after each of its stages.
+
+    What goes into the head is not among them: fine-tuning has drawn it apart for the training images, and
+    little of it is left that does not tell the two labels.
 
     Args:
         network: of :meth:`srcmatters.clinical.exported.ExportedBundle.network`, in evaluation mode.
@@ -107,10 +119,7 @@ def logits_and_features(
     Returns:
         (B, 2) logits, and (B, F) float32 features.
     """
-    seen: list[torch.Tensor] = []
-    hook = head_of(network, name).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    try:
+    with recorded_stages(network[1], name, grid=1) as activations:  # type: ignore[index]
         logits = network(images)
-    finally:
-        hook.remove()
-    return logits, seen[0].float().cpu().numpy()
+        means = [found.flatten(1) for stage, found in activations.items() if stage != FEATURES]
+    return logits, torch.cat(means, 1).numpy()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+#: Rises with every change after which older bundles mean something else.
+RULES_VERSION = 2
 _NUMBER = {"type": "number"}
 _COUNT = {"type": "integer", "minimum": 0}
 _WORD = {"type": "string", "minLength": 1}
@@ -48,11 +50,12 @@ _CALIBRATION = {
 }
 _OOD = _object(
     {
-        "layer": {"const": "penultimate"},
-        "arrays": _object(dict.fromkeys(("mean", "basis", "precision"), _WORD)),
+        "layer": {"const": "stages"},
+        "arrays": _object(dict.fromkeys(("mean", "scale", "basis", "precision"), _WORD)),
         "residual_variance": {"type": "number", "exclusiveMinimum": 0},
         "threshold": _NUMBER,
         "quantile": _NUMBER,
+        "false_alarms": _NUMBER,
     }
 )
 _MONITOR = _object(
@@ -71,7 +74,7 @@ _MONITOR = _object(
 #: JSON schema of the declared rules.
 RULES_SCHEMA: dict[str, Any] = _object(
     {
-        "version": {"const": 1},
+        "version": {"const": RULES_VERSION},
         "name": _WORD,
         "modality": {"enum": ["radiograph", "ct"]},
         "body_part": {"type": "string"},

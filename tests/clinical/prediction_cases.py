@@ -21,7 +21,7 @@ SIZE = 32
 def rules(**changes: Any) -> dict[str, Any]:
     """Declared rules of a bundle for chest radiographs that has no audit."""
     return {
-        "version": 1,
+        "version": 2,
         "name": "mass on random weights",
         "modality": "radiograph",
         "body_part": "CHEST",

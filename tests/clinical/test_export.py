@@ -25,6 +25,7 @@ from srcmatters.clinical.export_command import export as command
 from srcmatters.clinical.export_rules import ExportOptions
 from srcmatters.clinical.exported import ExportedBundle, open_bundle
 from srcmatters.clinical.failures import worst_errors
+from srcmatters.clinical.monitors import logits_and_features
 from srcmatters.clinical.trained_run import open_run
 from srcmatters.cohorts.phantom import write_phantom_cohort
 from srcmatters.errors import InputError
@@ -266,10 +267,23 @@ def test_the_monitors_see_what_they_were_made_for(bundle: ExportedBundle, run: P
     scores = [[probe.score(image) for image in state] for state in (clean, confounded)]
     assert np.mean(np.array(scores[1]) > np.array(scores[0])) > 0.9
     assert np.mean([probe.flags(image) for image in clean]) <= 0.2
-    assert bundle.ood is not None
     assert bundle.rules["input"]["size"] == [64, 64] and bundle.rules["input"]["views"] == ["AP", "PA"]
     low, high = bundle.rules["input"]["spacing_mm"]
     assert 0 < low <= high
+
+
+def test_images_unlike_the_training_are_told_from_its_own(bundle: ExportedBundle, run: Path) -> None:
+    images = open_run(str(run), "").images()
+    own = images.as_trained("test").as_subclass(torch.Tensor)
+    noise = torch.rand(own.shape, generator=torch.Generator().manual_seed(0))
+    strangers = {"noise": noise, "black": own * 0, "inverted": 1 - own, "upside down": own.flip(2)}
+    assert bundle.ood is not None
+    flagged = {
+        name: bundle.ood.flags(logits_and_features(bundle.network(), "resnet10", given)[1]).mean()
+        for name, given in {"own": own, **strangers}.items()
+    }
+    assert flagged.pop("own") == bundle.ood.false_alarms <= 0.25, "few images fix the threshold"
+    assert all(share >= 0.9 for share in flagged.values()), flagged
 
 
 def test_the_command_hands_everything_on(run: Path, tmp_path: Path, quick: None) -> None:

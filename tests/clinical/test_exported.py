@@ -18,7 +18,7 @@ from srcmatters.errors import InputError
 from srcmatters.sources import create_classifier
 
 RULES: dict[str, Any] = {
-    "version": 1,
+    "version": 2,
     "name": "Mass on radiographs",
     "modality": "radiograph",
     "body_part": "CHEST",
@@ -104,7 +104,7 @@ def test_a_link_and_a_bomb_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("version", 2, "version: 1 was expected"),
+        ("version", 1, "version: 1, of another version of srcmatters, expected 2; export the run again"),
         ("network", None, "network: None is not of type 'string'"),
         ("threshold", {"value": 7}, "threshold"),
         ("calibration", {"method": "magic"}, "calibration"),

@@ -98,8 +98,12 @@ def test_the_feature_distance_knows_its_own_from_strangers() -> None:
     stream = np.random.default_rng(0)
     mixing = stream.normal(size=(10, 40))
     own = stream.normal(size=(400, 10)) @ mixing + 0.1 * stream.normal(size=(400, 40))
-    fitted = fit_distance(own[:200], own[200:300])
-    assert fitted.flags(own[300:]).mean() < 0.1
-    far, elsewhere = own[300:] * 6, own[300:] + 3 * stream.normal(size=(100, 40))
-    assert fitted.flags(far).mean() > 0.9 and fitted.flags(elsewhere).mean() > 0.9
+    own[:, 5] = 0.0  # a channel that is dead
+    fitted = fit_distance(own[:200], own[200:300], own[300:])
+    assert fitted.flags(own[300:]).mean() == fitted.false_alarms < 0.1
+    far, elsewhere = own[300:] * 6, own[300:] + 0.5 * stream.normal(size=(100, 40))
+    assert fitted.flags(far).mean() > 0.9
+    assert fitted.flags(elsewhere).mean() > 0.9, "small, but where the training images never were"
     assert fitted.quantile == 0.99
+    elsewhere_scaled = fit_distance(own[:200] * 7 + 3, own[200:300] * 7 + 3, own[300:] * 7 + 3)
+    np.testing.assert_allclose(elsewhere_scaled.distance(far * 7 + 3), fitted.distance(far), rtol=1e-4)
