@@ -16,6 +16,7 @@ _SURROUNDINGS = 20  # percent of a character's box that are background at least
 _EMPTIEST = 0.12  # share of its box that a character fills at least
 _SAME_HEIGHT, _SAME_BASE = 0.25, 0.2  # differences in a line, of the height
 _GAP = 1.2  # between two characters, of the height
+_MOST = 1000  # components of a band: more are specks
 _NOISE = 0.06  # share of the pixels at which something begins: more is noise
 
 
@@ -54,6 +55,8 @@ def _characters(image: np.ndarray, value: float, extent: float) -> list[_Charact
     found = []
     for band in _bands(image, value, extent):
         labelled, count = ndimage.label(_near(image[band], value, extent), np.ones((3, 3)))
+        if count > _MOST:
+            continue
         areas = np.bincount(labelled.ravel(), minlength=count + 1)[1:]
         for area, (rows, columns) in zip(areas, ndimage.find_objects(labelled), strict=True):
             top, bottom = rows.start + band.start, rows.stop + band.start

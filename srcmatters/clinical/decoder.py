@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import resource
 import signal
+import stat
 import time
 import warnings
+import weakref
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from srcmatters.errors import InputError
 from srcmatters.images.reading import first_line
 
 SECONDS = 4.0  # for one file: with all that is done besides it has an answer within five
+SECONDS_PER_BYTE = 0.5 / 2**20  # more: a radiograph of 15 million pixels in JPEG 2000 takes as long
+_STARVED = 5  # times as long, if the processor has been busy with something else
 SERIES_SECONDS = 60.0  # for a series, however many files it has
 MEMORY = 2**30  # bytes that decoding may take, beside what the program itself needs
 PROCESS = 15 * 2**27  # bytes that the process may take in all, 1.9 GiB
 _LEAST = 2**28  # bytes that decoding may take in any case
 _TOO_LARGE = "decoding takes too much memory"
+_PR_SET_PDEATHSIG = 1
 _LONGEST = 4096  # characters of a message, which may quote what is in a file
 
 
@@ -33,13 +40,14 @@ class Decoder:
     Decoders of foreign bytes crash, hang and ask for any amount of memory. Here they do so in a process that
     this one has forked, whose address space is limited, which can write no file, and which is killed when it
     takes too long; the next file gets a new one. What goes wrong is an :class:`InputError` like any other.
+    The process ends with the thread that has started it, and with this object.
 
     Args:
         seconds: that a file may take, > 0.
         memory: bytes that the process may take beyond what it shares with this one.
 
     Attributes:
-        spent: seconds that the last task took which was answered.
+        spent: seconds of processor time that the last task took which was answered.
     """
 
     def __init__(self, seconds: float = SECONDS, memory: int = MEMORY) -> None:
@@ -47,10 +55,13 @@ class Decoder:
         self.spent = 0.0
         self._process: multiprocessing.process.BaseProcess | None = None
         self._answers: Connection | None = None
-        self._limit = self._until = 0.0
+        self._limit = self._until = self._used = 0.0
         self._unanswered = False
+        self._end: Callable[[], Any] | None = None
 
-    def submit(self, task: Callable[..., Any], *arguments: Any, files: int = 1, spent: float = 0.0) -> None:
+    def submit(
+        self, task: Callable[..., Any], *arguments: Any, files: int = 1, size: int = 0, spent: float = 0.0
+    ) -> None:
         """Begin a task; :meth:`result` tells what became of it.
 
         One that was begun before and never asked for is stopped: its answer must not be taken for this one's.
@@ -59,13 +70,15 @@ class Decoder:
             task: a function of a module; it, its arguments and its result are pickled.
             files: how many it reads; further ones get a tenth of the time each, all together no more than
                 a minute.
+            size: bytes of them, which take half a second a MiB.
             spent: seconds that earlier tasks took for the same file.
         """
         if self._unanswered or self._process is None or not self._process.is_alive():
             self._start()
         assert self._answers is not None
-        self._limit = max(self.seconds, min(self.seconds * (1 + (files - 1) / 10), SERIES_SECONDS))
-        self._until = time.monotonic() + self._limit - spent
+        longer = self.seconds * (1 + (files - 1) / 10) + size * SECONDS_PER_BYTE
+        self._limit = max(self.seconds, min(longer, SERIES_SECONDS))
+        self._until, self._used = time.monotonic() + self._limit - spent, self._processor_seconds() - spent
         try:
             self._answers.send((task, arguments))
         except OSError:  # it has died since; what it was not given is asked for anew
@@ -81,7 +94,7 @@ class Decoder:
         """
         assert self._answers is not None
         try:
-            if not self._answers.poll(max(0.0, self._until - time.monotonic())):
+            if not self._answered():
                 self.close()
                 self.spent = self._limit
                 raise InputError(f"decoding took longer than {self._limit:g} s, and was stopped")
@@ -101,15 +114,38 @@ class Decoder:
         self.submit(task, *arguments, files=files)
         return self.result()
 
+    def _answered(self) -> bool:
+        """Wait for the answer: longer if the process has not had its time, so that load refuses no file."""
+        assert self._answers is not None
+        last = self._until + (_STARVED - 1) * self._limit
+        while not self._answers.poll(max(0.0, self._until - time.monotonic())):
+            missing = self._limit - (self._processor_seconds() - self._used)
+            if missing < 0.1 or time.monotonic() > last or not self._waits_for_processor():
+                return False
+            self._until = time.monotonic() + missing
+        return True
+
+    def _processor_seconds(self) -> float:
+        try:
+            used = psutil.Process(self._process.pid).cpu_times()  # type: ignore[union-attr]
+        except psutil.Error:
+            return 0.0
+        return float(used.user + used.system)
+
+    def _waits_for_processor(self) -> bool:
+        try:
+            status = psutil.Process(self._process.pid).status()  # type: ignore[union-attr]
+        except psutil.Error:
+            return False
+        return bool(status == psutil.STATUS_RUNNING)
+
     def close(self) -> None:
         """End the process; the next task starts another."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-            self._process.close()
+        if self._end is not None:
+            self._end()
         if self._answers is not None:
             self._answers.close()
-        self._process = self._answers = None
+        self._process = self._answers = self._end = None
         self._unanswered = False
 
     def __enter__(self) -> Decoder:
@@ -124,15 +160,26 @@ class Decoder:
         context = multiprocessing.get_context("fork")
         self._answers, theirs = context.Pipe()
         # Measured here: pages of libraries count for the new process only once it touches them.
-        given = (theirs, self._answers, self.memory, _resident())
-        self._process = context.Process(target=_work, args=given, daemon=True)
-        self._process.start()
+        given = (theirs, self._answers, self.memory, _resident(), os.getpid())
+        process = context.Process(target=_work, args=given, daemon=True)
+        process.start()
+        self._process = process
+        # It heeds no SIGTERM, for which the interpreter would wait at its end.
+        self._end = weakref.finalize(self, _kill, process)
         theirs.close()
 
 
-def _work(tasks: Connection, other_end: Connection, memory: int, shared: int) -> None:
+def _kill(process: multiprocessing.process.BaseProcess) -> None:
+    process.kill()
+    process.join()
+    process.close()
+
+
+def _work(tasks: Connection, other_end: Connection, memory: int, shared: int, parent: int) -> None:
     """Answer until the other side closes the pipe, which it does by ending, too."""
     other_end.close()
+    _end_with(parent)
+    _let_go(tasks.fileno())
     # Whoever stops the program decides when decoding ends: by closing the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -148,10 +195,27 @@ def _work(tasks: Connection, other_end: Connection, memory: int, shared: int) ->
             task, arguments = tasks.recv()
         except (EOFError, OSError):
             os._exit(0)
-        began = time.monotonic()
+        began = time.process_time()
         kind, value = _answer(task, arguments)
         # What libraries keep of one file would be missing for the next ones.
-        tasks.send((kind, value, time.monotonic() - began, _address_space() > worn))
+        tasks.send((kind, value, time.process_time() - began, _address_space() > worn))
+
+
+def _end_with(parent: int) -> None:
+    """Be killed when the parent is, in the middle of a file, too."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _let_go(own: int) -> None:
+    """Close the sockets that were forked along: a port that somebody listens on would stay in use."""
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) != own and stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                os.close(int(name))
+        except OSError:
+            continue  # the folder itself, which is closed by now
 
 
 def _set_limits(memory: int, shared: int) -> int:

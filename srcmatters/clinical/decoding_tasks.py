@@ -147,9 +147,21 @@ def _scan(path: Path, recipe: Recipe) -> Prepared:
     item: dict[Hashable, Any] = {"image": image, "name": str(path)}
     item.update(position)
     patch = torch.as_tensor(cut(item)["image"])
+    notes = _thin(image, recipe)
     shown = patch[0] if patch.ndim == 3 else patch[0, :, :, patch.shape[3] // 2]
     rows, columns = image.shape[1:3]
-    return Prepared(patch.float().numpy(), (rows, columns), _known_spacing(image), _grey(shown))
+    return Prepared(patch.float().numpy(), (rows, columns), _known_spacing(image), _grey(shown), notes)
+
+
+def _thin(image: MetaTensor, recipe: Recipe) -> tuple[str, ...]:
+    """Say that a box is mostly empty, or a volume a single slice."""
+    if recipe.spatial_dims != 3:
+        return ()
+    slices, step = image.shape[3], float(image.pixdim[2])
+    if slices > 1 and slices * step >= (recipe.patch_mm or 0) / 2:
+        return ()
+    wanted = f"at least {recipe.patch_mm:g} mm" if recipe.patch_mm else "a volume"
+    return (f"{slices} slices of {step:g} mm, expected {wanted}",)
 
 
 def _middle(path: Path, recipe: Recipe) -> tuple[dict[str, float], tuple[float, float] | None]:
@@ -185,8 +197,8 @@ def _open(path: Path) -> StoredVolume:
 
 
 def _known_spacing(image: MetaTensor) -> tuple[float, float] | None:
-    """mm between rows and between columns; an affine that is the identity means that nobody knows."""
-    if torch.equal(image.affine, torch.eye(4).to(image.affine)):
+    """mm between rows and between columns; None where the loader says that the file does not know."""
+    if not image.meta["spacing_known"]:
         return None
     return float(image.pixdim[0]), float(image.pixdim[1])
 

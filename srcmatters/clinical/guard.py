@@ -7,11 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    DigitalXRayImageStorageForProcessing,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+)
+
 from srcmatters.errors import InputError
 from srcmatters.images.declarations import check_declared
 
 Header = Mapping[str, Any]
 _GREY = ("MONOCHROME1", "MONOCHROME2")
+_CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+_PATIENT = ("PatientID", "PatientName", "PatientBirthDate")
 _SMALLER, _LARGER = 2, 8  # than the training images, and still the same picture after resizing
 #: Devices of one kind differ a little from each other: so far beyond the training's range is still inside.
 TOLERANCE = 0.1
@@ -25,6 +35,7 @@ _VIEWS = {
     "RIGHT LATERAL": "RL",
     "LATERAL": "LL",
 }
+_LATERAL = {"LL", "RL"}
 
 
 @dataclass(frozen=True)
@@ -48,28 +59,41 @@ def modality_of(rules: Mapping[str, Any]) -> str:
 def judge_headers(headers: Sequence[Header], rules: Mapping[str, Any]) -> Verdict:
     """Hold headers against the rules, before any pixel is decoded.
 
-    Refused: another modality, body part or view than the bundle's; colour; several frames of a radiograph.
-    Flagged: no view where the bundle wants one, burnt-in annotation, no header.
+    Refused: another modality, body part or view than the bundle's; colour; several frames of a radiograph;
+    values of a detector that were not made for people; of CT localizers, and captures of a screen.
+    Flagged: no body part or view where the bundle wants one, a CT that was computed of another, burnt-in
+    annotation, no header.
 
     Args:
         headers: of an image or of all images of a series
-            (:func:`srcmatters.clinical.decoding_tasks.read_fields`); none of a file that is no DICOM.
+            (:func:`srcmatters.clinical.header_tasks.read_fields`); none of a file that is no DICOM.
         rules: of the bundle.
     """
     if not headers:
         return Verdict(flags=("no DICOM header says which modality, body part and view it shows",))
-    refusals = [*_declared(headers[0], rules), *_colour(headers), *_frames(headers[0], rules)]
-    refused_view, flagged_view = _view(headers[0], rules)
-    flags = [*flagged_view, *_burnt_in(headers)]
-    return Verdict(tuple([*refusals, *refused_view]), tuple(flags))
+    refusals = [*_declared(headers, rules), *_colour(headers)]
+    own = _judge_scan if modality_of(rules) == "CT" else _judge_radiograph
+    own_refusals, own_flags = own(headers, rules)
+    flags = [*_body_part_missing(headers, rules), *own_flags, *_burnt_in(headers)]
+    return Verdict(tuple([*refusals, *own_refusals]), tuple(flags))
 
 
-def mixed_series(headers: Iterable[Header]) -> set[str]:
-    """SeriesInstanceUID of series that images of several patients claim: none of them is to be trusted."""
-    patients: dict[str, set[str]] = {}
+def mixed_series(headers: Iterable[Header]) -> dict[str, str]:
+    """Series that images of several patients or studies claim: none of them is to be trusted.
+
+    Returns:
+        SeriesInstanceUID -> what is wrong, in words.
+    """
+    found: dict[str, list[Header]] = {}
     for header in headers:
-        patients.setdefault(header["SeriesInstanceUID"], set()).add(header["PatientID"])
-    return {series for series, found in patients.items() if series and len(found) > 1}
+        found.setdefault(header["SeriesInstanceUID"], []).append(header)
+    mixed = {}
+    for series, members in found.items():
+        if series and len({tuple(one[name] for name in _PATIENT) for one in members}) > 1:
+            mixed[series] = "several patients in one series, expected one"
+        elif series and len({one["StudyInstanceUID"] for one in members}) > 1:
+            mixed[series] = "one series in several studies, expected one"
+    return mixed
 
 
 def judge_image(
@@ -100,11 +124,20 @@ def judge_image(
     return Verdict(tuple(refusals), tuple(flags))
 
 
-def _declared(header: Header, rules: Mapping[str, Any]) -> list[str]:
-    try:
-        check_declared(header, Path("image"), modality_of(rules), rules["body_part"])
-    except InputError as error:
-        return [str(error).removeprefix("image: ")]
+def _declared(headers: Sequence[Header], rules: Mapping[str, Any]) -> list[str]:
+    """Every different statement of a series, not only that of its first image."""
+    reasons: dict[str, None] = {}
+    for header in headers:
+        try:
+            check_declared(header, Path("image"), modality_of(rules), rules["body_part"])
+        except InputError as error:
+            reasons[str(error).removeprefix("image: ")] = None
+    return list(reasons)
+
+
+def _body_part_missing(headers: Sequence[Header], rules: Mapping[str, Any]) -> list[str]:
+    if rules["body_part"] and not any(header["BodyPartExamined"] for header in headers):
+        return [f"BodyPartExamined is missing, expected {rules['body_part']}"]
     return []
 
 
@@ -115,21 +148,45 @@ def _colour(headers: Sequence[Header]) -> list[str]:
     return [f"PhotometricInterpretation is {found[0] or 'missing'}, expected {' or '.join(_GREY)}"]
 
 
-def _frames(header: Header, rules: Mapping[str, Any]) -> list[str]:
-    if modality_of(rules) != "radiograph" or header["NumberOfFrames"] <= 1:
-        return []
-    return [f"{header['NumberOfFrames']} frames, expected one"]
+def _judge_radiograph(headers: Sequence[Header], rules: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    header = headers[0]
+    refusals, flags = _view(header, rules)
+    if header["NumberOfFrames"] > 1:
+        refusals.insert(0, f"{header['NumberOfFrames']} frames, expected one")
+    raw = header["SOPClassUID"] == DigitalXRayImageStorageForProcessing
+    if raw or header["PresentationIntentType"].upper() == "FOR PROCESSING":
+        refusals.append("values for processing, expected an image for presentation")
+    return refusals, flags
+
+
+def _judge_scan(headers: Sequence[Header], rules: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    refusals, flags = [], []
+    for name in sorted({header["SOPClassUID"] for header in headers} - set(_CT_CLASSES)):
+        refusals.append(
+            f"SOPClassUID is {UID(name).name or 'missing'}, expected an image storage class of CT"
+        )
+    if all("LOCALIZER" in header["ImageType"] for header in headers):
+        refusals.append("ImageType is LOCALIZER, expected slices")
+    if len({header["FrameOfReferenceUID"] for header in headers} - {""}) > 1:
+        refusals.append("several frames of reference in one series, expected one")
+    if any("SECONDARY" in header["ImageType"][1:2] for header in headers):
+        flags.append("ImageType is SECONDARY: computed of other images, expected what the scanner made")
+    return refusals, flags
 
 
 def _view(header: Header, rules: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     wanted = rules["input"]["views"]
-    if not wanted or modality_of(rules) != "radiograph":
+    if not wanted:
         return [], []
-    found = _named_view(header["ViewPosition"])
-    expected = " or ".join(wanted)
+    found, expected = _named_view(header["ViewPosition"]), " or ".join(wanted)
+    known = {_named_view(view) for view in wanted}
+    # The row of a frontal view runs from one side of the body to the other.
+    towards = "".join(header["PatientOrientation"][:1])[:1]
+    if towards in ("A", "P") and not known & _LATERAL:
+        return [f"PatientOrientation is that of a lateral view, expected {expected}"], []
     if not found:
         return [], [f"ViewPosition is missing, expected {expected}"]
-    if found in {_named_view(view) for view in wanted}:
+    if found in known:
         return [], []
     return [f"ViewPosition is {header['ViewPosition']}, expected {expected}"], []
 

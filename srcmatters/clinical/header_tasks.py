@@ -29,8 +29,11 @@ _WORDS = (
     "BurnedInAnnotation",
     "FrameOfReferenceUID",
     "Modality",
+    "PatientBirthDate",
     "PatientID",
+    "PatientName",
     "PhotometricInterpretation",
+    "PresentationIntentType",
     "SOPClassUID",
     "SOPInstanceUID",
     "SeriesInstanceUID",
@@ -39,7 +42,13 @@ _WORDS = (
 )
 _COUNTS = ("BitsAllocated", "Columns", "NumberOfFrames", "Rows", "SamplesPerPixel")
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
-_SEQUENCES = ("AnatomicRegionSequence", "BodyPartExamined", "ImageType", "ViewCodeSequence")
+_SEQUENCES = (
+    "AnatomicRegionSequence",
+    "BodyPartExamined",
+    "ImageType",
+    "PatientOrientation",
+    "ViewCodeSequence",
+)
 #: UIDs without which nothing can refer to an image.
 IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 #: What a report repeats of an image; a wrong one of these would be of somebody else.
@@ -82,7 +91,8 @@ def read_fields(path: Path) -> dict[str, Any]:
         fields: dict[str, Any] = {name: _word(header.get(name)) for name in _WORDS}
         fields |= {name: int(header.get(name) or 0) for name in _COUNTS}
         fields["BodyPartExamined"] = _word(named_body_part(header))
-        fields["ImageType"] = [_word(word) for word in list(header.get("ImageType") or [])[:_FEW]]
+        for name in ("ImageType", "PatientOrientation"):
+            fields[name] = [_word(word).upper() for word in list(header.get(name) or [])[:_FEW]]
         fields["ViewPosition"] = fields["ViewPosition"] or _view(header)
         fields["spacing"] = _spacing(header)
         fields["source"] = _source(header)

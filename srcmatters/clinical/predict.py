@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,20 +113,21 @@ class Predictor:
             else:
                 yield self._answer(item, prepared, verdict)
 
-    def _before(self, item: Item, mixed: set[str]) -> Verdict:
+    def _before(self, item: Item, mixed: Mapping[str, str]) -> Verdict:
         """The verdict on an item that has not been decoded."""
         if item.refusal:
             return Verdict((item.refusal,))
         verdict = judge_headers(item.headers, self.rules)
-        if item.headers and item.headers[0]["SeriesInstanceUID"] in mixed:
-            several = "several patients in one series, expected one"
-            verdict = Verdict((*verdict.refusals, several), verdict.flags)
+        if item.headers and (wrong := mixed.get(item.headers[0]["SeriesInstanceUID"])):
+            verdict = Verdict((*verdict.refusals, wrong), verdict.flags)
         return Verdict(tuple(map(item.said, verdict.refusals)), tuple(map(item.said, verdict.flags)))
 
     def _submit(self, item: Item | None) -> None:
         if item is not None:
-            files = len(item.files)
-            self.decoder.submit(prepare, item.path, self.recipe, files=files, spent=item.seconds)
+            sizes = [file.stat().st_size for file in item.files if file.is_file()]
+            self.decoder.submit(
+                prepare, item.path, self.recipe, files=len(sizes), size=sum(sizes), spent=item.seconds
+            )
 
     def _prepared(self, item: Item) -> Prepared | str:
         try:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -61,15 +64,41 @@ def test_process_that_keeps_memory_is_replaced_before_the_next_file_misses_it() 
     assert len(pids) == 3
 
 
+def _compute(seconds: float) -> None:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+
 def test_earlier_tasks_for_a_file_count_against_its_time() -> None:
     with Decoder(seconds=2.0) as decoder:
-        decoder.run(_sleep, 0.5)
+        decoder.run(_compute, 0.5)
         assert 0.5 <= decoder.spent < 2
         decoder.submit(_sleep, 1.5, spent=1.7)
         start = time.monotonic()
         with pytest.raises(InputError, match="took longer than 2 s"):
             decoder.result()
         assert time.monotonic() - start < 1
+
+
+def test_a_file_that_waits_for_the_processor_is_not_refused_but_one_that_takes_its_time_is() -> None:
+    """Half of a processor, which another process computes on as well."""
+    cpu = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cpu)})
+    try:
+        with Decoder() as other, Decoder(seconds=1.5) as decoder:
+            other.submit(_compute, 30)
+            assert decoder.run(_compute, 1.2) is None
+            with pytest.raises(InputError, match=r"took longer than 1\.5 s"):
+                decoder.run(_compute, 30)
+    finally:
+        os.sched_setaffinity(0, cpu)
+
+
+def test_time_of_a_large_file_grows_with_its_size() -> None:
+    with Decoder(seconds=1.0) as decoder:
+        decoder.submit(_same, 1, size=8 * 2**20)
+        assert 4 < decoder._until - time.monotonic() <= 5
 
 
 def test_time_of_a_series_is_bounded_whatever_its_number_of_files() -> None:
@@ -101,3 +130,41 @@ def test_processes_that_end_leave_nothing_open() -> None:
         with Decoder() as decoder, pytest.raises(InputError, match="died"):
             decoder.run(_die)
     assert (open_files(), Process().children()) == before
+
+
+_BUSY = """
+import socket, sys, time
+from filelock import FileLock
+sys.path.insert(0, {tests!r})
+from srcmatters.clinical.decoder import Decoder
+from test_decoder import _compute
+server = socket.create_server(("127.0.0.1", 0))
+decoder = Decoder()
+decoder.submit(_compute, 60)
+print(server.getsockname()[1], decoder._process.pid, flush=True)
+{end}
+"""
+
+
+def _started(end: str) -> tuple[subprocess.Popen[str], int, Process]:
+    """A program that listens on a port and decodes: it, the port, and the process that decodes."""
+    code = _BUSY.format(tests=str(Path(__file__).parent), end=end)
+    program = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    port, pid = map(int, program.stdout.readline().split())
+    return program, port, Process(pid)
+
+
+def test_a_killed_program_leaves_no_process_and_no_port_behind() -> None:
+    program, port, decoding = _started("time.sleep(60)")
+    program.kill()
+    program.communicate(timeout=10)
+    decoding.wait(timeout=5)
+    socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_a_program_that_forgets_to_close_it_ends_all_the_same() -> None:
+    program, _, decoding = _started("")
+    program.communicate(timeout=10)
+    assert program.returncode == 0
+    decoding.wait(timeout=5)

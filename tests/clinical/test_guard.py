@@ -6,8 +6,14 @@ from typing import Any
 
 import pytest
 from prediction_cases import rules
+from pydicom.uid import (
+    CTImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    SecondaryCaptureImageStorage,
+)
 
-from srcmatters.clinical.guard import judge_headers, judge_image, mixed_series
+from srcmatters.clinical.guard import Verdict, judge_headers, judge_image, mixed_series
 
 
 def header(**changes: Any) -> dict[str, Any]:
@@ -19,10 +25,23 @@ def header(**changes: Any) -> dict[str, Any]:
         "NumberOfFrames": 0,
         "BurnedInAnnotation": "NO",
         "PatientID": "1",
+        "PatientName": "A",
+        "PatientBirthDate": "",
+        "StudyInstanceUID": "1",
         "SeriesInstanceUID": "1.2",
+        "FrameOfReferenceUID": "",
+        "SOPClassUID": DigitalXRayImageStorageForPresentation,
+        "PresentationIntentType": "FOR PRESENTATION",
+        "PatientOrientation": ["L", "F"],
+        "ImageType": ["ORIGINAL", "PRIMARY"],
     } | changes
 
 
+def scan(**changes: Any) -> dict[str, Any]:
+    return header(Modality="CT", SOPClassUID=CTImageStorage, PresentationIntentType="") | changes
+
+
+CT = rules(modality="ct", unit="HU", window="lung")
 WITH_VIEWS = rules(input={"spacing_mm": [0.1, 0.2], "size": [1000, 3000], "views": ["PA"]})
 
 
@@ -35,6 +54,10 @@ WITH_VIEWS = rules(input={"spacing_mm": [0.1, 0.2], "size": [1000, 3000], "views
         ({"ViewPosition": "antero-posterior"}, "ViewPosition is antero-posterior, expected PA"),
         ({"PhotometricInterpretation": "RGB"}, "PhotometricInterpretation is RGB"),
         ({"NumberOfFrames": 7}, "7 frames"),
+        ({"PresentationIntentType": "FOR PROCESSING"}, "values for processing"),
+        ({"SOPClassUID": DigitalXRayImageStorageForProcessing}, "values for processing"),
+        ({"PatientOrientation": ["P", "F"]}, "PatientOrientation is that of a lateral view"),
+        ({"PatientOrientation": ["AL", "F"], "ViewPosition": ""}, "PatientOrientation is that of a lateral"),
     ],
 )
 def test_what_the_bundle_was_not_made_for_is_refused(changes: dict[str, Any], said: str) -> None:
@@ -47,6 +70,7 @@ def test_what_the_bundle_was_not_made_for_is_refused(changes: dict[str, Any], sa
     [
         ({"BurnedInAnnotation": "YES"}, "BurnedInAnnotation"),
         ({"ViewPosition": ""}, "ViewPosition is missing"),
+        ({"BodyPartExamined": ""}, "BodyPartExamined is missing, expected CHEST"),
     ],
 )
 def test_what_may_mislead_is_flagged(changes: dict[str, Any], said: str) -> None:
@@ -58,6 +82,10 @@ def test_what_the_bundle_was_made_for_is_let_in() -> None:
     verdict = judge_headers([header(ViewPosition="postero-anterior", BodyPartExamined="THORAX")], WITH_VIEWS)
     assert verdict.refusals == verdict.flags == ()
     assert judge_headers([header(ViewPosition="LL")], rules()).refusals == ()
+    assert judge_headers([header(PatientOrientation=[])], WITH_VIEWS) == Verdict()
+    lateral = header(PatientOrientation=["A", "F"], ViewPosition="LL")
+    either = rules(input={"spacing_mm": None, "size": None, "views": ["PA", "LL"]})
+    assert judge_headers([lateral], either) == Verdict()
 
 
 def test_one_odd_slice_refuses_a_series() -> None:
@@ -83,11 +111,41 @@ def test_unknown_spacing_and_unusual_size_are_flagged() -> None:
     assert judge_image((1, 1), None, rules()).flags == ()
 
 
-def test_series_of_several_patients_are_found() -> None:
-    headers = [
-        header(),
-        header(PatientID="2"),
-        header(SeriesInstanceUID="1.3"),
-        header(SeriesInstanceUID="1.3"),
-    ]
-    assert mixed_series(headers) == {"1.2"}
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "ImageType is LOCALIZER"),
+        ({"SOPClassUID": SecondaryCaptureImageStorage}, "SOPClassUID is Secondary Capture Image Storage"),
+        ({"SOPClassUID": ""}, "SOPClassUID is missing"),
+        ({"Modality": "MR"}, "Modality is MR"),
+    ],
+)
+def test_what_is_no_slice_of_the_scanner_is_refused(changes: dict[str, Any], said: str) -> None:
+    assert judge_headers([scan()], CT) == Verdict()
+    assert judge_headers([scan(**changes)], CT).refusals[0].startswith(said)
+
+
+def test_every_slice_of_a_series_is_held_against_the_rules() -> None:
+    knee = judge_headers([scan(), scan(BodyPartExamined="KNEE"), scan(BodyPartExamined="KNEE")], CT)
+    assert knee.refusals == ("BodyPartExamined is KNEE, expected CHEST or nothing",)
+    shifted = [scan(FrameOfReferenceUID="1.1"), scan(), scan(FrameOfReferenceUID="1.2")]
+    assert judge_headers(shifted, CT).refusals[0].startswith("several frames of reference")
+    with_localizer = [scan(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), scan()]
+    assert judge_headers(with_localizer, CT) == Verdict(), "the loader leaves it out"
+    computed = judge_headers([scan(ImageType=["DERIVED", "SECONDARY", "MIP"]), scan()], CT)
+    assert not computed.refusals and computed.flags[0].startswith("ImageType is SECONDARY")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"PatientID": "2"}, "several patients"),
+        ({"PatientName": "B"}, "several patients"),
+        ({"PatientBirthDate": "19700101"}, "several patients"),
+        ({"StudyInstanceUID": "2"}, "one series in several studies"),
+    ],
+)
+def test_series_of_several_patients_or_studies_are_found(changes: dict[str, Any], said: str) -> None:
+    others = [header(SeriesInstanceUID="1.3"), header(SeriesInstanceUID="1.3")]
+    found = mixed_series([header(), header(**changes), *others])
+    assert list(found) == ["1.2"] and found["1.2"].startswith(said)
