@@ -1,37 +1,23 @@
-"""From paths to what is to be read: one item per radiograph, one per CT series."""
+"""From files to what is to be read: one item per radiograph, one per CT series."""
 
 from __future__ import annotations
 
-import os
 import tempfile
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from srcmatters.clinical.archives import unpack
 from srcmatters.clinical.decoder import Decoder
-from srcmatters.clinical.header_tasks import read_fields, read_references
+from srcmatters.clinical.found_files import IMAGES, Found, find_files, pixels_of
+from srcmatters.clinical.header_tasks import read_fields
 from srcmatters.errors import InputError
 from srcmatters.images.declarations import MODALITIES
-from srcmatters.images.reading import ITK, NIFTI, PICTURES, has_ending, is_dicom
+from srcmatters.images.reading import ITK, NIFTI, PICTURES, has_ending, is_dicom, is_directory_record
 from srcmatters.images.volume_files import load_itk
 
-_IMAGES = (*NIFTI, *PICTURES, *ITK, ".dcm", ".dicom")
-_DIRECTORY = "DICOMDIR"
 _LONGEST = 300  # characters of a reason, which may quote a header that is damaged
 _QUOTED = 10_000  # characters of a message that are looked at
-
-
-@dataclass(frozen=True)
-class Found:
-    """A file, what a person calls it, whether it was asked for by its name, and why it cannot be opened."""
-
-    path: Path
-    name: str
-    asked_for: bool = False
-    refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,7 +27,7 @@ class Item:
     Args:
         name: what a person calls it: the file, or the folder of the series.
         path: what a loader is given: the file, or a folder that holds the series and nothing else.
-        files: DICOM instances, or the one file.
+        files: DICOM instances, or the one file; of a pair .hdr and .img both.
         headers: fields of each of them (:func:`srcmatters.clinical.decoding_tasks.read_fields`); empty
             where the file is no DICOM.
         refusal: why there is nothing to read.
@@ -95,12 +81,12 @@ def gather(
         named_below: a folder that means nothing to a person: items are called by their paths below it.
 
     Raises:
-        InputError: a path that does not exist.
+        InputError: a path that does not exist or cannot be reached.
     """
     items: list[Item] = []
     series: dict[str, list[Item]] = {}
     passed_over = 0
-    for found in _files(paths, decoder, scratch):
+    for found in find_files(paths, decoder, scratch):
         if named_below is not None:
             found = replace(found, name=found.name.removeprefix(f"{named_below}/"))
         item = _look_at(replace(found, name=_printable(found.name)), decoder)
@@ -120,8 +106,7 @@ def gather(
 
 def _look_at(found: Found, decoder: Decoder) -> Item | None:
     """What a file is; None where it is no image."""
-    names = {str(found.path): found.name}
-    item = Item(found.name, found.path, (found.path,), names=names)
+    item = Item(found.name, found.path, (found.path,), names={str(found.path): found.name})
     if found.refusal:
         return replace(item, refusal=item.said(found.refusal))
     refusal = ""
@@ -131,22 +116,32 @@ def _look_at(found: Found, decoder: Decoder) -> Item | None:
             header = decoder.run(read_fields, found.path)
         elif has_ending(found.path, (".dcm", ".dicom")):
             refusal = "not a readable DICOM file (no DICM after the preamble)"
-        elif not has_ending(found.path, _IMAGES):
+        elif not has_ending(found.path, IMAGES):
             refusal = "no image: neither DICOM nor " + ", ".join((*NIFTI, *PICTURES))
-            return Item(found.name, found.path, (found.path,), (), refusal) if found.asked_for else None
+            return replace(item, refusal=refusal) if found.asked_for else None
         elif has_ending(found.path, ITK):
+            item = _with_pixels(item)
             _prepare_for_itk(decoder)
     except OSError as error:
         refusal = f"cannot be read ({error.strerror or type(error).__name__})"
     except InputError as error:
         refusal = item.said(str(error))
     if header is not None and not header["Rows"]:
-        if header["SOPClassUID"] == "" and found.path.name.upper() == _DIRECTORY:
+        if header["SOPClassUID"] == "" and is_directory_record(found.path):
             return None
         refusal = item.said(f"no image in it ({header['Modality'] or 'no Modality'})")
     headers = (header,) if header is not None else ()
     seconds = decoder.spent if headers else 0.0
-    return Item(found.name, found.path, (found.path,), headers, refusal, names, seconds)
+    return replace(item, headers=headers, refusal=refusal, seconds=seconds)
+
+
+def _with_pixels(item: Item) -> Item:
+    """Both files of a pair .hdr and .img count for its one answer."""
+    pixels = pixels_of(item.path)
+    if pixels is None:
+        return item
+    names = {**item.names, str(pixels): str(PurePosixPath(item.name).with_suffix(".img"))}
+    return replace(item, files=(item.path, pixels), names=names)
 
 
 def _prepare_for_itk(decoder: Decoder) -> None:
@@ -171,74 +166,3 @@ def _series(members: list[Item], scratch: Path) -> Item:
     files = tuple(member.path for member in members)
     headers = tuple(member.headers[0] for member in members)
     return Item(name, folder, files, headers, names=names, seconds=max(one.seconds for one in members))
-
-
-def _files(paths: Sequence[Path], decoder: Decoder, scratch: Path) -> Iterator[Found]:
-    seen: set[Path] = set()
-    for path in paths:
-        for found in _below(path, decoder, scratch):
-            place = found.path.resolve()
-            if found.refusal or place not in seen:
-                seen.add(place)
-                yield found
-
-
-def _below(path: Path, decoder: Decoder, scratch: Path) -> Iterator[Found]:
-    if path.is_dir():
-        for folder, folders, names in os.walk(path):  # links to folders are not followed
-            folders.sort()
-            for name in sorted(names):
-                file = Path(folder) / name
-                if not name.startswith(".") and file.is_file():
-                    yield from _archive_or_file(file, scratch, asked_for=False)
-        return
-    if not path.is_file():
-        raise InputError(f"{path}: does not exist, expected a file, a folder, a zip or a DICOMDIR")
-    if path.name.upper() == _DIRECTORY:
-        yield from _named_by(path, decoder)
-    else:
-        yield from _archive_or_file(path, scratch, asked_for=True)
-
-
-def _archive_or_file(path: Path, scratch: Path, asked_for: bool) -> Iterator[Found]:
-    if not has_ending(path, (".zip",)) and not (asked_for and _is_archive(path)):
-        yield Found(path, str(path), asked_for)
-        return
-    try:
-        members = unpack(path, Path(tempfile.mkdtemp(prefix="archive-", dir=scratch)) / "members")
-    except InputError as error:
-        yield Found(path, str(path), refusal=str(error).removeprefix(f"{path}: "))
-        return
-    for file, name in members:
-        yield Found(file, f"{path}/{name}")
-
-
-def _is_archive(path: Path) -> bool:
-    return not has_ending(path, _IMAGES) and not is_dicom(path) and zipfile.is_zipfile(path)
-
-
-def _named_by(path: Path, decoder: Decoder) -> Iterator[Found]:
-    """The files that a DICOMDIR names, which lie in its folder or below."""
-    try:
-        references = decoder.run(read_references, path)
-    except InputError as error:
-        yield Found(path, str(path), refusal=str(error).removeprefix(f"{path}: "))
-        return
-    for parts in references:
-        file = _referenced(path.parent, parts)
-        if file is None:
-            refusal = f"it names {'/'.join(parts)!r}, expected a file in its folder or below"
-            yield Found(path, str(path), refusal=refusal)
-        else:
-            yield Found(file, str(file), asked_for=True)
-
-
-def _referenced(folder: Path, parts: tuple[str, ...]) -> Path | None:
-    if any(part in ("", "..", ".") or "/" in part or "\0" in part for part in parts):
-        return None
-    # The names are in capitals; some programs write the files in small letters.
-    for spelt in (parts, tuple(part.lower() for part in parts)):
-        file = folder.joinpath(*spelt)
-        if file.is_file() and file.resolve().is_relative_to(folder.resolve()):
-            return file
-    return None

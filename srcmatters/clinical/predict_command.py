@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,33 @@ if TYPE_CHECKING:
     from srcmatters.clinical.retrieval import Retrieval
 
 
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # of a scheduler, and of a terminal that is closed
+
+
+@contextmanager
+def _ended_cleanly() -> Iterator[None]:
+    """Let a program that is asked to end delete what it has unpacked, fetched or begun to write.
+
+    Only the first time: a second signal would end the deleting, and service managers send two. What nohup has
+    made the program ignore stays ignored.
+    """
+    before = {number: signal.getsignal(number) for number in _ENDINGS}
+
+    def end(number: int, _: object) -> None:
+        for every in _ENDINGS:
+            signal.signal(every, lambda *_: None)  # of one on its way SIG_IGN would make Python complain
+        sys.exit(128 + number)
+
+    try:
+        for number in _ENDINGS:
+            if before[number] != signal.SIG_IGN:
+                signal.signal(number, end)
+        yield
+    finally:
+        for number in _ENDINGS:
+            signal.signal(number, before[number] or signal.SIG_DFL)
+
+
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="PATH...")
@@ -30,6 +58,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="JSON beside the CSV, or printed instead of it.")
 @click.option("--identifiers", is_flag=True, help="Write UIDs of study and series instead of hashes.")
 @archive_options
+@_ended_cleanly()
 def predict(
     bundle: Path,
     paths: tuple[Path, ...],
@@ -46,21 +75,63 @@ def predict(
         raise InputError("--sr, --sc: expected --out with them, a new folder to write to")
     archive = ArchiveOptions(**where)
     check_source(paths, archive)
-    from srcmatters.clinical.exported import open_bundle
-    from srcmatters.clinical.predict import Predictor
+    _check_unused(archive)
     from srcmatters.clinical.prediction_files import NewFolder
     from srcmatters.clinical.redaction import silence_libraries
 
     silence_libraries()
-    with NewFolder(out) if out else nullcontext() as folder, Predictor(open_bundle(bundle)) as predictor:
+    with NewFolder(out) if out else nullcontext() as folder, _open(bundle, sc) as predictor:
         retrieval = None if paths else _retrieval(archive, predictor, identifiers)
         predictions = predictor.predict(paths) if retrieval is None else retrieval.predictions()
-        with closing(predictions), _ended_cleanly():
+        with closing(predictions):
             rows, said = _read(predictions, predictor, folder, (sr, sc), identifiers)
+        if not rows:
+            raise InputError(_nothing_in(paths))
         said += retrieval.remarks if retrieval else ()
         _write(rows, predictor, folder, as_json)
     summary = ", ".join(said)
     click.echo(f"{out}: {summary}" if out else summary, err=out is None)
+
+
+def _check_unused(archive: ArchiveOptions) -> None:
+    """Refuse options that say how to ask an archive where none is asked: they would change nothing."""
+    if archive.server is not None:
+        return
+    context = click.get_current_context()
+    names = {option.name for option in fields(archive)}
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name in names
+        and context.get_parameter_source(option.name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise InputError(f"{', '.join(given)}: expected --from URL with it")
+
+
+def _open(bundle: Path, captures: bool) -> Predictor:
+    """What reads with the bundle; a wish that its network cannot fulfil is refused before any reading."""
+    from srcmatters.clinical.exported import open_bundle
+    from srcmatters.clinical.predict import Predictor
+
+    try:
+        opened = open_bundle(bundle)
+        if captures:
+            from srcmatters.clinical.saliency import check_feature_maps
+
+            check_feature_maps(opened.rules["network"])
+        return Predictor(opened)
+    except OSError as error:
+        said = error.strerror or type(error).__name__
+        raise InputError(
+            f"{bundle}: cannot be read ({said}), expected a folder or zip of `srcmatters export`"
+        ) from error
+
+
+def _nothing_in(paths: tuple[Path, ...]) -> str:
+    """An empty table would look like an answer."""
+    others = f" and {len(paths) - 1} others" if len(paths) > 1 else ""
+    return f"{paths[0] if paths else '--from'}{others}: no image in it, expected DICOM, NIfTI or pictures"
 
 
 def _retrieval(options: ArchiveOptions, predictor: Predictor, identifiers: bool) -> Retrieval:
@@ -69,16 +140,6 @@ def _retrieval(options: ArchiveOptions, predictor: Predictor, identifiers: bool)
 
     wanted = parse_wanted(options.studies, options.queries, options.max_studies)
     return Retrieval(open_archive(options), wanted, predictor, options.timeout, identifiers)
-
-
-@contextmanager
-def _ended_cleanly() -> Iterator[None]:
-    """Let a program that is asked to end delete what it has unpacked or fetched."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _read(

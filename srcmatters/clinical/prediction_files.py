@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,8 @@ def row(prediction: Prediction, rules: Mapping[str, Any], identifiers: bool = Fa
         len(item.files),
         study,
         series,
-        None if prediction.probability is None else round(prediction.probability, 6),
+        # As they are: rounded ones could be on the other side of each other than the finding says.
+        prediction.probability,
         rules["threshold"]["value"],
         finding,
         prediction.status,
@@ -73,35 +76,69 @@ class NewFolder:
         folder: where it will be; must not exist.
 
     Raises:
-        InputError: it exists, or the folder that it belongs in does not or cannot be written.
+        InputError: something of its name exists, or the folder that it belongs in does not or cannot be
+            written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        if folder.exists():
+        # A link that leads nowhere is in the way as well.
+        if os.path.lexists(folder):
             raise InputError(f"--out {folder}: exists already, expected a new folder")
-        try:
-            folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-            self._part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.absolute().parent))
-        except OSError as error:
-            raise InputError(f"--out {folder}: cannot be written ({error.strerror})") from error
-        self._part.chmod(0o755)
+        place = folder.absolute()
+        with self._said_in_one_line():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self._part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=place.parent))
 
     def __enter__(self) -> NewFolder:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._part.rename(self.folder.absolute())
-        else:
-            shutil.rmtree(self._part, ignore_errors=True)
+        try:
+            if kind is None:
+                self._appear()
+        finally:
+            shutil.rmtree(self._part, ignore_errors=True)  # after the renaming there is nothing to remove
+
+    def _appear(self) -> None:
+        """Give the folder its name, which somebody else may have taken since the beginning."""
+        place = self.folder.absolute()
+        with self._said_in_one_line():
+            self._part.chmod(0o755)
+            try:
+                place.mkdir()  # renaming alone would replace an empty folder of somebody else's
+            except FileExistsError as error:
+                raise InputError(f"--out {self.folder}: exists by now, expected a new folder") from error
+            try:
+                self._part.rename(place)
+            except BaseException:
+                place.rmdir()
+                raise
+
+    @contextmanager
+    def _said_in_one_line(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            said = error.strerror or type(error).__name__
+            raise InputError(f"--out {self.folder}: cannot be written ({said})") from error
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a text file."""
-        (self._part / name).write_text(text, encoding="utf-8")
+        """Write a text file.
+
+        Raises:
+            InputError: it cannot be written; the disk is full.
+        """
+        with self._said_in_one_line():
+            (self._part / name).write_text(text, encoding="utf-8")
 
     def write_dicom(self, folder: str, number: int, dataset: Dataset) -> None:
-        """Write ``folder/number.dcm``; its number is that of the row in the table, from 1."""
-        (self._part / folder).mkdir(exist_ok=True)
-        with (self._part / folder / f"{number:06d}.dcm").open("xb") as file:
-            dcmwrite(file, dataset, enforce_file_format=True)
+        """Write ``folder/number.dcm``; its number is that of the row in the table, from 1.
+
+        Raises:
+            InputError: it cannot be written; the disk is full.
+        """
+        with self._said_in_one_line():
+            (self._part / folder).mkdir(exist_ok=True)
+            with (self._part / folder / f"{number:06d}.dcm").open("xb") as file:
+                dcmwrite(file, dataset, enforce_file_format=True)
