@@ -69,8 +69,10 @@ def closed(path: Path, mode: int) -> Iterator[None]:
 
 
 def refusals(found: Gathered, below: Path) -> dict[str, str]:
-    """Name of every item -> why it is refused."""
-    return {item.name.removeprefix(f"{below}/"): item.refusal for item in found.items}
+    """Name of every item -> why it is refused; no two have one name."""
+    reasons = {item.name.removeprefix(f"{below}/"): item.refusal for item in found.items}
+    assert len(reasons) == len(found.items)
+    return reasons
 
 
 # What cannot be opened
