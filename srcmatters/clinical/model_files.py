@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,9 @@ def write_model_files(
 ) -> dict[str, float]:
     """Write model.pt, model.ts, model.pt2 and model.onnx, the last three for any batch size.
 
+    No file holds an image, which torch.export would keep of the images that it is given, or the place of a
+    source file on this machine, which may name its user.
+
     Args:
         network: in evaluation mode, on the CPU.
         name: of the network: "resnet18".
@@ -51,7 +56,7 @@ def write_model_files(
         try:
             with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # TorchScript is deprecated, and still what many read
-                write(network, images[:2].clone(), path)
+                write(network, _noise(images[:2].shape), path)
                 found[file] = _difference(network, _READERS[file](path, name), images)
         except ImportError as error:
             raise InputError(f"{file}: {error.name} is not installed, expected {_EXTRA}") from error
@@ -95,6 +100,11 @@ def _difference(network: nn.Module, other: Run, images: torch.Tensor) -> float:
     return max(float(((own - theirs).abs() / own.abs().clamp(min=1)).max()) for own, theirs in both)
 
 
+def _noise(shape: torch.Size) -> torch.Tensor:
+    """What a network is traced with in place of patients' images, the same for every export."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
 def _write_state(network: nn.Module, images: torch.Tensor, path: Path) -> None:
     torch.save({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}, path)
 
@@ -104,7 +114,13 @@ def _read_state(path: Path, name: str) -> Run:
 
 
 def _write_script(network: nn.Module, images: torch.Tensor, path: Path) -> None:
-    torch.jit.save(torch.jit.script(network), str(path))
+    saved = io.BytesIO()
+    torch.jit.save(torch.jit.script(network), saved)
+    # Debugging information is what names this machine's source files; nothing needs it to run.
+    with zipfile.ZipFile(saved) as made, zipfile.ZipFile(path, "w") as kept:
+        for member in made.infolist():
+            if not member.filename.endswith(".debug_pkl"):
+                kept.writestr(member, made.read(member))
 
 
 def _read_script(path: Path, name: str) -> Run:
@@ -114,7 +130,11 @@ def _read_script(path: Path, name: str) -> Run:
 def _write_program(network: nn.Module, images: torch.Tensor, path: Path) -> None:
     # A batch of one would be taken for a constant.
     shapes = ({0: torch.export.Dim("batch", min=1)},)
-    torch.export.save(torch.export.export(network, (images,), dynamic_shapes=shapes), path)
+    program = torch.export.export(network, (images,), dynamic_shapes=shapes)
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # names this machine's source files, in the ONNX file as well
+    torch.export.save(program, path)
 
 
 def _read_program(path: Path, name: str) -> Run:

@@ -19,6 +19,7 @@ from exported_runs import BUNDLES, train
 from monai.bundle import verify_metadata, verify_net_in_out
 from PIL import Image
 
+import srcmatters
 from srcmatters.clinical import model_files
 from srcmatters.clinical.export import export
 from srcmatters.clinical.export_command import export as command
@@ -34,6 +35,8 @@ from srcmatters.evaluation.classification import decide
 from srcmatters.evaluation.predictions import log_odds
 from srcmatters.images import load_radiograph
 from srcmatters.training.resizing import resize
+
+_STILL = {"rotation": 0, "shift": 0, "shear": 0, "zoom": 0}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def run(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("trained") / "run",
         confounder="tag",
         target="phantom",
-        augmentation={"rotation": 0, "shift": 0, "shear": 0, "zoom": 0},
+        augmentation=_STILL,
     )
 
 
@@ -112,6 +115,30 @@ def test_the_four_files_compute_the_same_for_any_batch(
         }
     for name, logits in others.items():
         assert (logits - own).abs().max() < 1e-4, name
+
+
+def test_no_image_is_in_any_file(folder: Path, run: Path) -> None:
+    (given,), _ = torch.export.load(folder / "models" / "model.pt2").example_inputs
+    images = open_run(str(run), "").images()
+    states = [
+        images.cache.state(state).as_subclass(torch.Tensor).float() for state in ("clean", "confounded")
+    ]
+    planted = []
+    for image in torch.cat(states)[:, 0]:
+        middle = image[image.shape[0] // 2]
+        assert middle.std() > 0, "a row that only this image has"
+        planted.append(middle.numpy().tobytes())
+        assert not any(torch.allclose(kept[0], image, atol=0.05) for kept in given)
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        for name, content in _contents(path):
+            assert not any(row in content for row in planted), name
+
+
+def test_no_place_of_the_exporting_machine_is_in_any_file(folder: Path) -> None:
+    places = {str(Path(str(module.__file__)).parents[1]).encode() for module in (srcmatters, torch)}
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        for name, content in _contents(path):
+            assert not any(place in content for place in places), name
 
 
 def test_a_file_that_computes_something_else_is_refused(
@@ -179,9 +206,8 @@ def _contents(path: Path) -> list[tuple[str, bytes]]:
 def test_a_run_without_a_confounder_needs_an_audit_or_the_word(
     run: Path, cohort: Path, tmp_path: Path, quick: None
 ) -> None:
-    plain = train(
-        "xray_classification", cohort, tmp_path / "plain", confounder="none", p_art=0.0, target="phantom"
-    )
+    bare = {"confounder": "none", "p_art": 0.0, "target": "phantom", "augmentation": _STILL}
+    plain = train("xray_classification", cohort, tmp_path / "plain", **bare)
     with pytest.raises(InputError, match=r"no audit: it was trained under no confounder.*--unaudited"):
         export(open_run(str(plain), ""), tmp_path / "refused", ExportOptions(data=False))
     assert not (tmp_path / "refused").exists()
@@ -207,7 +233,7 @@ def test_siblings_from_another_source_audit_nothing(run: Path, tmp_path: Path, q
     record = json.loads((other / "metrics.json").read_text())
     record["settings"]["source"] = "imagenet"
     (other / "metrics.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="no run with target phantom, network resnet10, source random"):
+    with pytest.raises(InputError, match="nearest one has source: imagenet, expected random"):
         export(open_run(str(run), ""), tmp_path / "out", ExportOptions(study=tmp_path / "study"))
 
 
