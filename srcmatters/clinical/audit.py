@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,13 @@ from srcmatters.evaluation.collection import StudyResults, read_results
 from srcmatters.evaluation.plan import AnalysisPlan
 from srcmatters.reports.coverage import not_tested
 
-#: In which a run must agree with the exported one to be its sibling.
-_SAME = ("target", "network", "source", "depth", "protocol")
+#: In which a run may differ from the exported one and still be trained alike: what an audit varies, and what
+#: says where and how a training ran. What is not named here decides what the network learns or sees.
+_VARIED = {"confounder", "confounder_args", "p_art", "assignment", "fold", "seed", "force"}
+_BOOKKEEPING = {"device", "num_workers", "output_dir", "cache_dir", "experiment_name", "tracking_uri"}
+_BOOKKEEPING |= {"parent_run_id", "run_tags", "log_images", "system_metrics", "save_model"}
+_TELLING = ("target", "network", "source", "depth", "protocol", "image_size")
+_MOST_NAMED = 3
 _ENVIRONMENTS = ("clean", "iid", "ood")
 _GAP = {"iid_minus_ood": ("low", "high"), "effect": ("effect_low", "effect_high")}
 
@@ -28,8 +34,8 @@ def audit(run: TrainedRun, study: str | Path | None = None) -> dict[str, Any] | 
 
     Args:
         run: the run that is exported.
-        study: a study, or any folder of runs, whose runs on the same target from the same source with the
-            same network were trained under a confounder; None: the run alone.
+        study: a study, or any folder of runs, some of which were trained under a confounder and else like
+            this run, setting by setting; None: the run alone.
 
     Returns:
         "tested": one row per confounder and p_art above 0: AUC in each environment, i.i.d. minus o.o.d.,
@@ -38,28 +44,59 @@ def audit(run: TrainedRun, study: str | Path | None = None) -> dict[str, Any] | 
         trained alike". None where nothing was trained under a confounder.
 
     Raises:
-        InputError: the study has no run on the same target, source and network, or of other images.
+        InputError: the study's runs under a confounder were trained otherwise, or on other images.
     """
     results = read_results(run.folder if study is None else study)
     cells = results.cells
-    wanted = _named(run.folder).iloc[0]
-    alike = np.logical_and.reduce([cells[name].astype(str) == str(wanted[name]) for name in _SAME])
-    siblings = cells[alike & (cells["control"] == "none")]
-    if siblings.empty:
-        same = ", ".join(f"{name} {wanted[name]}" for name in _SAME)
-        raise InputError(f"{study}: no run with {same}, expected the audit of such runs")
+    # A null control is no evidence of what a network leans on.
+    confounded = (cells["confounder"] != "none") & (cells["p_art"].astype(float) > 0)
+    candidates = cells[confounded & (cells["control"] == "none")]
+    if candidates.empty:
+        return None
+    siblings = candidates.loc[_alike(run, candidates, str(study or run.folder))]
     digest = run.record.get("dataset_sha256")
     if digest and "dataset_sha256" in siblings and set(siblings["dataset_sha256"].dropna()) - {digest}:
-        raise InputError(f"{study}: runs on other images or labels of {wanted['target']} than those of RUN")
-    siblings = siblings[(siblings["confounder"] != "none") & (siblings["p_art"].astype(float) > 0)]
-    if siblings.empty:
-        return None
+        target = run.settings["target"]
+        raise InputError(f"{study}: runs on other images or labels of {target} than those of RUN")
     siblings.attrs = cells.attrs
     return _tables(siblings, results, str(run.folder.resolve()))
 
 
-def _named(folder: Path) -> pd.DataFrame:
-    return read_results(folder).cells
+def _alike(run: TrainedRun, candidates: pd.DataFrame, study: str) -> list[Any]:
+    """Rows of the runs that agree with the exported one in every setting that decides what is learnt.
+
+    Raises:
+        InputError: none does; says in what the nearest one differs.
+    """
+    own = read_results(run.folder).cells
+    compared = {*own.attrs["settings"], *candidates.attrs["settings"]} - _VARIED - _BOOKKEEPING
+    # In this order what is most telling is named first.
+    ordered = [name for name in _TELLING if name in compared] + sorted(compared - set(_TELLING))
+    wanted = {name: _text(own.iloc[0].get(name)) for name in ordered}
+    found = {
+        row: {name: _text(settings.get(name)) for name in ordered} for row, settings in candidates.iterrows()
+    }
+    differing = {row: [name for name in ordered if found[row][name] != wanted[name]] for row in found}
+    alike = [row for row, names in differing.items() if not names]
+    if not alike:
+        nearest = min(differing, key=lambda row: len(differing[row]))
+        named = differing[nearest][:_MOST_NAMED]
+        said = [f"{name}: {found[nearest][name]}, expected {wanted[name]}" for name in named]
+        more = len(differing[nearest]) - len(said)
+        raise InputError(
+            f"{study}: no run under a confounder that was trained like RUN; the nearest one has"
+            f" {'; '.join(said)}{f'; and {more} more that differ' if more else ''}"
+        )
+    return alike
+
+
+def _text(setting: Any) -> str:
+    """A setting as it is compared and named: a table turns whole numbers into floats where a run has none."""
+    if setting is None or (isinstance(setting, float) and np.isnan(setting)):
+        return "nothing"
+    if isinstance(setting, Real) and not isinstance(setting, bool | np.bool_):
+        return f"{float(setting):.12g}"
+    return str(setting)
 
 
 def _tables(siblings: pd.DataFrame, results: StudyResults, folder: str) -> dict[str, Any]:

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
 from srcmatters.errors import InputError, did_you_mean
 
 METHODS = ("temperature", "isotonic", "none")
-#: Scores that separate the validation cases would want a temperature of 0.
 _TEMPERATURES = (0.05, 20.0)
+#: Standard deviation of the logarithm of the temperature before any case was seen. Scores that separate a few
+#: validation cases would want a temperature of 0, and certainty.
+_SPREAD = 1.0
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class ProbabilityCalibration:
             (x, y), constant beyond them; "none": the sigmoid alone.
         cases: validation cases that it was fitted on.
         temperature: above 0; above 1 the network was too sure of itself.
-        bias: added to the log-odds.
+        bias: added to the log-odds: a training that drew both labels equally often has taught the network
+            another prevalence than the cases have.
         x: log-odds of the points, rising.
         y: their probabilities, never falling.
     """
@@ -68,9 +71,10 @@ def fit_calibration(
 ) -> ProbabilityCalibration:
     """Fit a calibration on validation cases.
 
-    Temperature scaling has one parameter and keeps the order of the scores, so it is the default for the
-    few dozen validation cases of a fold. Isotonic regression fits any monotone curve and wants hundreds; its
-    probabilities stay 1 / (cases + 2) away from 0 and 1, which no finite sample shows.
+    Temperature scaling, here with a bias, has two parameters and keeps the order of the scores, so it is the
+    default for the few dozen validation cases of a fold. The mean of its probabilities is the prevalence of
+    these cases. Isotonic regression fits any monotone curve and wants hundreds; its probabilities stay
+    1 / (cases + 2) away from 0 and 1, which no finite sample shows.
 
     Args:
         log_odds: (cases,) of label 1.
@@ -80,7 +84,7 @@ def fit_calibration(
     Raises:
         InputError: an unknown method, or validation cases of one class only.
 
-    Source: Guo et al. 2017, "On calibration of modern neural networks"; Zadrozny and Elkan 2002.
+    Source: Platt 1999; Guo et al. 2017, "On calibration of modern neural networks"; Zadrozny and Elkan 2002.
     """
     if method not in METHODS:
         raise InputError(f"calibration: {method!r} is unknown{did_you_mean(str(method), METHODS)}")
@@ -90,7 +94,7 @@ def fit_calibration(
     if len(np.unique(truth)) < 2:
         raise InputError("calibration: the validation cases are of one class only, expected both; or `none`")
     if method == "temperature":
-        return ProbabilityCalibration("temperature", len(given), _temperature(given, truth))
+        return ProbabilityCalibration("temperature", len(given), *_temperature_and_bias(given, truth))
     margin = 1 / (len(given) + 2)
     fitted = IsotonicRegression(y_min=margin, y_max=1 - margin, out_of_bounds="clip").fit(given, truth)
     x, y = (
@@ -99,13 +103,27 @@ def fit_calibration(
     return ProbabilityCalibration("isotonic", len(given), x=x, y=y)
 
 
-def _temperature(log_odds: np.ndarray, labels: np.ndarray) -> float:
-    """Minimises the log loss."""
-    signed = np.where(labels == 1, log_odds, -log_odds)
+def _temperature_and_bias(log_odds: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Minimises the log loss; the temperature alone is held weakly towards 1."""
 
     def loss(logarithm: float) -> float:
-        return float(np.logaddexp(0, -signed / np.exp(logarithm)).mean())
+        scaled = log_odds / np.exp(logarithm)
+        shifted = scaled + _bias(scaled, labels)
+        surprise = np.logaddexp(0, np.where(labels == 1, -shifted, shifted)).sum()
+        return float(surprise + logarithm**2 / (2 * _SPREAD**2))
 
     low, high = np.log(_TEMPERATURES)
     found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
+    temperature = float(np.exp(found.x))
+    return temperature, _bias(log_odds / temperature, labels)
+
+
+def _bias(log_odds: np.ndarray, labels: np.ndarray) -> float:
+    """The best bias is the one with which the mean probability is the share of the positives."""
+    share = float(labels.mean())
+    beyond = 40.0  # log-odds that no share of real cases reaches
+
+    def excess(bias: float) -> float:
+        return float(expit(log_odds + bias).mean()) - share
+
+    return float(brentq(excess, -log_odds.max() - beyond, -log_odds.min() + beyond, xtol=1e-10))

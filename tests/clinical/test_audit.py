@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from card_cases import write_run
@@ -11,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from srcmatters.clinical.audit import audit
 from srcmatters.errors import InputError
 
-TAG = {"confounder": "tag", "p_art": 1.0}
+TAG: dict[str, Any] = {"confounder": "tag", "p_art": 1.0}
 
 
 def test_a_run_audits_itself_and_its_figures_are_those_of_its_cases(tmp_path: Path) -> None:
@@ -46,14 +47,19 @@ def test_a_run_under_no_confounder_is_no_audit(tmp_path: Path, settings: dict[st
 def test_runs_trained_alike_audit_each_other(tmp_path: Path) -> None:
     study = tmp_path / "study"
     run = write_run(study / "own")
-    write_run(study / "tag-0", leaning=4.0, **TAG)
-    write_run(study / "tag-1", leaning=4.0, fold=1, **TAG)
+    free = {"device": "cuda:0", "assignment": "patient", **TAG}
+    write_run(study / "tag-0", leaning=4.0, **free)
+    write_run(study / "tag-1", leaning=4.0, fold=1, seed=7, **free)
     write_run(study / "noise", leaning=1.0, confounder="noise", p_art=0.5)
     for name, other in (
         ("source", "imagenet"),
         ("network", "resnet18"),
         ("target", "else"),
         ("depth", "screen"),
+        ("image_size", 48),
+        ("learning_rate", 0.1),
+        ("augmentation", {"rotation": 20}),
+        ("unit", "HU"),
     ):
         write_run(study / name, leaning=9.0, **{**TAG, "confounder": "tube", name: other})
     found = audit(run, study)
@@ -70,8 +76,27 @@ def test_runs_on_other_images_are_refused(tmp_path: Path) -> None:
         audit(run, tmp_path / "study")
 
 
-def test_a_study_without_such_runs_is_refused(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "own")
-    write_run(tmp_path / "study" / "tag", **TAG, network="resnet18")
-    with pytest.raises(InputError, match="no run with target phantom, network resnet10"):
-        audit(run, tmp_path / "study")
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        ({"network": "resnet18"}, "has network: resnet18, expected resnet10"),
+        ({"image_size": 48}, "has image_size: 48, expected 32"),
+        ({"balanced": True}, "has balanced: True, expected nothing"),
+        (
+            {"dropout": 0.5, "source": "else", "image_size": 48, "batch_size": 4},
+            "has source: else, expected imagenet; image_size: 48, expected 32; batch_size: 4, expected 16;"
+            " and 1 more",
+        ),
+    ],
+)
+def test_networks_trained_otherwise_audit_nothing_and_the_message_says_in_what(
+    tmp_path: Path, other: dict[str, Any], expected: str
+) -> None:
+    own: dict[str, Any] = {"source": "imagenet", "image_size": 32, "batch_size": 16, "dropout": 0.2}
+    study = tmp_path / "study"
+    run = write_run(study / "own", **own)
+    write_run(study / "farther", **{**TAG, **own, **other, "target": "else", "weight_decay": 1, "cases": 2})
+    write_run(study / "tag", **{**TAG, **own, **other})
+    with pytest.raises(InputError, match="no run under a confounder that was trained like RUN") as caught:
+        audit(run, study)
+    assert expected in str(caught.value) and "\n" not in str(caught.value)

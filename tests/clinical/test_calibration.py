@@ -22,7 +22,8 @@ def _overconfident(cases: int = 4000, factor: float = 3.0) -> tuple[np.ndarray, 
 
 def test_the_temperature_is_what_the_scores_are_too_sure_by() -> None:
     given, labels = _overconfident(factor=3.0)
-    assert fit_calibration(given, labels).temperature == pytest.approx(3.0, rel=0.1)
+    fitted = fit_calibration(given, labels)
+    assert fitted.temperature == pytest.approx(3.0, rel=0.1) and abs(fitted.bias) < 0.2
 
 
 @pytest.mark.parametrize("method", ["temperature", "isotonic"])
@@ -44,14 +45,49 @@ def test_order_is_kept_and_probabilities_are_probabilities(method: str) -> None:
     assert found[-1] > found[0]
 
 
+@pytest.mark.parametrize("prevalence", [0.03, 0.9])
+def test_a_balanced_training_is_corrected_to_the_prevalence_of_the_cases(prevalence: float) -> None:
+    stream = np.random.default_rng(0)
+    labels = (stream.random(8000) < prevalence).astype(int)
+    # The true log-odds, were both labels equally frequent.
+    balanced = stream.normal(2.0 * labels - 1.0, np.sqrt(2.0))
+    fitted = fit_calibration(2 * balanced[:4000], labels[:4000])
+    shift = np.log(prevalence / (1 - prevalence))
+    assert fitted.temperature == pytest.approx(2.0, rel=0.15) and fitted.bias == pytest.approx(shift, abs=0.3)
+    assert fitted(2 * balanced[:4000]).mean() == pytest.approx(labels[:4000].mean(), abs=1e-9)
+    assert fitted(2 * balanced[4000:]).mean() == pytest.approx(prevalence, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels"),
+    [
+        ([-3.0, 5.0], [0, 1]),
+        ([5.0, -3.0], [0, 1]),
+        ([36.0, 36.0, 36.0], [0, 0, 1]),
+        ([-36.7, -36.0, 36.7], [0, 0, 1]),
+        ([0.0, 0.0, 1e-9, 0.0], [0, 1, 1, 1]),
+    ],
+    ids=["separated", "turned round", "all alike", "saturated", "flat"],
+)
+def test_few_or_strange_cases_give_a_finite_map_with_their_prevalence(
+    scores: list[float], labels: list[int]
+) -> None:
+    fitted = fit_calibration(np.array(scores), np.array(labels))
+    assert 0.05 <= fitted.temperature <= 20 and np.isfinite(fitted.bias)
+    probabilities = fitted(np.array(scores))
+    assert probabilities.mean() == pytest.approx(np.mean(labels), abs=1e-6)
+    json.dumps(fitted.record(), allow_nan=False)
+
+
 def test_isotonic_regression_never_claims_certainty() -> None:
     fitted = fit_calibration(np.array([-2.0, -1.0, 1.0, 2.0]), np.array([0, 0, 1, 1]), "isotonic")
     np.testing.assert_allclose(fitted(np.array([-9.0, 9.0])), [1 / 6, 5 / 6])
 
 
-def test_scores_that_separate_the_cases_get_a_finite_temperature() -> None:
+def test_scores_that_separate_four_cases_give_no_certainty() -> None:
     fitted = fit_calibration(np.array([-2.0, -1.0, 1.0, 2.0]), np.array([0, 0, 1, 1]))
-    assert fitted.temperature == pytest.approx(0.05, rel=0.01)
+    assert fitted.bias == pytest.approx(0, abs=1e-6)
+    assert 0.02 < fitted(-1.0) < 0.2 and 0.8 < fitted(1.0) < 0.98
 
 
 @pytest.mark.parametrize("method", ["temperature", "isotonic", "none"])
