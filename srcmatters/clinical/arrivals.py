@@ -8,6 +8,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+RELEASE_SETTLE_SECONDS = 1.0
+
 
 class QueueFull(Exception):
     """As many studies wait as may; the sender keeps this one and comes again."""
@@ -19,15 +21,16 @@ class _Study:
     writing: int = 0
     instances: int = 0
     associations: set[Hashable] = field(default_factory=set)
-    released: bool = False
+    released: float | None = None
 
 
 class Arrivals:
     """Studies between their first instance and the reader.
 
     DICOM does not say when a study is complete. Here it is when every association that brought a part of it
-    has been released, or when nothing of it has come for ``settle_seconds``. An abort is no end: the sender
-    will often come back with the rest.
+    has been released and no other one has brought more within ``release_settle_seconds``: senders may spread
+    one series over several. It is, too, when nothing of it has come for ``settle_seconds``. An abort is no
+    end: the sender will often come back with the rest.
 
     Args:
         max_queued: studies that may wait, >= 1; another one raises :class:`QueueFull`. More instances of
@@ -35,6 +38,8 @@ class Arrivals:
         settle_seconds: without a new instance until a study counts as complete, >= 0.
         release_completes: False for senders that open an association for every instance: only
             ``settle_seconds`` count.
+        release_settle_seconds: from the last release until a study counts as complete, >= 0; it is the least
+            time that an answer takes.
         clock: monotonic seconds.
     """
 
@@ -43,11 +48,13 @@ class Arrivals:
         max_queued: int = 64,
         settle_seconds: float = 5.0,
         release_completes: bool = True,
+        release_settle_seconds: float = RELEASE_SETTLE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.max_queued = max_queued
         self.settle_seconds = settle_seconds
         self.release_completes = release_completes
+        self.release_settle_seconds = release_settle_seconds
         self._clock = clock
         self._studies: dict[str, _Study] = {}
         self._changed = threading.Condition()
@@ -85,7 +92,7 @@ class Arrivals:
                 if written:
                     found.instances += 1
                     found.associations.add(association)
-                    found.last, found.released = self._clock(), False
+                    found.last, found.released = self._clock(), None
                 elif not found.instances and not found.writing:
                     del self._studies[study]
                 self._changed.notify_all()
@@ -111,7 +118,7 @@ class Arrivals:
             brought = [found for found in self._studies.values() if association in found.associations]
             for found in brought:
                 found.associations.discard(association)
-                found.released = complete and not found.associations
+                found.released = self._clock() if complete and not found.associations else None
             self._changed.notify_all()
         return len(brought)
 
@@ -141,9 +148,16 @@ class Arrivals:
                 self._changed.wait(min(until - now, self._next_settling(now)))
 
     def _complete(self, found: _Study, now: float) -> bool:
-        settled = found.released or now - found.last >= self.settle_seconds
-        return settled and not found.writing and found.instances > 0
+        return now >= self._settles(found) and not found.writing and found.instances > 0
+
+    def _settles(self, found: _Study) -> float:
+        """When it will be complete if nothing more comes."""
+        silent = found.last + self.settle_seconds
+        if found.released is None:
+            return silent
+        # An association may stay open long after its last instance: the next one may follow its release.
+        return found.released + min(self.release_settle_seconds, self.settle_seconds)
 
     def _next_settling(self, now: float) -> float:
-        left = [found.last + self.settle_seconds - now for found in self._studies.values()]
+        left = [self._settles(found) - now for found in self._studies.values()]
         return max(0.01, min(left, default=60.0))

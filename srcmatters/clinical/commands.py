@@ -51,11 +51,23 @@ if TYPE_CHECKING:
     show_default=True,
     help="So is one whose association is released; not with senders that open one for every instance.",
 )
+@click.option(
+    "--release-settle-seconds",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="After a release, wait so long for another association with more of the study.",
+)
 @click.option("--tls-certificate", type=click.Path(path_type=Path), help="Ours, PEM; turns TLS on.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="Its private key, PEM, no passphrase.")
 @click.option("--tls-ca", type=click.Path(path_type=Path), help="Senders must show a certificate of these.")
 @click.option("--send-tls", is_flag=True, help="Talk TLS to the destination, too, with the same files.")
 @click.option("--keep-sent", is_flag=True, help="Keep acknowledged results in the spool's done folder.")
+@click.option(
+    "--keep-refused",
+    is_flag=True,
+    help="Keep the images of refused studies, too, and not only the reason, in the spool's refused folder.",
+)
 def serve(bundle: Path, reader: str, **options: Any) -> None:
     """Receive studies by C-STORE, read them with BUNDLE and send the results back by C-STORE."""
     from srcmatters.clinical.redaction import log_own_lines_only
@@ -64,7 +76,7 @@ def serve(bundle: Path, reader: str, **options: Any) -> None:
     settings = _settings(**options)
     made = _make_reader(reader, bundle)
     log_own_lines_only()
-    serve_until_stopped(Server(made, settings))
+    serve_until_stopped(Server(made, settings), getattr(made, "close", lambda: None))
 
 
 def _settings(

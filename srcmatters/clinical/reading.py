@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -15,17 +14,20 @@ from pydicom import Dataset
 
 from srcmatters.clinical.arrivals import Arrivals
 from srcmatters.clinical.redaction import without_identifiers
-from srcmatters.clinical.spool import Spool
+from srcmatters.clinical.spool import Spool, study_of
 from srcmatters.errors import InputError
 
 _LOG = logging.getLogger(__name__)
-MAX_TRIES = 3  # a study over which the program ended as often is put aside
-RETRY_SECONDS = 10.0  # after the disk was full
+MAX_TRIES = 3  # a study over which the program ended as often is refused, or which found no room as often
+RETRY_SECONDS = 10.0  # after the disk or the memory was full
 _POLL_SECONDS = 0.1
 
 
 class StudyReader(Protocol):
-    """Whatever turns a study into an answer: an exported bundle, say."""
+    """Whatever turns a study into an answer: an exported bundle, say.
+
+    If it has a method ``close()``, that is called before the program ends.
+    """
 
     def read(self, folder: Path, files: Sequence[Path]) -> Sequence[Dataset]:
         """Read one study.
@@ -40,8 +42,9 @@ class StudyReader(Protocol):
             None at all is an answer, too.
 
         Raises:
-            InputError: this study is refused. The message goes to the log (identifiers of the patient are
-                taken out of it) and, as it is, into the spool's refused folder.
+            InputError: this study is refused. The message goes to the log and into the spool's refused
+                folder; identifiers of the patient are taken out of it.
+            OSError, MemoryError: there was no room for it; it is read again later.
         """
         ...
 
@@ -62,7 +65,9 @@ class ReadingThread(threading.Thread):
         # A daemon: a network that computes for minutes must not keep a stopped program alive.
         super().__init__(name="reading", daemon=True)
         self._reader, self._spool, self._arrivals, self._written = reader, spool, arrivals, written
-        self._interrupted = deque(spool.batches("reading"))
+        # Studies in reading/, and when each may be begun.
+        self._due = dict.fromkeys(spool.batches("reading"), 0.0)
+        self._no_room: dict[str, int] = {}
         self._stopping = threading.Event()
         self._reading: str | None = None
 
@@ -94,53 +99,87 @@ class ReadingThread(threading.Thread):
         return not self.is_alive()
 
     def _next(self) -> str | None:
-        if self._interrupted:
-            return self._interrupted[0]
+        now = time.monotonic()
+        for waiting, due in self._due.items():
+            if due <= now:
+                return waiting
         batch = self._arrivals.take_next(self._spool.take, _POLL_SECONDS)
         if batch is not None:
-            self._interrupted.append(batch)
+            self._due[batch] = now
         return batch
 
     def _handle(self, batch: str) -> None:
-        """Read one study; it stays first in the row until its results or its refusal are on disk."""
+        """Read one study; it stays in the row until its results or its refusal are on disk."""
         self._reading = batch
         try:
-            self._read(batch)
-            self._interrupted.popleft()
+            if not self._read(batch):
+                return
         finally:
             self._reading = None
+        del self._due[batch]
+        self._no_room.pop(batch, None)
         self._written()
 
-    def _read(self, batch: str) -> None:
+    def _read(self, batch: str) -> bool:
+        """Read one study; whether it is answered or refused now."""
         folder, files = self._spool.folder / "reading" / batch, self._spool.files("reading", batch)
         started = time.monotonic()
         if self._spool.begin(batch) > MAX_TRIES:
-            self._refuse(batch, files, f"the program ended {MAX_TRIES} times while it read this study")
-            return
+            return self._refuse(batch, files, f"the program ended {MAX_TRIES} times while it read this study")
+        self._tell_repetition(batch, files)
         try:
             results = self._reader.read(folder, files)
         except InputError as error:
-            self._refuse(batch, files, str(error))
-            return
+            return self._refuse(batch, files, str(error))
+        except (OSError, MemoryError) as error:
+            return self._postpone(batch, files, error)
         except Exception as error:
-            self._refuse(batch, files, _where("the reader failed", error))
-            return
+            return self._refuse(batch, files, _where("the reader failed", error))
         try:
             self._spool.commit(batch, results)
         except OSError:
+            self._spool.forgive(batch)  # a full disk is not the study's fault
             raise
         except Exception as error:
-            self._refuse(batch, files, _where("a result is no valid DICOM", error))
-            return
+            return self._refuse(batch, files, _where("a result is no valid DICOM", error))
+        self._remember(batch, files)
         seconds = time.monotonic() - started
         _LOG.info(
             "study %s: %d instances read in %.1f s, %d results", batch, len(files), seconds, len(results)
         )
+        return True
 
-    def _refuse(self, batch: str, files: Sequence[Path], reason: str) -> None:
-        known = without_identifiers(reason, files)
-        self._spool.refuse(batch, reason)
-        _LOG.warning("study %s: refused, kept in refused/: %s", batch, known)
+    def _tell_repetition(self, batch: str, files: Sequence[Path]) -> None:
+        """An answer holds what had come by then: who reads the log learns that there will be a second one."""
+        known = self._spool.known.instances(study_of(batch))
+        if not known or batch in self._no_room:
+            return
+        new = len({file.stem for file in files} - known)
+        what = f"with {new} further instances" if new else "and nothing in it is new"
+        _LOG.warning(
+            "study %s: comes again, %s; its %d instances are read by themselves", batch, what, len(files)
+        )
+
+    def _remember(self, batch: str, files: Sequence[Path]) -> None:
+        self._spool.known.add(study_of(batch), (file.stem for file in files))
+
+    def _postpone(self, batch: str, files: Sequence[Path], error: OSError | MemoryError) -> bool:
+        """Read a study later for which there was no room, which is not its fault; others go on meanwhile."""
+        failures = self._no_room[batch] = self._no_room.get(batch, 0) + 1
+        if failures >= MAX_TRIES:
+            return self._refuse(batch, files, _where(f"the reader failed {failures} times", error))
+        self._spool.forgive(batch)
+        self._due[batch] = time.monotonic() + RETRY_SECONDS
+        where = _where("the reader failed", error)
+        _LOG.warning("study %s: %s; read again in %.0f s", batch, where, RETRY_SECONDS)
+        return False
+
+    def _refuse(self, batch: str, files: Sequence[Path], reason: str) -> bool:
+        said = without_identifiers(reason, files)
+        self._spool.refuse(batch, said)
+        self._remember(batch, files)
+        _LOG.warning("study %s: refused: %s", batch, said)
+        return True
 
 
 def _where(what: str, error: Exception) -> str:

@@ -36,7 +36,8 @@ def start(tmp_path: Path, archive: Archive) -> Iterator[Start]:
     def start_server(
         reader: Any = None, address: Address | None = None, **settings: Any
     ) -> tuple[Server, int]:
-        settings = {"spool": tmp_path / "spool", "settle_seconds": 0.3} | settings
+        quick = {"settle_seconds": 0.3, "release_settle_seconds": 0.0}
+        settings = {"spool": tmp_path / "spool"} | quick | settings
         destination = Destination("ARCHIVE", "127.0.0.1", archive.port)
         server = Server(
             reader or CountingReader(),

@@ -34,8 +34,34 @@ def test_a_released_association_completes_its_studies(clock: _Clock) -> None:
     _bring(arrivals, "b", "second")
     assert _next(arrivals) is None
     assert arrivals.released("first") == 1
+    clock.now = 1
     assert _next(arrivals) == "a"
     assert _next(arrivals) is None
+
+
+def test_a_study_in_two_associations_one_after_the_other_is_one(clock: _Clock) -> None:
+    arrivals = Arrivals(release_settle_seconds=1, clock=clock)
+    _bring(arrivals, "a", "first")
+    clock.now = 4  # the sender may be slow to release
+    arrivals.released("first")
+    clock.now = 4.9
+    assert _next(arrivals) is None
+    _bring(arrivals, "a", "second")
+    clock.now = 8
+    assert _next(arrivals) is None
+    arrivals.released("second")
+    clock.now = 8.9
+    assert _next(arrivals) is None
+    clock.now = 9
+    assert _next(arrivals) == "a"
+
+
+def test_after_a_release_a_study_waits_no_longer_than_without_one(clock: _Clock) -> None:
+    arrivals = Arrivals(settle_seconds=0.5, release_settle_seconds=60, clock=clock)
+    _bring(arrivals, "a", "first")
+    arrivals.released("first")
+    clock.now = 0.5
+    assert _next(arrivals) == "a"
 
 
 def test_a_study_waits_for_all_of_its_associations(clock: _Clock) -> None:
@@ -45,6 +71,7 @@ def test_a_study_waits_for_all_of_its_associations(clock: _Clock) -> None:
     arrivals.released("first")
     assert _next(arrivals) is None
     arrivals.released("second")
+    clock.now = 1
     assert _next(arrivals) == "a"
 
 
@@ -67,6 +94,7 @@ def test_the_release_of_a_second_attempt_completes_an_aborted_first(clock: _Cloc
     arrivals.aborted("first")
     _bring(arrivals, "a", "again")
     arrivals.released("again")
+    clock.now = 1
     assert _next(arrivals) == "a"
 
 
@@ -97,7 +125,7 @@ def test_a_study_is_not_handed_over_while_an_instance_is_written(clock: _Clock) 
 
 
 def test_one_study_too_many_is_turned_away_but_no_instance_of_a_waiting_one(clock: _Clock) -> None:
-    arrivals = Arrivals(max_queued=2, clock=clock)
+    arrivals = Arrivals(max_queued=2, release_settle_seconds=0, clock=clock)
     _bring(arrivals, "a", "first")
     _bring(arrivals, "b", "first")
     with pytest.raises(QueueFull), arrivals.arriving("c", "first"):
@@ -118,7 +146,7 @@ def test_an_instance_that_could_not_be_written_takes_no_place(clock: _Clock) -> 
 
 
 def test_a_study_that_could_not_be_taken_is_still_there(clock: _Clock) -> None:
-    arrivals = Arrivals(clock=clock)
+    arrivals = Arrivals(release_settle_seconds=0, clock=clock)
     _bring(arrivals, "a", "first")
     arrivals.released("first")
 
@@ -131,7 +159,7 @@ def test_a_study_that_could_not_be_taken_is_still_there(clock: _Clock) -> None:
 
 
 def test_who_waits_is_woken_by_the_release() -> None:
-    arrivals = Arrivals(settle_seconds=60)
+    arrivals = Arrivals(settle_seconds=60, release_settle_seconds=0.1)
     _bring(arrivals, "a", "first")
     timer = threading.Timer(0.1, arrivals.released, ["first"])
     timer.start()

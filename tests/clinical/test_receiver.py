@@ -29,6 +29,8 @@ from pynetdicom import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
+from srcmatters.clinical import reading
+
 
 def test_a_study_is_answered_with_a_report_that_refers_to_it(start: Start, archive: Archive) -> None:
     _, port = start()
@@ -40,6 +42,35 @@ def test_a_study_is_answered_with_a_report_that_refers_to_it(start: Start, archi
     (evidence,) = report.CurrentRequestedProcedureEvidenceSequence
     referred = [item for series in evidence.ReferencedSeriesSequence for item in series.ReferencedSOPSequence]
     assert {item.ReferencedSOPInstanceUID for item in referred} == {image.SOPInstanceUID for image in images}
+
+
+def test_a_series_in_two_associations_in_quick_succession_gets_one_answer(
+    start: Start, archive: Archive
+) -> None:
+    _, port = start(release_settle_seconds=1.0, settle_seconds=5.0)
+    study = generate_uid()
+    for _ in range(2):
+        assert send(port, *(radiograph(study) for _ in range(4))) == [0x0000] * 4
+        time.sleep(0.3)
+    assert counts(archive.wait_for(1)) == {study: ["8 images"]}
+    time.sleep(1.5)
+    assert len(archive.received) == 1
+
+
+def test_the_log_tells_when_a_study_comes_again(
+    start: Start, archive: Archive, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, port = start()
+    image = radiograph()
+    late = radiograph(image.StudyInstanceUID)
+    with caplog.at_level(logging.INFO):
+        for number, sent in enumerate((image, image, late), 1):
+            send(port, sent)
+            archive.wait_for(number)
+    lines = [message for message in caplog.messages if "comes again" in message]
+    assert len(lines) == 2
+    assert "nothing in it is new" in lines[0] and "with 1 further instances" in lines[1]
+    assert all(line.startswith(f"study {server.spool.hashed(image.StudyInstanceUID)}") for line in lines)
 
 
 def test_an_answered_study_leaves_the_spool(start: Start, archive: Archive, tmp_path: Path) -> None:
@@ -172,7 +203,7 @@ def test_malformed_datasets_crash_nothing(start: Start, archive: Archive) -> Non
     wait_until(lambda: good.StudyInstanceUID in counts(archive.received), "the good one")
 
 
-def test_a_refused_study_is_kept_with_its_reason_and_named_without_the_patient(
+def test_of_a_refused_study_the_reason_is_kept_without_the_patient(
     start: Start, archive: Archive, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, port = start()
@@ -185,7 +216,10 @@ def test_a_refused_study_is_kept_with_its_reason_and_named_without_the_patient(
         wait_until(lambda: [*refused.glob("*/reason.txt")], "the reason")
     (reason,) = refused.glob("*/reason.txt")
     assert "no image, expected Rows" in reason.read_text()
-    assert len([*reason.parent.glob("*.dcm")]) == 1
+    assert [*reason.parent.iterdir()] == [reason]
+    assert not [
+        word for word in (*PATIENT_NAME.split("^"), empty.SOPInstanceUID) if word in reason.read_text()
+    ]
     line = next(record.getMessage() for record in caplog.records if "refused" in record.getMessage())
     assert "no image, expected Rows" in line
     assert "[removed]" in line
@@ -208,6 +242,69 @@ def test_a_reader_that_fails_costs_one_study_and_says_where(
         archive.wait_for(1)
     (reason,) = (tmp_path / "spool" / "refused").glob("*/reason.txt")
     assert "KeyError in test_receiver.py, line" in reason.read_text()
+
+
+def _fail_times(error: Exception, times: int) -> tuple[CountingReader, list[Path]]:
+    """A reader that fails so often, and what it was given."""
+    begun: list[Path] = []
+
+    def fail(folder: Path) -> None:
+        begun.append(folder)
+        if len(begun) <= times:
+            raise error
+
+    return CountingReader(before=fail), begun
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, PATIENT_NAME), MemoryError(PATIENT_NAME)])
+def test_a_study_for_which_there_was_no_room_is_read_later_and_others_meanwhile(
+    start: Start,
+    archive: Archive,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    monkeypatch.setattr(reading, "RETRY_SECONDS", 2.0)
+    reader, begun = _fail_times(error, 1)
+    _, port = start(reader)
+    first, second = radiograph(), radiograph()
+    assert send(port, first) == [0x0000]
+    wait_until(lambda: begun, "the failure")
+    assert send(port, second) == [0x0000]
+    studies = [report.StudyInstanceUID for report in archive.wait_for(2)]
+    assert studies == [second.StudyInstanceUID, first.StudyInstanceUID]
+    assert f"the reader failed: {type(error).__name__} in test_receiver.py" in caplog.text
+    assert PATIENT_NAME not in caplog.text
+
+
+def test_a_study_for_which_there_is_never_room_is_refused_in_the_end(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "RETRY_SECONDS", 0.1)
+    reader, begun = _fail_times(MemoryError(), 100)
+    _, port = start(reader)
+    assert send(port, radiograph()) == [0x0000]
+    refused = tmp_path / "spool" / "refused"
+    wait_until(lambda: [*refused.glob("*/reason.txt")], "the refusal")
+    assert "the reader failed 3 times: MemoryError" in next(refused.glob("*/reason.txt")).read_text()
+    assert len(begun) == reading.MAX_TRIES
+
+
+def test_a_spool_that_is_full_for_long_is_no_reason_to_refuse(
+    start: Start, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "RETRY_SECONDS", 0.05)
+    reader, begun = _fail_times(OSError(), 0)
+    server, port = start(reader)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.spool, "commit", full)
+        assert send(port, radiograph()) == [0x0000]
+        wait_until(lambda: len(begun) > 2 * reading.MAX_TRIES, "some tries")
+    archive.wait_for(1)
 
 
 def test_no_log_of_any_library_holds_identifiers(

@@ -6,12 +6,14 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from dicom_nodes import radiograph
 from pydicom import Dataset, dcmread
 
-from srcmatters.clinical.spool import Spool
+from srcmatters.clinical.known_studies import KnownStudies
+from srcmatters.clinical.spool import SPARE, Spool
 from srcmatters.errors import InputError
 
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "open"}
@@ -124,7 +126,7 @@ def test_a_study_whose_results_are_there_is_not_read_again(tmp_path: Path) -> No
 def test_a_study_without_results_is_not_read_again_by_halves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(path: Path) -> None:
+    def killed(path: Path, **_: object) -> None:
         (path / "1.dcm").unlink()
         raise KeyboardInterrupt
 
@@ -192,6 +194,68 @@ def test_names_are_salted_hashes_that_last(tmp_path: Path) -> None:
     assert (tmp_path / "one").stat().st_mode & 0o077 == 0
 
 
+def test_a_study_that_another_thread_takes_while_they_are_listed_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path / "spool")
+    for study in ("a", "b"):
+        spool.keep_instance(study, "1", b"instance")
+    listed = Path.iterdir
+
+    def listed_too_early(folder: Path) -> list[Path]:
+        found = [*listed(folder)]
+        if folder.name == "incoming":
+            shutil.rmtree(folder / "a", ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(Path, "iterdir", listed_too_early)
+    assert spool.batches("incoming") == ["b"]
+
+
+def test_nobody_else_may_read_what_lies_in_a_spool_even_one_that_was_open(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    folder.mkdir(mode=0o755)
+    folder.chmod(0o755)
+    (folder / "salt").write_bytes(bytes(32))
+    (folder / "salt").chmod(0o644)
+    spool = Spool(folder)
+    spool.keep_instance("a", "1", b"instance")
+    for path in (folder, folder / "salt", *spool.files("incoming", "a")):
+        assert path.stat().st_mode & 0o077 == 0, path.name
+
+
+def test_a_folder_that_holds_other_things_too_stays_as_open_as_it_was(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / "letter.txt").write_text("of somebody")
+    Spool(folder)
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert (folder / "incoming").stat().st_mode & 0o077 == 0
+
+
+def test_some_of_the_disk_is_left_to_answers_and_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path / "spool")
+    left = SPARE + 10
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=left))
+    spool.keep_instance("a", "1", b"12345", b"67890")
+    with pytest.raises(OSError, match="No space left on device but 256 MiB"):
+        spool.keep_instance("a", "2", b"12345", b"678901")
+    assert len(spool.files("incoming", "a")) == 1
+
+
+def test_studies_that_were_read_are_remembered_but_not_for_ever(tmp_path: Path) -> None:
+    known = KnownStudies(tmp_path, most=2)
+    for age, study in enumerate(("a", "b", "c")):
+        known.add(study, ["1"])
+        os.utime(tmp_path / study, ns=(age, age))
+    known.add("b", ["2"])
+    assert [known.instances(study) for study in ("b", "c")] == [{"1", "2"}, {"1"}]
+    assert known.instances("a") == set()
+
+
 def test_a_spool_belongs_to_one_server(tmp_path: Path) -> None:
     first = Spool(tmp_path / "spool")
     with pytest.raises(InputError, match=r"--spool .*spool: another server is using it"):
@@ -206,8 +270,42 @@ def test_a_spool_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         Spool(tmp_path / "file" / "spool")
 
 
-def test_a_refused_study_lies_beside_its_reason(tmp_path: Path) -> None:
+def test_of_a_refused_study_the_reason_stays(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
+    spool.keep_instance("a", "1", b"instance")
+    batch = spool.take("a")
+    spool.begin(batch)
+    spool.refuse(batch, "a foot, expected a chest")
+    left = [path for path in spool.folder.rglob("*") if path.is_file() and path.parent != spool.folder]
+    assert left == [spool.folder / "refused" / batch / "reason.txt"]
+    assert left[0].read_text() == "a foot, expected a chest\n"
+    assert spool.batches("reading") == []
+
+
+def test_killed_before_any_change_a_refused_study_is_there_or_its_reason(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    for instance in ("1", "2"):
+        spool.keep_instance("a", instance, b"instance")
+    batch = spool.take("a")
+    (tmp_path / "copies").mkdir()
+    snapshots = _Snapshots(spool.folder, tmp_path / "copies")
+    snapshots.active = True
+    spool.refuse(batch, "a foot, expected a chest")
+    snapshots.active = False
+    spool.close()
+    assert len(snapshots.taken) > 5
+    outcomes = set()
+    for copy, _, _ in snapshots.taken:
+        later = Spool(copy)
+        instances = len(later.files("reading", batch)) if later.batches("reading") else 0
+        refused = [path.read_text() for path in (copy / "refused").glob("*/*")]
+        outcomes.add((instances, *refused))
+        later.close()
+    assert outcomes == {(2,), (0, "a foot, expected a chest\n")}
+
+
+def test_a_refused_study_lies_beside_its_reason_on_wish(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", keep_refused=True)
     spool.keep_instance("a", "1", b"instance")
     batch = spool.take("a")
     spool.begin(batch)
