@@ -17,6 +17,8 @@ from srcmatters.clinical.spool import Spool
 _LOG = logging.getLogger(__name__)
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 300.0
+RETRY_SECONDS = 10.0  # after the spool could not be read
+_NO_ANSWER = "no answer"
 _ACCEPTED = {0x0000, 0xB000, 0xB006, 0xB007}  # the last three: stored, with a remark
 
 
@@ -68,18 +70,26 @@ class SendingThread(threading.Thread):
         return not self.is_alive()
 
     def run(self) -> None:
-        while True:
+        while not self._stopping:
             self._changed.clear()
-            for batch in self._spool.unsent():
-                if self._stopping:
-                    return
-                if self._due.get(batch, 0.0) <= time.monotonic():
-                    self._attempt(batch)
+            try:
+                wait = self._send_due()
+            except Exception as error:  # too many open files, say: nobody else would send what is left
+                _LOG.error("the spool cannot be read (%s): trying again", type(error).__name__)
+                wait = RETRY_SECONDS
+            if not self._stopping:
+                self._changed.wait(wait)
+
+    def _send_due(self) -> float:
+        """Try every study whose time has come; seconds until the next one's."""
+        for batch in self._spool.unsent():
             if self._stopping:
-                return
-            now = time.monotonic()
-            waits = [self._due.get(batch, now) - now for batch in self._spool.unsent()]
-            self._changed.wait(max(0.0, min(waits, default=LONGEST_DELAY_SECONDS)))
+                return 0.0
+            if self._due.get(batch, 0.0) <= time.monotonic():
+                self._attempt(batch)
+        now = time.monotonic()
+        waits = [self._due.get(batch, now) - now for batch in self._spool.unsent()]
+        return max(0.0, min(waits, default=LONGEST_DELAY_SECONDS))
 
     def _attempt(self, batch: str) -> None:
         try:
@@ -98,25 +108,33 @@ class SendingThread(threading.Thread):
         )
 
     def _send(self, batch: str) -> str | None:
-        """Send what is left of a study's results; None, or what went wrong."""
+        """Send what is left of a study's results; None, or what went wrong last.
+
+        A result that the archive does not want keeps no other of the study waiting.
+        """
         files = self._spool.files("outgoing", batch)
         results = [dcmread(file) for file in files]
         association = self._associate(results)
         if not association.is_established:
             return "rejected" if association.is_rejected else "no association"
+        problem, sent = None, 0
         try:
             for file, result in zip(files, results, strict=True):
                 if self._stopping:
                     return "stopping"
-                status = association.send_c_store(result).get("Status")
-                if status not in _ACCEPTED:
-                    return "no answer" if status is None else f"status 0x{status:04X}"
-                self._spool.acknowledged(batch, file)
+                refusal = _offer(association, result)
+                if refusal is None:
+                    self._spool.acknowledged(batch, file)
+                    sent += 1
+                problem = refusal or problem
+                if refusal == _NO_ANSWER:
+                    break  # the association is broken, whether the library knows it already or not
         finally:
             if association.is_established:
                 association.release()
-        _LOG.info("study %s: %d results sent to %s", batch, len(files), self._destination)
-        return None
+        if sent:
+            _LOG.info("study %s: %d of %d results sent to %s", batch, sent, len(files), self._destination)
+        return problem
 
     def _associate(self, results: Sequence[Dataset]) -> Association:
         encodings = {(result.SOPClassUID, result.file_meta.TransferSyntaxUID) for result in results}
@@ -127,3 +145,14 @@ class SendingThread(threading.Thread):
             ae_title=self._destination.ae_title,
             tls_args=None if self._tls is None else (self._tls, self._destination.host),
         )
+
+
+def _offer(association: Association, result: Dataset) -> str | None:
+    """Send one result; None, or why the archive did not take it."""
+    try:
+        status = association.send_c_store(result).get("Status")
+    except ValueError:
+        return "a kind of result that it does not accept"
+    if status is None:
+        return _NO_ANSWER
+    return None if status in _ACCEPTED else f"status 0x{status:04X}"

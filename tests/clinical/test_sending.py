@@ -1,5 +1,6 @@
 """Results reach the archive, however long it takes, and none keeps another waiting."""
 
+import errno
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,59 @@ def test_a_study_that_the_archive_does_not_want_keeps_no_other_waiting(spool: Sp
     _send_all(spool, archive.port)
     archive.close()
     assert [result.StudyInstanceUID for result in archive.received] == [studies["second"], studies["first"]]
+
+
+def test_a_result_that_the_archive_does_not_want_keeps_no_other_of_its_study_waiting(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "FIRST_DELAY_SECONDS", 60.0)
+    _read(spool, "first", results=3)
+    (batch,) = spool.unsent()
+    files = spool.files("outgoing", batch)
+    archive = Archive(statuses=[0xC000])
+    thread = SendingThread(spool, Destination("ARCHIVE", "localhost", archive.port), "SRCMATTERS")
+    thread.start()
+    archive.wait_for(2)
+    wait_until(lambda: len(spool.files("outgoing", batch)) == 1, "the rest")
+    assert thread.stop(5)
+    archive.close()
+    assert spool.files("outgoing", batch) == files[:1]
+
+
+def test_a_kind_of_result_that_the_archive_does_not_know_keeps_no_other_waiting(spool: Spool) -> None:
+    report, unknown = counting_report([radiograph()]), radiograph()
+    spool.keep_instance("first", "1", b"instance")
+    batch = spool.take("first")
+    spool.commit(batch, [unknown, report])  # the archive of these tests takes no radiographs
+    archive = Archive()
+    thread = SendingThread(spool, Destination("ARCHIVE", "localhost", archive.port), "SRCMATTERS")
+    thread.start()
+    assert [result.SOPInstanceUID for result in archive.wait_for(1)] == [report.SOPInstanceUID]
+    assert thread.stop(5)
+    archive.close()
+    assert [path.name for path in spool.files("outgoing", batch)] == ["0001.dcm"]
+
+
+def test_a_spool_that_cannot_be_listed_for_a_while_ends_no_sending(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sending, "RETRY_SECONDS", 0.1)
+    studies = _read(spool, "first")
+    archive = Archive()
+    thread = SendingThread(spool, Destination("ARCHIVE", "localhost", archive.port), "SRCMATTERS")
+
+    def exhausted() -> list[str]:
+        raise OSError(errno.EMFILE, "Too many open files", str(spool.folder))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "unsent", exhausted)
+        thread.start()
+        wait_until(
+            lambda: caplog.messages.count("the spool cannot be read (OSError): trying again") > 1, "it"
+        )
+    assert set(counts(archive.wait_for(1))) == set(studies.values())
+    assert thread.stop(5)
+    archive.close()
 
 
 def test_an_abort_costs_no_result_and_repeats_none(spool: Spool) -> None:

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from dicom_nodes import (
     PATIENT_NAME,
     Archive,
+    CountingReader,
     association,
     counting_report,
     counts,
@@ -26,6 +27,7 @@ from dicom_nodes import (
 from pydicom.uid import generate_uid
 
 from srcmatters.clinical.commands import serve
+from srcmatters.clinical.sending import SendingThread
 from srcmatters.errors import InputError
 
 Launch = Callable[..., tuple[BaseProcess, int]]
@@ -160,6 +162,30 @@ def test_a_study_that_ends_the_program_again_and_again_is_put_aside(
     wait_until(lambda: [*refused.glob("*/reason.txt")], "the refusal")
     assert "ended 3 times" in next(refused.glob("*/reason.txt")).read_text()
     assert PATIENT_NAME.split("^")[0] not in (tmp_path / "log").read_text()
+
+
+def _end_thread(*_: object) -> float:
+    raise SystemExit
+
+
+@pytest.mark.parametrize("thread", ["reading", "sending"])
+def test_a_server_with_a_dead_thread_ends_and_the_next_one_goes_on(
+    launch: Launch, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thread: str
+) -> None:
+    image = radiograph()
+    with monkeypatch.context() as patch:
+        if thread == "reading":
+            patch.setattr(CountingReader, "read", _end_thread)
+        else:
+            patch.setattr(SendingThread, "_send", _end_thread)
+        process, port = launch()
+    with association(port) as opened:
+        assert opened.send_c_store(image).Status == 0x0000
+    assert _exit_status(process) == 1
+    log = (tmp_path / "log").read_text()
+    assert log.count(f"the thread for {thread} has failed: stopping, start this again") == 1
+    launch()
+    assert counts(archive.wait_for(1)) == {image.StudyInstanceUID: ["1 images"]}
 
 
 @pytest.mark.parametrize(
