@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import socket
 import ssl
 import threading
 import time
@@ -13,15 +11,17 @@ from io import BytesIO
 from typing import Any
 
 from pydicom import Dataset
-from pydicom.filereader import read_partial
-from pydicom.tag import BaseTag
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
-from pynetdicom import AE, Association, _config, evt
+from pynetdicom import Association, _config, evt
+from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event
 from pynetdicom.transport import ThreadedAssociationServer
 
 from srcmatters.clinical.arrivals import Arrivals, QueueFull
 from srcmatters.clinical.association_rules import STORAGE_CLASSES, TRANSFER_SYNTAXES
+from srcmatters.clinical.connections import ASSOCIATE_SECONDS, Connections, Node, hang_up, has_associated
 from srcmatters.clinical.spool import Spool
 from srcmatters.errors import InputError
 
@@ -41,8 +41,9 @@ class Address:
         host: address to listen on, 127.0.0.1: this machine only, 0.0.0.0: all of IPv4.
         port: 0: any free one.
         calling: AE titles that may call, empty: all.
-        max_associations: at once, >= 1.
-        idle_seconds: an association on which nothing happens for so long is aborted.
+        max_associations: at once, >= 1; a connection that has not asked for one does not count.
+        idle_seconds: an association on which nothing happens for so long is aborted, and so is one that takes
+            so long for one of the pieces that a message comes in.
     """
 
     ae_title: str
@@ -76,12 +77,14 @@ class Receiver:
         self._closing = False
         self._writing = 0
         self._idle = threading.Condition()
-        self._node = AE(address.ae_title)
+        self._node = Node(address.ae_title)
         self._node.require_called_aet = True
         self._node.require_calling_aet = list(address.calling)
         self._node.maximum_associations = address.max_associations
         self._node.maximum_pdu_size = _MAXIMUM_PDU
         self._node.network_timeout = address.idle_seconds
+        self._node.acse_timeout = ASSOCIATE_SECONDS
+        self._connections = Connections(self._node, address.idle_seconds, _log_broken)
         self._node.add_supported_context(_VERIFICATION)
         for sop_class in STORAGE_CLASSES:
             self._node.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
@@ -98,11 +101,13 @@ class Receiver:
         # pynetdicom's own handlers write out every message, identifiers included, for a log nobody reads.
         _config.LOG_HANDLER_LEVEL = "none"
         handlers: list[Any] = [
-            (evt.EVT_CONN_OPEN, self._opened),
+            (evt.EVT_CONN_OPEN, lambda event: self._connections.opened(event.assoc)),
+            (evt.EVT_DIMSE_RECV, lambda event: self._connections.message_ended(event.assoc)),
             (evt.EVT_C_STORE, self._store),
+            (evt.EVT_DIMSE_SENT, lambda event: self._connections.answered(event.assoc)),
             (evt.EVT_RELEASED, self._released),
             (evt.EVT_ABORTED, self._aborted),
-            (evt.EVT_CONN_CLOSE, self._aborted),
+            (evt.EVT_CONN_CLOSE, self._closed),
         ]
         where = (self.address.host, self.address.port)
         try:
@@ -132,13 +137,7 @@ class Receiver:
             association.abort(block=False)
         time.sleep(0.1 if left else 0)
         for association in left:
-            _hang_up(association)
-
-    def _opened(self, event: Event) -> None:
-        """A peer that stops in the middle of a message holds its thread no longer than an idle one."""
-        connection = event.assoc.dul.socket
-        if connection is not None and connection.socket is not None and self._tls is None:
-            connection.socket.settimeout(self.address.idle_seconds)
+            hang_up(association)  # one that stopped in the middle of a message has not seen the abort
 
     def _released(self, event: Event) -> None:
         studies = self._arrivals.released(event.assoc)
@@ -149,6 +148,10 @@ class Receiver:
         studies = self._arrivals.aborted(event.assoc)
         if studies:
             _LOG.warning("association of %s broke off: %d studies settle", _caller(event), studies)
+
+    def _closed(self, event: Event) -> None:
+        self._connections.closed(event.assoc)
+        self._aborted(event)
 
     def _store(self, event: Event) -> Dataset:
         """Answer a C-STORE; whatever the sender has sent, this does not raise."""
@@ -177,30 +180,37 @@ class Receiver:
                 self._idle.notify_all()
 
     def _keep(self, event: Event) -> Dataset:
-        content = event.encoded_dataset()
-        study, instance = _identity(content, str(getattr(event.request, "AffectedSOPInstanceUID", "")))
+        content = getattr(event.request, "DataSet", None) or BytesIO()
+        announced = str(getattr(event.request, "AffectedSOPInstanceUID", ""))
+        study, instance = _identity(content, UID(event.context.transfer_syntax), announced)
         study, instance = self._spool.hashed(study), self._spool.hashed(instance)
-        with self._arrivals.arriving(study, event.assoc):
-            self._spool.keep_instance(study, instance, content)
+        meta = encode_file_meta(event.file_meta)
+        # Neither together nor copied: an instance may have half a gigabyte.
+        with self._arrivals.arriving(study, event.assoc), content.getbuffer() as dataset:
+            self._spool.keep_instance(study, instance, b"\0" * 128, b"DICM", meta, dataset)
         return _status(SUCCESS)
 
 
-def _hang_up(association: Association) -> None:
-    """Close the connection of a peer that stopped in the middle of a message, if it is still there."""
-    connection = association.dul.socket
-    if connection is not None and connection.socket is not None:
-        with contextlib.suppress(OSError):
-            connection.socket.shutdown(socket.SHUT_RDWR)
+def _log_broken(association: Association, reason: str) -> None:
+    if has_associated(association):
+        _LOG.warning("association of %s broken off: %s", _title(association), reason)
 
 
-def _identity(content: bytes, announced: str) -> tuple[str, str]:
-    """Study and SOP Instance UID of a file, of which no more is read than that.
+def _identity(content: BytesIO, syntax: UID, announced: str) -> tuple[str, str]:
+    """Study and SOP Instance UID of a dataset, of which no more is read than that.
 
     Raises:
         _Unusable: one is missing, or the instance is not the announced one.
     """
     try:
-        header = read_partial(BytesIO(content), stop_when=_beyond, specific_tags=[_INSTANCE, _STUDY])
+        content.seek(0)
+        header = read_dataset(
+            content,
+            syntax.is_implicit_VR,
+            syntax.is_little_endian,
+            stop_when=_beyond,
+            specific_tags=[Tag(_INSTANCE), Tag(_STUDY)],
+        )
         study, instance = (str(header[tag].value or "") for tag in (_STUDY, _INSTANCE))
     except Exception as error:  # the bytes come from anywhere: pydicom raises whatever fits
         raise _Unusable("no readable Study and SOP Instance UID") from error
@@ -224,6 +234,10 @@ def _status(code: int, comment: str = "") -> Dataset:
 
 
 def _caller(event: Event) -> str:
+    return _title(event.assoc)
+
+
+def _title(association: Association) -> str:
     """Calling AE title, as it may stand in a log."""
-    title = str(event.assoc.requestor.ae_title or "").strip()
+    title = str(association.requestor.ae_title or "").strip()
     return title if title.isprintable() and title else "unnamed sender"
