@@ -37,6 +37,15 @@ class BundleReader:
         self.predictor = Predictor(opened)
         self.captures = captures
 
+    def close(self) -> None:
+        """Delete what was unpacked of a zip: all of it is in memory.
+
+        The process that decodes ends with this one. Ended now, it would make a study at hand look broken.
+        """
+        unpacked = self.predictor.bundle._unpacked
+        if unpacked is not None:
+            unpacked.cleanup()
+
     def read(self, folder: Path, files: Sequence[Path]) -> list[Dataset]:
         """A Structured Report for every image or series of the study that the bundle reads.
 

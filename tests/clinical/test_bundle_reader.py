@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 from pathlib import Path
 
 import click
@@ -11,6 +13,7 @@ from conftest import Start
 from dicom_nodes import Archive, send
 from prediction_cases import changed, write_bundle, write_radiographs
 from pydicom import dcmread
+from pydicom.uid import generate_uid
 
 from srcmatters.clinical import commands
 from srcmatters.clinical.bundle_reader import BundleReader, reports_and_saliency
@@ -42,8 +45,9 @@ def test_one_image_without_an_answer_does_not_take_the_others_with_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     films = write_radiographs(tmp_path / "films")
-    knee = changed(films[0], tmp_path / "knee.dcm", BodyPartExamined="KNEE")
-    nobody = changed(films[0], tmp_path / "nobody.dcm", StudyInstanceUID=None)
+    own, other = generate_uid(), generate_uid()
+    knee = changed(films[0], tmp_path / "knee.dcm", BodyPartExamined="KNEE", SeriesInstanceUID=own)
+    nobody = changed(films[0], tmp_path / "nobody.dcm", StudyInstanceUID=None, SeriesInstanceUID=other)
     reader = BundleReader(write_bundle(tmp_path / "bundle"))
     name = str(dcmread(films[0]).PatientName)
     with caplog.at_level(logging.WARNING):
@@ -56,6 +60,21 @@ def test_one_image_without_an_answer_does_not_take_the_others_with_it(
     assert "StudyInstanceUID is missing" in line and "BodyPartExamined is KNEE" in line and name not in line
     with pytest.raises(InputError, match=r"StudyInstanceUID is missing.*BodyPartExamined is KNEE"):
         reader.read(tmp_path, [nobody, knee])
+    reader.predictor.close()
+
+
+def test_nothing_that_was_unpacked_of_a_zip_outlives_the_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = write_radiographs(tmp_path / "films")[0]
+    shutil.make_archive(str(tmp_path / "bundle"), "zip", write_bundle(tmp_path / "bundle"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    reader = BundleReader(tmp_path / "bundle.zip")
+    assert [*(tmp_path / "temporary").glob("srcmatters-bundle-*")]
+    reader.close()
+    assert not [*(tmp_path / "temporary").glob("srcmatters-bundle-*")]
+    assert len(reader.read(tmp_path, [film])) == 1, "a study at hand is finished"
     reader.predictor.close()
 
 
