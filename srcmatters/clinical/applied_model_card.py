@@ -136,7 +136,10 @@ def _ingredients(card: Mapping[str, Any]) -> Tree:
                 f" {decision['threshold']['value']:.4f} ({decision['threshold']['rule']})."
             ),
             "ModelType": str(card["training"]["network"]),
-            "FoundationModels": f"{source['name']}; licence: {source['licence']}; {source['citation']}",
+            "FoundationModels": (
+                f"{source['name']}; SHA-256 of the weights: {source['sha256']}; licence: {source['licence']};"
+                f" {source['citation']}"
+            ),
             "InputDataSource": f"{card['target_data']['name']}, SHA-256 {card['target_data']['sha256']}",
             "OutputAndInputDataTypes": ", ".join(
                 f"{name} {value}" for name, value in card["input"].items() if value not in (None, "")
@@ -148,7 +151,7 @@ def _ingredients(card: Mapping[str, Any]) -> Tree:
                 else f"None. {card['monitors']}"
             ),
             "OngoingMaintenance": card["maintenance"],
-            "Transparency": "Settings, seeds, versions and hashes are in model_card.json.",
+            "Transparency": "Settings, seeds, versions at export and hashes are in model_card.json.",
         },
         "TransparencyInformation": {
             "FundingSource": card["funding"],

@@ -81,13 +81,15 @@ def _method(card: Mapping[str, Any]) -> dict[str, str]:
         "summary": card["summary"],
         "use": card["intended_use"],
         "model": f"{training['network']}; configs/inference.yaml and models/.",
-        "software": ", ".join(f"{name} {version}" for name, version in card["versions"].items()) + ".",
-        "initialisation": f"{source['name']}; licence: {source['licence']}; citation: {source['citation']}",
+        "software": ", ".join(f"{name} {version}" for name, version in card["versions_at_export"].items())
+        + ", at export; those of the training are not known to it.",
+        "initialisation": f"{source['name']}; SHA-256 of the weights: {source['sha256']}; licence:"
+        f" {source['licence']}; citation: {source['citation']}",
         "training": _settings(training),
         "choice": "Lowest validation loss." if finetuned else "Regularisation chosen by inner folds.",
         "measures": "AUROC, AUPRC, Brier score, sensitivity, specificity, calibration slope and intercept.",
         "uncertainty": "95 % intervals that resample patients; Wilson's for sensitivity and specificity.",
-        "calibration": f"Calibration: {calibration['method']}, fixed {fixed}.",
+        **_updating(calibration, fixed),
         "decision": f"Calibrated probability ({calibration['method']}), present from {threshold['value']:.4f}"
         f" ({threshold['rule']}), fixed {fixed}; sensitivity and specificity are in model_card.html.",
         "explainability": "Grad-CAM on request (Secondary Capture). MISSING: nobody has evaluated it.",
@@ -95,6 +97,16 @@ def _method(card: Mapping[str, Any]) -> dict[str, str]:
         "availability": "The files of this bundle; source code: srcmatters.",
         "guard": "`srcmatters predict` refuses or flags it by the rules in configs/clinical.json;"
         " configs/inference.yaml checks nothing.",
+    }
+
+
+def _updating(calibration: Mapping[str, Any], fixed: str) -> dict[str, str]:
+    if calibration["method"] == "none":
+        return {"calibration": "None: the output is not calibrated.", "updating": _NONE}
+    return {
+        "calibration": f"The output is updated by a calibration ({calibration['method']}), fixed {fixed}.",
+        "updating": "The calibration of item 12f is the only update; Brier score, calibration slope and"
+        " intercept in model_card.html are those of the updated output.",
     }
 
 

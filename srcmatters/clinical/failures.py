@@ -1,4 +1,4 @@
-"""Where a model fails: the clean test cases that are most wrong, and what they look like."""
+"""Where a model fails: the clean test cases that it decides most wrongly, and what they look like."""
 
 from __future__ import annotations
 
@@ -12,29 +12,38 @@ import torch
 from PIL import Image
 from torch import nn
 
+from srcmatters.clinical.calibration import ProbabilityCalibration
 from srcmatters.clinical.saliency import draw, saliency
 from srcmatters.clinical.trained_run import TrainingImages
+from srcmatters.evaluation.predictions import log_odds
 
 _MOST = 5  # of each kind
 _GROUPS = ("sex", "view", "manufacturer")  # of a single case; no age, which with them may name a person
 
 
-def worst_errors(table: pd.DataFrame) -> pd.DataFrame:
-    """The cases whose clean score is most wrong, the missed ones first.
+def worst_errors(table: pd.DataFrame, fitted: ProbabilityCalibration, threshold: float) -> pd.DataFrame:
+    """The clean cases that are decided wrongly, the missed ones first, the farthest from the threshold first.
 
     Args:
         table: prediction table of the test cases.
+        fitted: the calibration.
+        threshold: on the calibrated probability; at or above it a case is called positive.
 
     Returns:
-        Their rows with a column ``kind``: "missed" or "false alarm". Up to five of each; none where every
-        score is on its right side of one half.
+        Their rows with the columns ``probability``, calibrated, and ``kind``: "missed" or "false alarm". Up
+        to five of each; none where every case is decided rightly.
     """
-    wrong = (table["score_clean"] - table["label"]).abs()
-    kinds = []
-    for label, kind in ((1, "missed"), (0, "false alarm")):
-        worst = wrong[(table["label"] == label) & (wrong > 0.5)].nlargest(_MOST)
-        kinds.append(table.loc[worst.index].assign(kind=kind))
-    return pd.concat(kinds)
+    probability = fitted(log_odds(table["score_clean"]))
+    decided = table.assign(probability=probability, beyond=np.abs(probability - threshold))
+    called = probability >= threshold
+    kinds = [
+        decided[wrong].nlargest(_MOST, "beyond").assign(kind=kind)
+        for wrong, kind in (
+            ((table["label"] == 1) & ~called, "missed"),
+            ((table["label"] == 0) & called, "false alarm"),
+        )
+    ]
+    return pd.concat(kinds).drop(columns="beyond")
 
 
 def described(errors: pd.DataFrame, images: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -47,7 +56,7 @@ def described(errors: pd.DataFrame, images: Sequence[str] = ()) -> list[dict[str
     rows = []
     for number, (_, case) in enumerate(errors.iterrows()):
         groups = {name: str(case[name]) for name in _GROUPS if name in case and pd.notna(case[name])}
-        row = {"kind": case["kind"], "score": round(float(case["score_clean"]), 3), **groups}
+        row = {"kind": case["kind"], "probability": round(float(case["probability"]), 3), **groups}
         rows.append(row | ({"image": images[number]} if images else {}))
     return rows
 

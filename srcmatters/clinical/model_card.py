@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,17 +12,21 @@ import pandas as pd
 
 from srcmatters.clinical.applied_model_card import applied_model_card
 from srcmatters.clinical.authors import NOT_KNOWN, Authors
+from srcmatters.clinical.card_statements import (
+    MISSING_AUDIT,
+    environments_in_words,
+    limitations,
+    not_measured,
+    source_data,
+    summary,
+)
+from srcmatters.clinical.performance import age_in_words
 from srcmatters.clinical.trained_run import TrainedRun, TrainingImages
-from srcmatters.errors import InputError
 from srcmatters.evaluation.natural_shortcut import NaturalShortcut
 from srcmatters.reports import numbers
 from srcmatters.reports.provenance import versions, written_on
-from srcmatters.sources.catalogue import find_entry
 
 NOTICE = "Research software, not a medical device: not for diagnosis or any decision about a patient."
-_MISSING_AUDIT = (
-    "MISSING: nobody has tested whether this model leans on a confounder; exported with --unaudited."
-)
 _PARTS = {"train": "training", "validation": "validation", "test": "test"}
 _REFERENCES = (
     "Juodelyte et al., Source Matters: Source Dataset Impact on Model Robustness in Medical Imaging, 2024,"
@@ -75,10 +79,7 @@ def model_card(facts: CardFacts) -> dict[str, Any]:
         "audited": rules["audited"],
         "developer": say("developer"),
         "contact": say("contact"),
-        "summary": (
-            f"{settings['network']}, pre-trained on {settings['source']} and fine-tuned on"
-            f" {settings['target']}, tells {finding} from {rules['finding']['negative']} on {what}."
-        ),
+        "summary": summary(facts.run, rules),
         "intended_use": say(
             "intended_use",
             f"Research on {finding} on {what} like those of {settings['target']}: audits of shortcut"
@@ -98,15 +99,17 @@ def model_card(facts: CardFacts) -> dict[str, Any]:
             "licence": say("target_licence"),
             "splits": _splits(facts),
         },
-        "source_data": _source(str(settings["source"]), settings["network"]),
+        "source_data": source_data(str(settings["source"]), settings["network"]),
         "performance": facts.figures,
+        "not_measured": not_measured(rules, facts.figures),
+        "environments": environments_in_words(facts.run, rules),
         "subgroups": facts.subgroups,
-        "audit": rules["audit"] or _MISSING_AUDIT,
+        "audit": rules["audit"] or MISSING_AUDIT,
         "natural_shortcut": _shortcut(facts.shortcut),
         "monitors": _monitors(rules),
         "distance": _distance(rules),
         "failures": facts.failures,
-        "limitations": _limitations(facts),
+        "limitations": limitations(facts.run, rules),
         **{name: say(name) for name in ("maintenance", "funding", "availability", "stakeholders")},
         **{name: say(name) for name in ("publications", "consent")},
         "checklist_answers": {name: dict(given) for name, given in facts.authors.answers.items()},
@@ -115,7 +118,7 @@ def model_card(facts: CardFacts) -> dict[str, Any]:
         "training": {**settings, "unreadable_images": facts.run.record.get("unreadable_images", 0)},
         "mlflow_run": rules["mlflow_run"] or NOT_KNOWN,
         "parity": facts.parity,
-        "versions": versions(),
+        "versions_at_export": versions(),
         "references": list(_REFERENCES),
     }
     return {**card, "AppliedModelCard": applied_model_card(card)}
@@ -190,24 +193,11 @@ def _demographics(table: pd.DataFrame | None) -> dict[str, Any]:
         for name in ("sex", "view")
     }
     ages = table["age"].dropna() if "age" in table else pd.Series(dtype=float)
-    age = f"mean {ages.mean():.0f}, from {ages.min():.0f} to {ages.max():.0f}" if len(ages) else NOT_KNOWN
+    age = NOT_KNOWN
+    if len(ages):
+        mean, youngest, oldest = (age_in_words(age) for age in (ages.mean(), ages.min(), ages.max()))
+        age = f"mean {mean}, from {youngest} to {oldest}"
     return {**counts, **groups, "age": age}
-
-
-def _source(name: str, network: str) -> dict[str, str]:
-    if name == "random":
-        return {"name": name, "licence": "none needed", "citation": "random initialisation, no source"}
-    try:
-        entry = find_entry(name, network)
-    except InputError:
-        entry = None  # of another installation
-    if entry is None:
-        return {"name": name, "licence": NOT_KNOWN, "citation": NOT_KNOWN}
-    return {
-        "name": f"{name}: {entry.trained_on}",
-        "licence": entry.licence or NOT_KNOWN,
-        "citation": entry.citation or NOT_KNOWN,
-    }
 
 
 def _shortcut(found: NaturalShortcut | str | None) -> dict[str, Any] | str:
@@ -226,30 +216,3 @@ def _distance(rules: Mapping[str, Any]) -> dict[str, float] | str:
     if rules["ood"] is None:
         return "MISSING: nothing tells images that are unlike those of the training."
     return {name: rules["ood"][name] for name in ("quantile", "false_alarms")}
-
-
-def _limitations(facts: CardFacts) -> list[str]:
-    run, rules = facts.run, facts.rules
-    patients = run.predictions.groupby("label")["patient_id"].nunique()
-    found = [
-        f"Tested on {int(patients.min())} patients of the rarer class, all of the same target: no external"
-        " validation.",
-        f"Threshold and calibration rest on {len(run.validation)} validation cases.",
-        "Intervals cover other images, not other trainings of the network.",
-    ]
-    if rules["audited"] and rules["audit"]["of"] != "this network":
-        found.append("The audit is of networks trained alike, not of this one alone.")
-    if not rules["audited"]:
-        found.append(_MISSING_AUDIT)
-    if rules["ood"] is None:
-        found.append("Nothing tells images that are unlike those of the training.")
-    return [*found, *missing(rules)]
-
-
-def missing(rules: Mapping[str, Any]) -> Sequence[str]:
-    """What the rules cannot check because no file said it."""
-    names = {"spacing_mm": "pixel spacing", "size": "image size", "views": "view position"}
-    unknown = [shown for name, shown in names.items() if rules["input"][name] is None]
-    return (
-        [f"Not known of the training images, so not checked: {numbers.listed(unknown)}."] if unknown else []
-    )

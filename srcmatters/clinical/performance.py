@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,9 @@ from srcmatters.evaluation.resampling import resample_patients
 
 REPLICATES = 2000
 _RESAMPLED = 500
+_REFITTED = 200  # a recalibration takes as long as ten other figures
+#: Ages above it tell who somebody is.
+_OLDEST_SHOWN = 89
 _ENVIRONMENTS = {"clean": "clean", "iid": "i.i.d.", "ood": "o.o.d."}
 Figure = dict[str, float | None]
 
@@ -30,9 +34,10 @@ def performance(
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """Figures of the test cases with 95 % intervals.
 
-    AUC as in a report; AUPRC and the Brier score by resampling patients; sensitivity and specificity by
-    Wilson's interval for as many trials as there are patients. All are of these weights: other images, not
-    other trainings.
+    AUC as in a report; AUPRC, the Brier score and the calibration by resampling patients; sensitivity and
+    specificity by Wilson's interval for as many trials as there are patients. All are of these weights: other
+    images, not other trainings. A run without a confounder has clean figures alone: its other environments
+    are the same images once more, which would look like a proof of robustness.
 
     Args:
         run: the run.
@@ -46,23 +51,23 @@ def performance(
     results = read_results(run.folder)
     found = analyse(results, AnalysisPlan(replicates=REPLICATES))
     rows = found.environments.set_index("environment")
+    tested = ("clean",) if run.settings["confounder"] == "none" else tuple(_ENVIRONMENTS)
     figures = {}
-    for name, shown in _ENVIRONMENTS.items():
-        if name not in rows.index:
-            continue
+    for name in (name for name in tested if name in rows.index):
         area = rows.loc[name]
         auc = _figure(area["auc"], area["auc_low"], area["auc_high"])
         cases = run.predictions[in_environment(run.predictions, name)]  # type: ignore[arg-type]
         scores = fitted(log_odds(pd.Series(environment_scores(cases, name))))  # type: ignore[arg-type]
-        figures[shown] = {"auroc": auc, **_others(cases, scores, threshold)}
+        figures[_ENVIRONMENTS[name]] = {"auroc": auc, **_others(cases, scores, threshold)}
     subgroups = [
         {
             "environment": _ENVIRONMENTS[row["environment"]],
-            **{name: row[name] for name in ("column", "value", "cases", "positives", "worst")},
+            **{name: row[name] for name in ("column", "cases", "positives", "worst")},
+            "value": _without_age(str(row["value"])) if row["column"] == "age" else row["value"],
             "auroc": _figure(row["auc"], row["low"], row["high"]),
         }
         for row in found.subgroups.to_dict("records")
-        if row["environment"] in _ENVIRONMENTS
+        if row["environment"] in tested
     ]
     return figures, subgroups
 
@@ -71,19 +76,50 @@ def _others(cases: pd.DataFrame, scores: np.ndarray, threshold: float) -> dict[s
     labels = cases["label"].to_numpy()
     patients = cases["patient_id"].to_numpy()
     decided = decide(labels, scores, threshold)
-    recalibrated = calibration(labels, scores)
     people = [len(np.unique(patients[labels == label])) for label in (1, 0)]
     return {
         "auprc": _resampled(average_precision, labels, scores, patients),
         "brier": _resampled(brier_score, labels, scores, patients),
         "sensitivity": _wilson(decided.sensitivity, people[0]),
         "specificity": _wilson(decided.specificity, people[1]),
-        "calibration_slope": _figure(recalibrated.slope),
-        "calibration_intercept": _figure(recalibrated.intercept),
+        **_recalibrated(labels, scores, patients),
         "cases": len(labels),
         "positives": int(labels.sum()),
         "patients": len(np.unique(patients)),
     }
+
+
+def age_in_words(age: float) -> str:
+    """An age in whole years; above 89 not which."""
+    return f"{age:.0f}" if round(age) <= _OLDEST_SHOWN else f"{_OLDEST_SHOWN + 1} or older"
+
+
+def _without_age(band: str) -> str:
+    """A band of ages, "59 to 94", without the exact age of the oldest."""
+
+    def shown(found: re.Match[str]) -> str:
+        return found[0] if float(found[0]) <= _OLDEST_SHOWN else age_in_words(float(found[0]))
+
+    return re.sub(r"\d+(\.\d+)?", shown, band)
+
+
+def _recalibrated(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray) -> dict[str, Figure]:
+    """Slope and intercept, without an interval where scores separate the labels of most resamples."""
+    own = calibration(labels, scores)
+    weights = resample_patients(patients, _REFITTED)
+    drawn = weights.counts[weights.rows(patients)].astype(int)
+    again = [
+        calibration(labels[cases], scores[cases])
+        for cases in (np.repeat(np.arange(len(labels)), counts) for counts in drawn.T)
+    ]
+    figures = {}
+    for name in ("slope", "intercept"):
+        values = np.array([getattr(found, name) for found in again])
+        values = values[np.isfinite(values)]
+        enough = len(values) > _REFITTED / 2
+        low, high = np.quantile(values, [0.025, 0.975]) if enough else (np.nan, np.nan)
+        figures[f"calibration_{name}"] = _figure(getattr(own, name), low, high)
+    return figures
 
 
 def _resampled(

@@ -38,13 +38,22 @@ SETTINGS = {"network": "resnet10", "source": "<b>unheard of</b>", "target": "pha
 SETTINGS |= {"p_art": 0.0, "fold": 0, "depth": "finetune"}
 
 
-def write_run(folder: Path, leaning: float = 0.0, digest: str = "", **settings: Any) -> TrainedRun:
+def write_run(
+    folder: Path,
+    leaning: float = 0.0,
+    digest: str = "",
+    sampled: bool = False,
+    oldest: float = 40.0,
+    **settings: Any,
+) -> TrainedRun:
     """80 test cases, of which the first of each label is scored most wrongly.
 
     Args:
         folder: of the run, made here.
         leaning: what the confounder adds to the log-odds.
         digest: of the case table; empty: the run knows none.
+        sampled: the confounder is a column: cases were chosen, no image was changed.
+        oldest: age of the oldest; everybody else is 40.
         settings: other than ``SETTINGS``.
     """
     folder.mkdir(parents=True)
@@ -55,8 +64,12 @@ def write_run(folder: Path, leaning: float = 0.0, digest: str = "", **settings: 
     names = [f"secret-{number}" for number in range(80)]
     cases = pd.DataFrame({"case_id": names, "patient_id": names, "image": names, "label": labels})
     cases["sex"], cases["age"] = np.tile(["F", "F", "M", "M"], 20), 40.0
+    cases.loc[79, "age"] = oldest
     carries = labels.astype(bool) & (settings.get("p_art", 0.0) > 0)
-    table = prediction_table(cases, 0, carries, scores, scores + leaning)
+    environments = None
+    if sampled:
+        carries, environments, leaning = cases["sex"].to_numpy() == "F", np.full(80, "iid+ood"), 0.0
+    table = prediction_table(cases, 0, carries, scores, scores + leaning, environments)
     for name in ("predictions.csv", "validation.csv"):
         table.to_csv(folder / name, index=False)
     record: dict[str, Any] = {"settings": SETTINGS | settings}
@@ -66,11 +79,12 @@ def write_run(folder: Path, leaning: float = 0.0, digest: str = "", **settings: 
     return TrainedRun(folder, record, {})
 
 
-def make_card(run: TrainedRun, authors: Authors | None = None) -> dict[str, Any]:
-    """Its card, without an audit."""
-    figures, subgroups = performance(run, ProbabilityCalibration("none", 80), 0.5)
-    failures = described(worst_errors(run.predictions))
-    parity = {"model.pt": 0.0}
+def make_card(run: TrainedRun, authors: Authors | None = None, **rules: Any) -> dict[str, Any]:
+    """Its card, without an audit unless ``rules`` have one."""
+    fitted = ProbabilityCalibration("none", 80)
+    figures, subgroups = performance(run, fitted, 0.5)
+    failures = described(worst_errors(run.predictions, fitted, 0.5))
+    parity, rules = {"model.pt": 0.0}, RULES | rules
     return model_card(
-        CardFacts(run, RULES, figures, subgroups, parity, None, None, failures, authors or Authors())
+        CardFacts(run, rules, figures, subgroups, parity, None, None, failures, authors or Authors())
     )

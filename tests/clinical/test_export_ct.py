@@ -39,6 +39,7 @@ def test_candidates_get_the_scores_that_this_package_gives_them(
     opened = open_bundle(exported)
     assert opened.rules["unit"] == "HU" and opened.rules["spatial_dims"] == (2 if "slice" in bundle else 3)
     assert opened.rules["patch_mm"] == patch_mm and opened.rules["input"]["spacing_mm"] is not None
+    assert opened.rules["trained"]["balanced"] and abs(opened.rules["calibration"]["bias"]) > 1e-3
     common = {"dataset_dir": str(ct_cohort), "cases": "cases.csv", "device": "cpu"}
     _score(exported, bundle_root=str(exported), output_dir=str(tmp_path / "theirs"), **common)
     trained = {"image_size": 32, "network": "resnet10", "slab_mm": 0, "patch_mm": patch_mm}
