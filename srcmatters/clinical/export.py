@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -92,7 +94,7 @@ def _write(run: TrainedRun, folder: Path, options: ExportOptions, found: dict[st
     rules |= monitor_records(monitors, folder / ARRAYS)
     (folder / RULES).write_text(_json(rules))
     figures, subgroups = performance(run, fitted, threshold)
-    errors = worst_errors(run.predictions)
+    errors = worst_errors(run.predictions, fitted, threshold)
     shown = {}
     if options.failure_images and images is not None:
         shown = pictures(errors, images, network, run.settings["network"])
@@ -228,21 +230,49 @@ def check_target(to: Path) -> None:
 @contextmanager
 def _whole(to: Path) -> Iterator[Path]:
     """A folder to write into that becomes ``to``, as a folder or zip, when it is complete."""
-    working = to.with_name(f".{to.name}.{os.getpid()}")
+    # Absolute: "." has no name. Inside of a folder that is there, which may be a volume of its own.
+    place = to.absolute()
+    beside = place if place.is_dir() else place.parent
+    working = beside / f".{place.name}.{os.getpid()}"
     packed = working.with_name(f"{working.name}.zip")
+    with _ended_by_signals():
+        try:
+            working.mkdir()
+            yield working
+            if place.suffix.lower() == ".zip" and not place.is_dir():
+                _pack(working, packed, place.stem)
+                packed.replace(place)
+            elif place.is_dir():
+                for part in sorted(working.iterdir()):
+                    part.replace(place / part.name)
+            else:
+                working.replace(place)
+        except OSError as error:
+            raise InputError(f"--to: {to} cannot be written ({first_line(error)})") from error
+        finally:
+            shutil.rmtree(working, ignore_errors=True)
+            packed.unlink(missing_ok=True)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end what is inside as Ctrl-C does, so that it tidies up."""
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one would end the tidying
+        raise SystemExit(128 + number)
+
+    wanted = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    # One that is ignored, as under nohup, stays so; None is a handler that is not Python's.
+    before = {number: signal.getsignal(number) for number in wanted}
+    before = {number: was for number, was in before.items() if was not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, end)
     try:
-        working.mkdir()
-        yield working
-        if to.suffix.lower() == ".zip":
-            _pack(working, packed, to.stem)
-            packed.replace(to)
-        else:
-            working.replace(to)
-    except OSError as error:
-        raise InputError(f"--to: {to} cannot be written ({first_line(error)})") from error
+        yield
     finally:
-        shutil.rmtree(working, ignore_errors=True)
-        packed.unlink(missing_ok=True)
+        for number, was in before.items():
+            signal.signal(number, was)
 
 
 def _pack(folder: Path, file: Path, top: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import signal
 import zipfile
 from pathlib import Path
 
@@ -218,6 +220,8 @@ def test_a_run_without_a_confounder_needs_an_audit_or_the_word(
     inference = (out / "configs" / "inference.yaml").read_text()
     assert "NOT AUDITED" in inference and "scores_unaudited.csv" in inference
     assert open_bundle(out).rules["audited"] is False
+    metadata = json.loads((out / "configs" / "metadata.json").read_text())
+    assert metadata["eval_metrics"] and all(name.startswith("clean") for name in metadata["eval_metrics"])
     study = tmp_path / "study"
     shutil.copytree(run, study / "cell")
     audited = export(open_run(str(plain), ""), tmp_path / "audited.zip", ExportOptions(study=study))
@@ -244,9 +248,11 @@ def test_worst_errors_are_shown_as_images_if_asked_for(
     assert "data:image" not in plain and "--failure-images" in plain
     options = ExportOptions(finding="Mass", failure_images=True)
     docs = export(open_run(str(run), ""), tmp_path / "shown", options) / "docs"
-    errors = worst_errors(open_run(str(run), "").predictions)
+    opened = open_bundle(tmp_path / "shown")
+    threshold = opened.rules["threshold"]["value"]
+    errors = worst_errors(open_run(str(run), "").predictions, opened.calibration, threshold)
     rows = json.loads((docs / "model_card.json").read_text())["failures"]
-    assert [row["score"] for row in rows] == errors["score_clean"].round(3).tolist() and rows
+    assert [row["probability"] for row in rows] == errors["probability"].round(3).tolist() and rows
     assert (docs / "model_card.html").read_text().count("data:image/jpeg;base64,") == len(rows)
     images = open_run(str(run), "").images()
     for row, case in zip(rows, errors["case_id"], strict=True):
@@ -271,6 +277,41 @@ def test_nothing_is_replaced(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="exists, expected a new folder or zip"):
         export(open_run(str(run), ""), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+def test_an_empty_folder_is_filled_even_by_its_own_name(
+    run: Path, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    export(open_run(str(run), ""), ".", ExportOptions(data=False))
+    assert open_bundle(".").rules["audited"], "the folder is the one that we are in"
+    assert sorted(path.name for path in Path.cwd().iterdir()) == ["LICENSE", "configs", "docs", "models"]
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("to", ["bundle", "bundle.zip", "empty"])
+def test_a_signal_in_the_middle_leaves_nothing_behind(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, to: str
+) -> None:
+    def write(run: object, folder: Path, *others: object) -> None:
+        (folder / "half").write_text("written")
+        os.kill(os.getpid(), number)
+
+    def unheard(*_: object) -> None:
+        """Whoever starts the export has a handler of his own, which gets the signals afterwards again."""
+
+    monkeypatch.setattr("srcmatters.clinical.export._write", write)
+    (tmp_path / "empty").mkdir()
+    before = signal.signal(number, unheard)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            export(open_run(str(run), ""), tmp_path / to, ExportOptions(data=False))
+        assert caught.value.code == 128 + number and signal.getsignal(number) is unheard
+    finally:
+        signal.signal(number, before)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["empty"]
 
 
 def test_images_that_are_gone_are_said_in_one_line(run: Path, tmp_path: Path, quick: None) -> None:
