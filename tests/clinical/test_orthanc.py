@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,13 +42,15 @@ def connected(orthanc: Orthanc, tmp_path: Path) -> Iterator[Callable[[], Server]
 @pytest.fixture
 def command(orthanc: Orthanc, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`srcmatters serve` with random weights, as a user starts it; it logs to ``tmp_path / "log"``."""
-    bundle = write_bundle(tmp_path / "bundle")
+    bundle = shutil.make_archive(str(tmp_path / "bundle"), "zip", write_bundle(tmp_path / "bundle"))
+    (tmp_path / "temporary").mkdir()
     options = ["serve", bundle, "--aet", "SRCMATTERS", "--port", "0", "--calling", TITLE]
     options += ["--send-to", f"{TITLE}@127.0.0.1:{orthanc.dicom}", "--spool", tmp_path / "spool"]
     options += ["--reader", "srcmatters.clinical.bundle_reader:reports_and_saliency"]
     program = [sys.executable, "-c", "from srcmatters.cli import main; main()", *map(str, options)]
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(program, stdout=log, stderr=log)
+        environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
+        process = subprocess.Popen(program, stdout=log, stderr=log, env=environment)
     yield process
     process.kill()
     process.wait(timeout=30)
@@ -128,7 +132,8 @@ def _about(tags: dict[str, Any]) -> str:
 
 
 def _check_traces(folder: Path, films: list[Any]) -> None:
-    """Nothing waits in the spool, and the log names nobody."""
+    """Nothing waits in the spool, nothing of the bundle stays in another place, and the log names nobody."""
+    assert not [*(folder / "temporary").glob("srcmatters-bundle-*")]
     left = [
         path for stage in ("incoming", "reading", "outgoing") for path in (folder / "spool" / stage).iterdir()
     ]
