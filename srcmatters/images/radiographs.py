@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,13 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from srcmatters.errors import InputError
 from srcmatters.images.declarations import check_declared
 from srcmatters.images.dicom_slices import read_dicom
+from srcmatters.images.display import displayed
 from srcmatters.images.pictures import read_picture
-from srcmatters.images.planes import read_plane
+from srcmatters.images.planes import Spacing, read_plane
 from srcmatters.images.reading import ITK, NIFTI, has_ending, is_dicom, said_in_one_line
 
 
@@ -30,7 +31,8 @@ def load_radiograph(
     PNG, JPEG and TIFF (8 or 16 bit; colour becomes luminance) are scaled by their bit depth, as is one plane
     in NIfTI or a file of ITK (.mha, .nrrd, ...), which is turned by its axes in the patient. DICOM passes
     through its modality and VOI look-up tables, is scaled by the range of the result, and MONOCHROME1 is
-    inverted, so that bone is bright in either.
+    inverted, so that bone is bright in either. Where DICOM of more than 8 bits has no window, padding is left
+    out of that range, and is black.
 
     Args:
         path: the file; DICOM is recognised by its content.
@@ -39,7 +41,8 @@ def load_radiograph(
 
     Returns:
         (1, H, W) float32 in [0, 1], rows down and columns right; the affine holds the pixel spacing in mm
-        where the file knows it.
+        where the file knows it. ``meta["spacing_known"]`` is False where it does not (a picture, DICOM with
+        neither PixelSpacing nor ImagerPixelSpacing, ...): the affine then counts a pixel as 1 mm.
 
     Raises:
         InputError: not readable, more than one frame, no pixel data, or of another modality or body part;
@@ -49,15 +52,14 @@ def load_radiograph(
     with said_in_one_line(path, "radiograph"):
         pixels, spacing = _read(path, modality, body_part)
     image = torch.from_numpy(pixels).unsqueeze(0)
-    if spacing is None:
-        return MetaTensor(image, meta={"filename_or_obj": str(path)})
-    affine = torch.diag(torch.tensor([spacing[0], spacing[1], 1.0, 1.0], dtype=torch.float64))
-    return MetaTensor(image, affine=affine, meta={"filename_or_obj": str(path)})
+    # The affine cannot say it: that of a known 1 mm is the same.
+    meta = {"filename_or_obj": str(path), "spacing_known": spacing is not None}
+    rows, columns = spacing or (1.0, 1.0)
+    affine = torch.diag(torch.tensor([rows, columns, 1.0, 1.0], dtype=torch.float64))
+    return MetaTensor(image, affine=affine, meta=meta)
 
 
-def _read(
-    path: Path, modality: str | None, body_part: str | None
-) -> tuple[np.ndarray, tuple[float, float] | None]:
+def _read(path: Path, modality: str | None, body_part: str | None) -> tuple[np.ndarray, Spacing | None]:
     if is_dicom(path):
         return _read_dicom(path, modality, body_part)
     if has_ending(path, NIFTI + ITK):
@@ -65,9 +67,7 @@ def _read(
     return read_picture(path), None
 
 
-def _read_dicom(
-    path: Path, modality: str | None, body_part: str | None
-) -> tuple[np.ndarray, tuple[float, float] | None]:
+def _read_dicom(path: Path, modality: str | None, body_part: str | None) -> tuple[np.ndarray, Spacing | None]:
     dataset = read_dicom(path)
     check_declared(dataset, path, modality, body_part)
     if "PixelData" not in dataset:
@@ -77,36 +77,16 @@ def _read_dicom(
         raise InputError(
             f"{path}: pixel data of shape {pixels.shape}, expected one grey frame (rows, columns)"
         )
-    values = apply_voi_lut(apply_modality_lut(pixels, dataset), dataset).astype(np.float32)
-    low, high = _display_range(dataset, values)
-    # In place: every new array of this size costs as much as decoding.
-    values -= low
-    values /= high - low
-    np.clip(values, 0, 1, out=values)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        np.subtract(1, values, out=values)
-    spacing = dataset.get("PixelSpacing") or dataset.get("ImagerPixelSpacing")
-    # Some devices write a spacing of 0 where they do not know it.
-    known = spacing is not None and len(spacing) == 2 and all(float(step) > 0 for step in spacing)
-    return values, (float(spacing[0]), float(spacing[1])) if known else None
+    return displayed(dataset), _known_spacing(dataset)
 
 
-def _display_range(dataset: pydicom.Dataset, values: np.ndarray) -> tuple[float, float]:
-    """Lowest and highest value that the display shows."""
-    if "VOILUTSequence" in dataset:
-        return 0.0, float(2 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1)
-    bits = int(dataset.BitsStored)
-    if "WindowCenter" not in dataset and bits > 8:
-        # Without a window the stored range says little about what was exposed: show what is there.
-        low, high = float(values.min()), float(values.max())
-        return low, high if high > low else low + 1
-    if "ModalityLUTSequence" in dataset:
-        return 0.0, float(2 ** int(dataset.ModalityLUTSequence[0].LUTDescriptor[2]) - 1)
-    # pydicom spreads a window over the whole range that the stored bits can reach.
-    lowest = -(2 ** (bits - 1)) if int(dataset.PixelRepresentation) else 0
-    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
-    edges = lowest * slope + intercept, (lowest + 2**bits - 1) * slope + intercept
-    return min(edges), max(edges)
+def _known_spacing(dataset: pydicom.Dataset) -> Spacing | None:
+    for name in ("PixelSpacing", "ImagerPixelSpacing"):
+        steps = dataset.get(name)
+        # Some devices write a spacing of 0 where they do not know it.
+        if steps is not None and len(steps) == 2 and all(0 < float(step) < math.inf for step in steps):
+            return float(steps[0]), float(steps[1])
+    return None
 
 
 class LoadRadiographd(MapTransform):

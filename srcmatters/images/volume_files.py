@@ -48,10 +48,14 @@ def open_nifti(path: Path) -> StoredVolume:
     placed = bool(image.header["qform_code"] or image.header["sform_code"])
     if not placed:
         warnings.warn(f"{path}: qform_code and sform_code are 0, so left and right are a guess", stacklevel=2)
-    # 1 mm is also what is written where nobody knows.
-    known = placed or any(float(step) != 1 for step in image.header.get_zooms()[:3])
     fill = partial(_fill_from_proxy, image)
-    return StoredVolume(path, shape, image.affine, fill, spacing_known=known)
+    return StoredVolume(path, shape, image.affine, fill, spacing_known=nifti_knows_spacing(image.header))
+
+
+def nifti_knows_spacing(header: Any) -> bool:
+    """Whether a NIfTI header says the spacing: 1 mm is also what is written where nobody knows."""
+    placed = bool(header["qform_code"] or header["sform_code"])
+    return placed or any(float(step) != 1 for step in header.get_zooms()[:3])
 
 
 def _fill_from_proxy(image: Any, out: np.ndarray, planes: range, crop: Crop) -> None:
@@ -69,8 +73,17 @@ def open_itk(path: Path) -> StoredVolume:
     """
     array, affine = read_itk(path)
     shape, fill = _three_dimensional(path, array.shape), partial(_fill_from_array, array)
-    known = not np.array_equal(np.abs(affine), np.eye(4)) or _names_spacing(path)
-    return StoredVolume(path, shape, affine, fill, spacing_known=known)
+    return StoredVolume(path, shape, affine, fill, spacing_known=itk_knows_spacing(path, affine))
+
+
+def itk_knows_spacing(path: Path, affine: np.ndarray) -> bool:
+    """Whether a file of ITK says the spacing: ITK makes 1 mm of none.
+
+    Args:
+        path: the file.
+        affine: as :func:`read_itk` returns it.
+    """
+    return not np.array_equal(np.abs(affine), np.eye(4)) or _names_spacing(path)
 
 
 def _names_spacing(path: Path) -> bool:

@@ -3,12 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
 import torch
 from PIL import Image
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from radiograph_files import write_dicom
 
 from srcmatters.errors import InputError
 from srcmatters.images import LoadRadiographd, load_radiograph
@@ -17,30 +15,6 @@ from srcmatters.images import LoadRadiographd, load_radiograph
 def gradient(rows: int = 6, columns: int = 10) -> np.ndarray:
     """Brighter downwards, and each column different: a transposition cannot hide."""
     return (np.arange(rows)[:, None] * 20 + np.arange(columns)[None, :]).astype(np.uint8)
-
-
-def write_dicom(path: Path, pixels: np.ndarray, bits: int = 8, **tags: object) -> Path:
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = pydicom.Dataset()
-    dataset.file_meta = meta
-    dataset.SOPClassUID, dataset.SOPInstanceUID = (
-        meta.MediaStorageSOPClassUID,
-        meta.MediaStorageSOPInstanceUID,
-    )
-    dataset.Modality = "DX"
-    dataset.Rows, dataset.Columns = pixels.shape
-    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
-    dataset.BitsStored, dataset.HighBit = bits, bits - 1
-    dataset.BitsAllocated = 8 if bits <= 8 else 16
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.PixelData = pixels.astype(np.uint8 if bits <= 8 else np.uint16).tobytes()
-    for name, value in tags.items():
-        setattr(dataset, name, value)
-    dataset.save_as(path, enforce_file_format=True)
-    return path
 
 
 def test_a_png_keeps_its_orientation_and_its_grey_values(tmp_path: Path) -> None:
@@ -70,30 +44,6 @@ def test_png_and_dicom_of_one_image_agree(tmp_path: Path) -> None:
     torch.testing.assert_close(
         load_radiograph(tmp_path / "image.png").as_tensor(),
         load_radiograph(tmp_path / "image.dcm").as_tensor(),
-    )
-
-
-def test_monochrome1_is_inverted(tmp_path: Path) -> None:
-    plain = load_radiograph(write_dicom(tmp_path / "2.dcm", gradient()))
-    inverted = load_radiograph(
-        write_dicom(tmp_path / "1.dcm", 255 - gradient(), PhotometricInterpretation="MONOCHROME1")
-    )
-    torch.testing.assert_close(plain.as_tensor(), inverted.as_tensor())
-
-
-def test_a_window_decides_what_is_black_and_white(tmp_path: Path) -> None:
-    pixels = np.array([[0, 1000, 2000], [3000, 4000, 4095]])
-    path = write_dicom(
-        tmp_path / "window.dcm",
-        pixels,
-        bits=12,
-        WindowCenter=2000,
-        WindowWidth=2000,
-        VOILUTFunction="LINEAR_EXACT",
-    )
-    image = load_radiograph(path)[0]
-    torch.testing.assert_close(
-        image.as_tensor(), torch.tensor([[0.0, 0.0, 0.5], [1.0, 1.0, 1.0]]), atol=1e-3, rtol=0
     )
 
 
