@@ -68,6 +68,7 @@ class Prepared:
         spacing: mm between rows and between columns; None where the file does not know.
         preview: (h, w) uint8, for people: at most 512 a side.
         notes: what the loader warned of, and text that seems to be burnt in.
+        text_lines: of it.
     """
 
     image: np.ndarray
@@ -75,6 +76,7 @@ class Prepared:
     spacing: tuple[float, float] | None
     preview: np.ndarray
     notes: tuple[str, ...] = ()
+    text_lines: int = 0
 
 
 def prepare(path: Path, recipe: Recipe) -> Prepared:
@@ -109,7 +111,7 @@ def _radiograph(path: Path, recipe: Recipe) -> Prepared:
     shown = resize(plain, (max(1, round(rows * shrink)), max(1, round(columns * shrink))))[0, 0]
     lines = text_lines(plain[0, 0].numpy())
     notes = (f"text seems to be burnt into the image ({lines} line{'s' * (lines > 1)})",) if lines else ()
-    return Prepared(small.numpy(), (rows, columns), _known_spacing(image), _grey(shown), notes)
+    return Prepared(small.numpy(), (rows, columns), _known_spacing(image), _grey(shown), notes, lines)
 
 
 def _check_picture(path: Path, modality: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from io import BytesIO
+from pathlib import PurePosixPath
 from typing import Any
 
 import torch
@@ -38,7 +40,8 @@ def dicom_answers(
     """
     if prediction.status == "refused" or not prediction.item.headers or not (reports or captures):
         return []
-    sources = read_sources(prediction.item)
+    reasons = tuple(_without_names(prediction.item, reason) for reason in prediction.reasons)
+    prediction, sources = replace(prediction, reasons=reasons), read_sources(prediction.item)
     _name_characters(sources, prediction, predictor.rules)
     made: list[Dataset] = []
     try:
@@ -57,8 +60,16 @@ def dicom_answers(
         raise InputError(f"{name}: its header allows no report ({_safely(error)})") from error
 
 
+def _without_names(item: Item, reason: str) -> str:
+    """A reason as it may be sent: people call files after their patients."""
+    names = {part for name in item.names.values() for part in (name, PurePosixPath(name).name)}
+    for name in sorted(names - {""}, key=len, reverse=True):
+        reason = reason.replace(name, "a file")
+    return reason
+
+
 def read_sources(item: Item) -> list[Dataset]:
-    """Headers of the images of an item, complete enough for objects that are derived from them.
+    """Headers of the images of an item, each once, complete enough for objects that are derived from them.
 
     They are made of what the decoder's process has read and checked; no file is opened.
 
@@ -66,7 +77,8 @@ def read_sources(item: Item) -> list[Dataset]:
         InputError: one of them has no identity, so that nothing can refer to it, or a patient whose name or
             number nothing may repeat.
     """
-    return [_source(item, header["source"]) for header in item.headers]
+    sources = [_source(item, header["source"]) for header in item.headers]
+    return list({source.SOPInstanceUID: source for source in sources}.values())
 
 
 def _source(item: Item, values: Mapping[str, str | None]) -> Dataset:

@@ -28,6 +28,9 @@ _FEW = 16  # values of a field that may have any number of them
 _WORDS = (
     "BurnedInAnnotation",
     "FrameOfReferenceUID",
+    "LossyImageCompression",
+    "LossyImageCompressionMethod",
+    "LossyImageCompressionRatio",
     "Modality",
     "PatientBirthDate",
     "PatientID",

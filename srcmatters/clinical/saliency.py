@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -26,7 +27,7 @@ LAST_MAPS = {
     "densenet121": "class_layers.relu",
 }
 _SIDE = 512  # pixels of the longer side of a picture
-_LINE = 16  # pixels of a line of text
+_LINE, _MARGIN = 16, 6  # pixels of a line of text, and beside it
 _STRENGTH = 0.6  # of the colour where the network looks most
 
 
@@ -101,10 +102,24 @@ def draw(preview: np.ndarray, saliency: np.ndarray, lines: Sequence[str]) -> np.
     weight = (_STRENGTH * heat)[:, :, None]
     plain = np.repeat(grey[:, :, None], 3, 2)
     both = np.concatenate([plain, plain * (1 - weight) + colour * weight], 1)
+    font = ImageFont.load_default(size=_LINE - 4)
+    lines = [part for line in lines for part in _wrapped(line, font, both.shape[1] - 2 * _MARGIN)]
     below = _LINE * len(lines) + 8 if lines else 0
     canvas = Image.new("RGB", (both.shape[1], both.shape[0] + below))
     canvas.paste(Image.fromarray((both * 255).round().astype(np.uint8)))
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=_LINE - 4)
+    pen = ImageDraw.Draw(canvas)
     for number, line in enumerate(lines):
-        pen.text((6, both.shape[0] + 4 + _LINE * number), line, fill="white", font=font)
+        pen.text((_MARGIN, both.shape[0] + 4 + _LINE * number), line, fill="white", font=font)
     return np.asarray(canvas)
+
+
+def _wrapped(line: str, font: Any, width: int) -> list[str]:
+    """A line in parts that are no wider than so many pixels, as far as its words are not."""
+    parts = [""]
+    for word in line.split():
+        longer = f"{parts[-1]} {word}".strip()
+        if parts[-1] and font.getlength(longer) > width:
+            parts.append(word)
+        else:
+            parts[-1] = longer
+    return parts

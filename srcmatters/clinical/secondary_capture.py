@@ -11,12 +11,11 @@ from highdicom.enum import CoordinateSystemNames
 from highdicom.sc import SCImage
 from pydicom import Dataset
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.uid import generate_uid
 
 from srcmatters import __version__
 from srcmatters.clinical.predict import Prediction, marks
 from srcmatters.clinical.saliency import draw
-from srcmatters.clinical.structured_report import MANUFACTURER, described
+from srcmatters.clinical.structured_report import MANUFACTURER, derived_uid, described
 
 SERIES_NUMBER = 9102
 _SCAN = ("L", "P")
@@ -44,9 +43,9 @@ def capture(
         photometric_interpretation=PhotometricInterpretationValues.RGB,
         bits_allocated=8,
         coordinate_system=CoordinateSystemNames.PATIENT,
-        series_instance_uid=generate_uid(),
+        series_instance_uid=derived_uid("SC series", sources, rules),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=generate_uid(),
+        sop_instance_uid=derived_uid("SC", sources, rules, prediction),
         instance_number=1,
         manufacturer=MANUFACTURER,
         patient_orientation=_SCAN,
@@ -60,10 +59,27 @@ def capture(
     image.ImageType = ["DERIVED", "SECONDARY", "SALIENCY"]
     image.SoftwareVersions = __version__
     image.DerivationDescription = "Grad-CAM over the input of a neural network, research use only"
-    # There is text in it, but none that says who it is.
-    image.BurnedInAnnotation = "NO"
+    image.Laterality = ""
+    _repeat(image, prediction)
     image.SourceImageSequence = DicomSequence([_reference(one) for one in sources])
     return image
+
+
+def _repeat(image: SCImage, prediction: Prediction) -> None:
+    """What holds of the pixels because they are those of the source: text in them, and lossy compression."""
+    header = prediction.item.headers[0]
+    burnt_in = header["BurnedInAnnotation"]
+    if prediction.prepared is not None and prediction.prepared.text_lines:
+        burnt_in = "YES"
+    if burnt_in in ("YES", "NO"):  # our own text names nobody
+        image.BurnedInAnnotation = burnt_in
+    elif "BurnedInAnnotation" in image:
+        del image.BurnedInAnnotation
+    if header["LossyImageCompression"] == "01":
+        image.LossyImageCompression = "01"
+        for name in ("LossyImageCompressionMethod", "LossyImageCompressionRatio"):
+            if header[name]:
+                setattr(image, name, header[name])
 
 
 def _lines(prediction: Prediction, rules: Mapping[str, Any]) -> list[str]:

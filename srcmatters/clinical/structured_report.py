@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from highdicom.sr import (
 )
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import generate_uid
+from pydicom.uid import UID, generate_uid
 
 from srcmatters import __version__
 from srcmatters.clinical.predict import Prediction, marks
@@ -74,9 +75,9 @@ def report(prediction: Prediction, sources: Sequence[Dataset], rules: Mapping[st
     return ComprehensiveSR(
         evidence=sources,
         content=content,
-        series_instance_uid=generate_uid(),
+        series_instance_uid=derived_uid("SR series", sources, rules),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=generate_uid(),
+        sop_instance_uid=derived_uid("SR", sources, rules, prediction),
         instance_number=1,
         manufacturer=MANUFACTURER,
         is_complete=True,
@@ -85,6 +86,22 @@ def report(prediction: Prediction, sources: Sequence[Dataset], rules: Mapping[st
         series_description=described(rules),
         software_versions=__version__,
     )
+
+
+def derived_uid(
+    kind: str, sources: Sequence[Dataset], rules: Mapping[str, Any], prediction: Prediction | None = None
+) -> UID:
+    """A UID that is the same for the same answer to the same images, so that an archive knows it again.
+
+    Args:
+        kind: of object.
+        sources: headers of the images.
+        rules: of the bundle.
+        prediction: the answer; None: whatever it is.
+    """
+    about = sorted(str(one.SOPInstanceUID) for one in sources)
+    said = [] if prediction is None else [repr(prediction.probability), *prediction.reasons]
+    return generate_uid(entropy_srcs=[kind, __version__, json.dumps(rules, sort_keys=True), *about, *said])
 
 
 def described(rules: Mapping[str, Any]) -> str:
@@ -128,7 +145,9 @@ def _group(
     finding = finding_code(rules)
     values = ((PROBABILITY, prediction.probability), (THRESHOLD, rules["threshold"]["value"]))
     group = MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(uid=generate_uid(), identifier=rules["finding"]["positive"]),
+        tracking_identifier=TrackingIdentifier(
+            uid=derived_uid("finding", sources, rules), identifier=rules["finding"]["positive"]
+        ),
         finding_type=finding,
         algorithm_id=AlgorithmIdentification(
             name=str(rules["name"]),

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 import torch
 from highdicom.sr import srread
+from PIL import Image, ImageDraw, ImageFont
 from prediction_cases import changed, write_bundle, write_radiographs, write_series
 from pydicom import Dataset, dcmread
-from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
+from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage, generate_uid
 
 from srcmatters.clinical.bundle_reader import BundleReader
+from srcmatters.clinical.dicom_answers import dicom_answers
+from srcmatters.clinical.exported import open_bundle
+from srcmatters.clinical.predict import Predictor
 from srcmatters.clinical.predict_command import predict
 from srcmatters.clinical.saliency import draw, saliency
 from srcmatters.errors import InputError
@@ -29,7 +33,8 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_bundle(folder / "bundle", audited=True)
     write_bundle(folder / "ct-bundle", modality="ct", unit="HU", window="lung", patch_mm=40, spatial_dims=3)
     film, _ = write_radiographs(folder / "films")
-    changed(film, folder / "films" / "film-1.dcm", BurnedInAnnotation="YES", PatientName="Müller^Jörg")
+    other = {"PatientName": "Müller^Jörg", "SeriesInstanceUID": generate_uid()}
+    changed(film, folder / "films" / "film-1.dcm", BurnedInAnnotation="YES", **other)
     write_series(folder / "series")
     for bundle, source, out in (("bundle", "films", "out"), ("ct-bundle", "series", "ct-out")):
         given = [str(folder / bundle), str(folder / source), "--out", str(folder / out), "--sr", "--sc"]
@@ -63,7 +68,7 @@ def test_report_holds_finding_score_threshold_algorithm_and_source(answered: Pat
     (group,) = report.content.get_image_measurement_groups()
     scores = {one.name.value: float(one.value) for one in group.get_measurements()}
     table = (answered / "out" / "predictions.csv").read_text().splitlines()[1].split(",")
-    assert scores == {"probability": float(table[4]), "threshold": 0.5}
+    assert scores == {"probability": pytest.approx(float(table[4]), abs=1e-6), "threshold": 0.5}
     assert group.finding_type.meaning == "Mass"
     (evaluation,) = group.get_qualitative_evaluations()
     assert evaluation.value.meaning == ("Present" if table[6] == "yes" else "Absent")
@@ -149,6 +154,72 @@ def test_drawing_leaves_the_image_alone_where_nothing_was_looked_at() -> None:
     other = draw(preview, heat, [])
     assert np.array_equal(other[300:512, :512], other[300:512, 512:])
     assert not np.array_equal(other[:200, :512], other[:200, 512:])
+
+
+def test_text_is_never_wider_than_the_picture() -> None:
+    preview, heat = np.zeros((64, 32), np.uint8), np.zeros((8, 8), np.float32)
+    words = "a reason of many words that would not fit into the width of a narrow picture at all, ends here"
+    long, short = draw(preview, heat, [words]), draw(preview, heat, ["here"])
+    assert long.shape[1] == short.shape[1] == 512 and long.shape[0] >= short.shape[0] + 16
+    assert not long[512:, -6:].any(), "nothing runs into the edge"
+    last_line = np.flatnonzero(long[512:].any((1, 2))).max()
+    assert last_line > 16, "and its end is there"
+
+
+def test_the_same_answer_to_the_same_images_has_the_same_identity(answered: Path) -> None:
+    film = answered / "films" / "film-0.dcm"
+    with Predictor(open_bundle(answered / "bundle")) as predictor:
+        answers = [
+            dicom_answers(next(iter(predictor.predict([film]))), predictor, captures=True) for _ in range(2)
+        ]
+        (other,) = dicom_answers(
+            next(iter(predictor.predict([answered / "films" / "film-1.dcm"]))), predictor
+        )
+    uids = [[(one.SOPInstanceUID, one.SeriesInstanceUID) for one in found] for found in answers]
+    assert uids[0] == uids[1] and len(set(uids[0])) == 2
+    assert other.SOPInstanceUID != answers[0][0].SOPInstanceUID
+    kept = dcmread(answered / "out" / "reports" / "000001.dcm")
+    assert kept.SOPInstanceUID == answers[0][0].SOPInstanceUID, "in another process, too"
+
+
+def test_names_of_files_reach_no_object(answered: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "DOE_JANE"
+    shutil.copytree(answered / "series", folder)
+    slices = sorted(folder.iterdir())
+    shutil.copy(slices[2], folder / "DOE_JANE_19600101.dcm")
+    with Predictor(open_bundle(answered / "ct-bundle")) as predictor:
+        (found,) = predictor.predict([folder])
+        assert any("DOE_JANE" in reason for reason in found.reasons), "the table says which file"
+        report, shown = dicom_answers(found, predictor, captures=True)
+    said = texts(report)
+    assert any(text.startswith("FLAGGED: a file: the same slice as a file") for text in said), said
+    assert "DOE" not in str(report) + str(shown)
+    referenced = [one.ReferencedSOPInstanceUID for one in shown.SourceImageSequence]
+    assert len(referenced) == len(set(referenced)) == len(slices)
+
+
+@pytest.mark.parametrize(
+    ("burnt_in", "text", "expected"),
+    [("NO", "", "NO"), ("YES", "", "YES"), (None, "", None), ("NO", "DOE^JANE 1960", "YES")],
+)
+def test_a_capture_says_what_is_in_the_pixels_of_its_source(
+    answered: Path, tmp_path: Path, burnt_in: str | None, text: str, expected: str | None
+) -> None:
+    film = dcmread(answered / "films" / "film-0.dcm")
+    pixels = np.pad(film.pixel_array, ((192, 0), (0, 128)))
+    picture = Image.fromarray(pixels)
+    ImageDraw.Draw(picture).text((4, 8), text, fill=255, font=ImageFont.load_default(size=18))
+    film.Rows, film.Columns, film.PixelData = *pixels.shape, np.asarray(picture).tobytes()
+    film.LossyImageCompression, film.LossyImageCompressionRatio = "01", "12"
+    film.LossyImageCompressionMethod = "ISO_10918_1"
+    film.BurnedInAnnotation = burnt_in or ""
+    film.save_as(tmp_path / "film.dcm")
+    with Predictor(open_bundle(answered / "bundle")) as predictor:
+        (found,) = predictor.predict([tmp_path / "film.dcm"])
+        _, shown = dicom_answers(found, predictor, captures=True)
+    assert shown.get("BurnedInAnnotation") == expected
+    assert (shown.LossyImageCompression, shown.LossyImageCompressionRatio) == ("01", 12)
+    assert any("burnt" in reason for reason in found.reasons) == bool(text)
 
 
 def test_reader_answers_a_study_and_refuses_one_without_an_image_for_it(answered: Path) -> None:
