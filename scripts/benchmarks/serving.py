@@ -2,11 +2,12 @@
 
     OMP_NUM_THREADS=1 python scripts/benchmarks/serving.py [--repeats 21] [--instances 200] [--json FILE]
 
-Over loopback. Latencies are those of one instance in an association of its own, from opening it to the
-receipt of the report, one after the other. "receiver" is with the tests' reader, which opens no pixel data
-and writes a minimal Structured Report: the receiver, the spool on disk with its syncs, and the way back.
-"bundle" is with an exported bundle of random weights: decoding, guard, network, and a TID 1500 report.
-"instances" are sent as one study in one association.
+Over loopback; a study is read as soon as its association is released (the command waits a second for more
+of it: --release-settle-seconds). Latencies are those of one instance in an association of its own, from
+opening it to the receipt of the report, one after the other. "receiver" is with the tests' reader, which
+opens no pixel data and writes a minimal Structured Report: the receiver, the spool on disk with its syncs,
+and the way back. "bundle" is with an exported bundle of random weights: decoding, guard, network, and a TID
+1500 report. "instances" are sent as one study in one association.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Measurement:
     def __init__(self, reader: StudyReader, spool: Path) -> None:
         self.archive = Archive()
         destination = Destination("ARCHIVE", "127.0.0.1", self.archive.port)
-        self.server = Server(reader, ServerSettings(Address("SRCMATTERS", port=0), destination, spool))
+        address = Address("SRCMATTERS", port=0)
+        settings = ServerSettings(address, destination, spool, release_settle_seconds=0)
+        self.server = Server(reader, settings)
         self.port = self.server.start()
 
     def latencies(self, repeats: int, size: int) -> tuple[float, float]:
