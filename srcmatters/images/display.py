@@ -48,7 +48,7 @@ def _remove_what_says_nothing(dataset: Dataset) -> None:
     table = dataset.get("VOILUTSequence")
     if not table or table[0].get("LUTDescriptor") is None or table[0].get("LUTData") is None:
         _remove(dataset, "VOILUTSequence")
-    if any(_number(dataset, part) is None for part in _RESCALE):
+    if any(dataset.get(part) in (None, "") for part in _RESCALE):  # one that is not finite is refused later
         _remove(dataset, *_RESCALE)
     if _number(dataset, "WindowCenter") is None or not (_number(dataset, "WindowWidth") or 0) > 0:
         _remove(dataset, *_WINDOW)
