@@ -162,7 +162,12 @@ class Decoder:
         # Measured here: pages of libraries count for the new process only once it touches them.
         given = (theirs, self._answers, self.memory, _resident(), os.getpid())
         process = context.Process(target=_work, args=given, daemon=True)
-        process.start()
+        # An interruption in the middle of forking would have the new process print where it was.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._process = process
         # It heeds no SIGTERM, for which the interpreter would wait at its end.
         self._end = weakref.finalize(self, _kill, process)
