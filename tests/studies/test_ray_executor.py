@@ -83,6 +83,9 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     # The names of Ray's sockets are long, and those of sockets are limited: no folder of pytest's.
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+        # A head leaves its address in a folder that only Ray's own command makes.
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        (Path(folder) / "ray").mkdir()
         started = start_head(folder)
         try:
             yield started
