@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import resource
@@ -183,6 +184,7 @@ def _kill(process: multiprocessing.process.BaseProcess) -> None:
 def _work(tasks: Connection, other_end: Connection, memory: int, shared: int, parent: int) -> None:
     """Answer until the other side closes the pipe, which it does by ending, too."""
     other_end.close()
+    gc.freeze()  # what the parent has left to collect is not ours: freeing it would copy it first
     _end_with(parent)
     _let_go(tasks.fileno())
     # Whoever stops the program decides when decoding ends: by closing the pipe.
