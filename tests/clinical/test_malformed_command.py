@@ -158,7 +158,12 @@ def test_two_thousand_malformed_files_are_a_table_within_two_gigabytes(
     dicom = hostile_files(film).map(lambda content: (".dcm", content))
     write_drawn(st.one_of(of_films(film), dicom), 1600, workplace.parent / "films-drawn")
     write_drawn(of_scans(slices), 400, workplace.parent / "scans-drawn")
-    scans = {"modality": "ct", "unit": "HU", "window": "lung", "patch_mm": 40, "spatial_dims": 3}
+    # Single slices are flagged as too thin for a box; one series among all the others is as it should be.
+    (workplace.parent / "scans-drawn" / "intact").mkdir()
+    for path in slices:
+        intact = workplace.parent / "scans-drawn" / "intact" / path.name
+        changed(path, intact, SeriesInstanceUID="1.2.826.0.1.3680043.8.498.1")
+    scans = {"modality": "ct", "unit": "HU", "window": "lung", "patch_mm": 20, "spatial_dims": 3}
     write_bundle(workplace.parent / "films-bundle")
     write_bundle(workplace.parent / "scans-bundle", **scans)
     for kind in ("films", "scans"):
