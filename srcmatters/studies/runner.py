@@ -6,7 +6,7 @@ import errno
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,11 @@ class StudyRun:
         run_id = tracked.tracker.run_id
         if not pending:
             return queue
-        with self.progress.shown(len(pending)), self._workers() as executor:
+        with (
+            _interruption_told(tracked),
+            self.progress.shown(len(pending)),
+            self._workers() as executor,
+        ):
             while queue:
                 while queue.waiting and len(queue.running) < executor.capacity:
                     cell = queue.next()
@@ -201,6 +205,17 @@ class StudyRun:
             self.remarks.append(
                 f"the cells are complete, but not the report: {' '.join(str(error).split())[:300]}"
             )
+
+
+@contextmanager
+def _interruption_told(tracked: TrackedStudy) -> Iterator[None]:
+    """MLflow hears of an interruption even from workers that it caught while they opened their run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with suppress(Exception):  # a store raises what it likes; the next run of the study ends them
+            tracked.end_killed_cells("KILLED")
+        raise
 
 
 @contextmanager

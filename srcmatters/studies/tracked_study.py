@@ -19,7 +19,7 @@ from srcmatters.studies.cells import PLACES, Cell
 from srcmatters.studies.records import RESULT, CellPlace, read_json, write_json
 from srcmatters.studies.study_file import Study
 from srcmatters.training.pseudonyms import pseudonymise
-from srcmatters.training.tracking import Tracker, fail_dead_runs
+from srcmatters.training.tracking import Tracker, end_dead_runs
 
 _SECONDS = 5
 # Fields of a study file that say where things are on this machine.
@@ -104,12 +104,12 @@ class TrackedStudy:
             (folder / "analysis_plan.yaml").write_text(plan)
             self.tracker.log_folder(folder)
 
-    def end_killed_cells(self) -> None:
-        """Mark the runs of workers that are gone."""
+    def end_killed_cells(self, status: str = "FAILED") -> None:
+        """Give the runs of workers that are gone the status that they could not give themselves."""
         if self.tracker.run_id is not None:
             import mlflow
 
-            fail_dead_runs(mlflow.MlflowClient(), str(self.tracker.experiment_id))
+            end_dead_runs(mlflow.MlflowClient(), str(self.tracker.experiment_id), status)
 
     def log_files(self, folder: Path) -> None:
         """Tables, figures, the report."""

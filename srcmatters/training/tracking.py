@@ -97,9 +97,10 @@ class Tracker:
             return
         import mlflow
 
-        self._open(mlflow)
+        outer = mlflow.active_run()
         status = "FAILED"
         try:
+            self._open(mlflow)
             mlflow.log_params(self.settings)
             yield
             status = "FINISHED"
@@ -107,7 +108,8 @@ class Tracker:
             status = "KILLED"
             raise
         finally:
-            mlflow.end_run(status)
+            if mlflow.active_run() is not outer:  # it may not have come to be opened
+                mlflow.end_run(status)
 
     def _open(self, mlflow: Any) -> None:
         assert self.tracking_uri is not None
@@ -118,7 +120,7 @@ class Tracker:
             with _alone_with_database(self.tracking_uri):
                 experiment_id = self._experiment(mlflow)
             if self.parent_run_id is None:
-                fail_dead_runs(mlflow.MlflowClient(), experiment_id)
+                end_dead_runs(mlflow.MlflowClient(), experiment_id)
             else:  # whoever started the parent looks after its children: once, not before each of hundreds
                 self._find_parent(mlflow, self.parent_run_id)
             run = self._start(mlflow, experiment_id)
@@ -262,15 +264,16 @@ def _exists(mlflow: Any, run_id: str, experiment_id: str) -> bool:
     return info.experiment_id == experiment_id and info.lifecycle_stage == "active"
 
 
-def fail_dead_runs(client: Any, experiment_id: str) -> None:
-    """Mark runs FAILED that still say RUNNING although their process on this machine is gone: it was killed.
+def end_dead_runs(client: Any, experiment_id: str, status: str = "FAILED") -> None:
+    """End runs that still say RUNNING although their process on this machine is gone: it was killed.
 
     Args:
         client: of the store.
         experiment_id: whose runs.
+        status: that they get.
     """
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
         pid = run.data.tags.get(_PID, "")
         here = run.data.tags.get(_HOST) == socket.gethostname()
         if here and pid.isdigit() and not process_is_alive(int(pid)):
-            client.set_terminated(run.info.run_id, "FAILED")
+            client.set_terminated(run.info.run_id, status)

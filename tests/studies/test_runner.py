@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import socket
 import subprocess
 import threading
 from collections.abc import Callable
@@ -169,6 +170,23 @@ def test_the_parent_of_an_interrupted_study_is_continued(
     found = runs_of(store)
     assert found["status"].tolist() == ["FINISHED"] * 2
     assert found["tags.mlflow.parentRunId"].notna().sum() == 1
+
+
+def test_an_interruption_ends_the_runs_of_workers_that_could_not(
+    tiny_study: Make, store: str, tmp_path: Path
+) -> None:
+    worker = subprocess.Popen(["sleep", "0"])
+    worker.wait()
+
+    def open_a_run_and_be_interrupted(task: CellTask) -> None:
+        tags = {"srcmatters.pid": str(worker.pid), "srcmatters.host": socket.gethostname()}
+        client = mlflow.MlflowClient(store)
+        client.create_run(client.get_experiment_by_name("tiny").experiment_id, tags=tags)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_study(tracking_uri=store), tmp_path / "out", InlineExecutor(open_a_run_and_be_interrupted))
+    assert runs_of(store)["status"].tolist() == ["KILLED"] * 2
 
 
 def test_the_store_is_not_searched_for_dead_runs_before_every_cell(

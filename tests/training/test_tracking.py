@@ -16,7 +16,7 @@ import pytest
 from srcmatters.errors import InputError
 from srcmatters.training import Tracker
 from srcmatters.training.pseudonyms import pseudonymise
-from srcmatters.training.tracking import fail_dead_runs, git_commit
+from srcmatters.training.tracking import end_dead_runs, git_commit
 
 SETTINGS = {
     "source": "random",
@@ -83,6 +83,29 @@ def test_an_unfinished_run_says_so(store: str, error: type[BaseException], statu
     assert runs_of(store)["status"].tolist() == [status]
 
 
+def test_a_run_that_is_interrupted_while_it_opens_ends_as_well(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = mlflow.start_run
+
+    def interrupted(**settings: object) -> None:
+        start(**settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mlflow, "start_run", interrupted)
+    with pytest.raises(KeyboardInterrupt), Tracker(store, "test", SETTINGS).run():
+        pytest.fail("it was never open")
+    assert runs_of(store)["status"].tolist() == ["KILLED"]
+
+
+def test_a_run_that_cannot_be_opened_leaves_its_callers_run_open(store: str) -> None:
+    mlflow.set_tracking_uri(store)
+    with mlflow.start_run() as outer:
+        with pytest.raises(InputError), Tracker(store, "test", SETTINGS, parent_run_id="none").run():
+            pytest.fail("it has no parent")
+        assert mlflow.get_run(outer.info.run_id).info.status == "RUNNING"
+
+
 def test_a_killed_process_is_marked_failed_by_the_next_run(store: str) -> None:
     code = (
         "import os, signal\nfrom srcmatters.training import Tracker\n"
@@ -98,7 +121,7 @@ def test_a_killed_process_is_marked_failed_by_the_next_run(store: str) -> None:
 def test_a_run_that_still_lives_is_left_alone(store: str) -> None:
     with Tracker(store, "test", SETTINGS).run():
         mlflow.MlflowClient(store).create_run("0")  # somebody else's run, without our tags
-        fail_dead_runs(mlflow.MlflowClient(store), mlflow.get_experiment_by_name("test").experiment_id)
+        end_dead_runs(mlflow.MlflowClient(store), mlflow.get_experiment_by_name("test").experiment_id)
         assert runs_of(store)["status"].tolist() == ["RUNNING"]
 
 
@@ -222,7 +245,7 @@ def test_a_nested_run_leaves_dead_runs_to_its_parent(store: str) -> None:
         killed = client.create_run(str(parent.experiment_id), tags=tags).info.run_id
         with Tracker(store, "test", SETTINGS, parent_run_id=parent.run_id, tags={"cell": 7}).run():
             assert client.get_run(killed).info.status == "RUNNING"
-        fail_dead_runs(client, str(parent.experiment_id))
+        end_dead_runs(client, str(parent.experiment_id))
         assert client.get_run(killed).info.status == "FAILED"
         assert client.get_run(str(parent.run_id)).info.status == "RUNNING"
     assert runs_of(store)["tags.cell"].dropna().tolist() == ["7"]
