@@ -17,6 +17,7 @@ from monai.data import MetaTensor
 from srcmatters.clinical.burnt_in_text import text_lines
 from srcmatters.clinical.data_files import check_data_file
 from srcmatters.clinical.header_tasks import read_fields
+from srcmatters.clinical.input_rules import Finding
 from srcmatters.errors import InputError
 from srcmatters.images import load_ct, load_radiograph
 from srcmatters.images.dicom_series import open_file, open_series
@@ -67,15 +68,15 @@ class Prepared:
         size: rows and columns of the image that was read.
         spacing: mm between rows and between columns; None where the file does not know.
         preview: (h, w) uint8, for people: at most 512 a side.
-        notes: what the loader warned of, and text that seems to be burnt in.
-        text_lines: of it.
+        notes: what the loader warned of, and what was found in the pixels.
+        text_lines: that seem to be burnt in.
     """
 
     image: np.ndarray
     size: tuple[int, int]
     spacing: tuple[float, float] | None
     preview: np.ndarray
-    notes: tuple[str, ...] = ()
+    notes: tuple[Finding, ...] = ()
     text_lines: int = 0
 
 
@@ -98,7 +99,8 @@ def prepare(path: Path, recipe: Recipe) -> Prepared:
     if not np.isfinite(made.image).all():
         raise InputError(f"{path}: it holds NaN or infinite values once it is rescaled, expected finite ones")
     said = [str(one.message) for one in caught if str(one.message).startswith(str(path))]
-    return replace(made, notes=(*made.notes, *tuple(dict.fromkeys(said))[:_NOTES]))
+    warned = [("loader", one) for one in list(dict.fromkeys(said))[:_NOTES]]
+    return replace(made, notes=(*made.notes, *warned))
 
 
 def _radiograph(path: Path, recipe: Recipe) -> Prepared:
@@ -110,7 +112,8 @@ def _radiograph(path: Path, recipe: Recipe) -> Prepared:
     shrink = min(1.0, _PREVIEW / max(rows, columns))
     shown = resize(plain, (max(1, round(rows * shrink)), max(1, round(columns * shrink))))[0, 0]
     lines = text_lines(plain[0, 0].numpy())
-    notes = (f"text seems to be burnt into the image ({lines} line{'s' * (lines > 1)})",) if lines else ()
+    said = f"text seems to be burnt into the image ({lines} line{'s' * (lines > 1)})"
+    notes = (("burnt_in_text", said),) if lines else ()
     return Prepared(small.numpy(), (rows, columns), _known_spacing(image), _grey(shown), notes, lines)
 
 
@@ -155,7 +158,7 @@ def _scan(path: Path, recipe: Recipe) -> Prepared:
     return Prepared(patch.float().numpy(), (rows, columns), _known_spacing(image), _grey(shown), notes)
 
 
-def _thin(image: MetaTensor, recipe: Recipe) -> tuple[str, ...]:
+def _thin(image: MetaTensor, recipe: Recipe) -> tuple[Finding, ...]:
     """Say that a box is mostly empty, or a volume a single slice."""
     if recipe.spatial_dims != 3:
         return ()
@@ -163,7 +166,7 @@ def _thin(image: MetaTensor, recipe: Recipe) -> tuple[str, ...]:
     if slices > 1 and slices * step >= (recipe.patch_mm or 0) / 2:
         return ()
     wanted = f"at least {recipe.patch_mm:g} mm" if recipe.patch_mm else "a volume"
-    return (f"{slices} slices of {step:g} mm, expected {wanted}",)
+    return (("thin_ct", f"{slices} slices of {step:g} mm, expected {wanted}"),)
 
 
 def _middle(path: Path, recipe: Recipe) -> tuple[dict[str, float], tuple[float, float] | None]:

@@ -32,6 +32,7 @@ from srcmatters.clinical.export_rules import (
 )
 from srcmatters.clinical.exported import ARRAYS, RULES
 from srcmatters.clinical.failures import described, pictures, worst_errors
+from srcmatters.clinical.input_rules import INPUT_RULES
 from srcmatters.clinical.model_card import CardFacts, model_card, render_card
 from srcmatters.clinical.model_files import describe_script, write_model_files
 from srcmatters.clinical.monitor_fitting import features_of, fit_distance, fit_probe
@@ -120,7 +121,9 @@ def _describe(folder: Path, rules: Mapping[str, Any], card: Mapping[str, Any], p
         "model_card.html": page,
         "applied_model_card.xml": as_xml(card["AppliedModelCard"]),
         "checklist.md": checklist(card),
-        "README.md": readme.render(rules=rules, card=card, requirements=requirements(metadata)),
+        "README.md": readme.render(
+            rules=rules, card=card, requirements=requirements(metadata), input_rules=INPUT_RULES
+        ),
     }
     for name, text in docs.items():
         (folder / "docs" / name).write_text(text, encoding="utf-8")

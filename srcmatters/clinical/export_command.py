@@ -27,6 +27,9 @@ TRACKING_URI = "sqlite:///mlruns/mlflow.db"
     "--calibration", default="temperature", show_default=True, help="temperature, isotonic or none."
 )
 @click.option("--about", type=click.Path(path_type=Path), help="YAML of what only the authors know.")
+@click.option(
+    "--rule", "actions", multiple=True, metavar="NAME=ACTION", help="burnt_in_text=refuse; repeatable."
+)
 @click.option("--failure-images", is_flag=True, help="Show the worst errors in the card: patients' images.")
 @click.option("--no-data", is_flag=True, help="Open no image: no monitors, no ranges of the input.")
 @click.option("--register", metavar="NAME", help="Name in MLflow's registry [default: the bundle's].")
@@ -43,6 +46,7 @@ def export(
     sensitivity: float | None,
     calibration: str,
     about: Path | None,
+    actions: tuple[str, ...],
     failure_images: bool,
     no_data: bool,
     register: str | None,
@@ -73,6 +77,7 @@ def export(
         data=not no_data,
         failure_images=failure_images,
         authors=read_authors(about) if about else Authors(),
+        actions={name: action for name, _, action in (given.partition("=") for given in actions)},
     )
     found = open_run(run, tracking_uri, runs)
     write_bundle(found, to, options)

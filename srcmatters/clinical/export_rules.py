@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 from srcmatters.clinical.authors import Authors
 from srcmatters.clinical.calibration import ProbabilityCalibration, fit_calibration
 from srcmatters.clinical.input_ranges import input_ranges
+from srcmatters.clinical.input_rules import declared_actions
 from srcmatters.clinical.monitors import DISTANCE_NUMBERS, ConfounderProbe, FeatureDistance
 from srcmatters.clinical.rules_schema import RULES_VERSION
 from srcmatters.clinical.trained_run import TrainedRun, TrainingImages
@@ -35,6 +37,11 @@ class ExportOptions:
         data: open the images of the training, for monitors, ranges and the comparison of the files.
         failure_images: show the worst errors as images in the card.
         authors: what they say of the model.
+        actions: by the rules of :data:`srcmatters.clinical.input_rules.CHOICES`, what is done with an image
+            that breaks them; the others keep their default.
+
+    Raises:
+        InputError: an unknown rule, or an action that it does not have.
     """
 
     study: str | Path | None = None
@@ -46,6 +53,10 @@ class ExportOptions:
     data: bool = True
     failure_images: bool = False
     authors: Authors = field(default_factory=Authors)
+    actions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        declared_actions(self.actions)
 
 
 @dataclass(frozen=True)
@@ -132,6 +143,7 @@ def declared_rules(
         },
         "calibration": fitted.record(),
         "input": ranges if images is None else input_ranges(images.cases("train")),
+        "actions": declared_actions(options.actions),
         "audited": found is not None,
         "audit": found,
         "mlflow_run": run.mlflow_run,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
+from srcmatters.clinical.input_rules import INPUT_RULES, Finding
 from srcmatters.errors import InputError
 from srcmatters.images.declarations import check_declared
 
@@ -50,6 +51,22 @@ class Verdict:
     refusals: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
 
+    def __add__(self, other: Verdict) -> Verdict:
+        return Verdict(self.refusals + other.refusals, self.flags + other.flags)
+
+
+def weigh(findings: Iterable[Finding], rules: Mapping[str, Any]) -> Verdict:
+    """Refuse, flag or pass over what was found, as the bundle declares.
+
+    Args:
+        findings: each under a name of :data:`srcmatters.clinical.input_rules.INPUT_RULES`.
+        rules: of the bundle; those that it cannot choose about are refused.
+    """
+    said: dict[str, list[str]] = {"refuse": [], "flag": [], "ignore": []}
+    for name, reason in findings:
+        said[rules["actions"].get(name, INPUT_RULES[name].actions[0])].append(reason)
+    return Verdict(tuple(said["refuse"]), tuple(said["flag"]))
+
 
 def modality_of(rules: Mapping[str, Any]) -> str:
     """The kind of image that a bundle reads, as :data:`srcmatters.images.MODALITIES` calls it."""
@@ -59,23 +76,16 @@ def modality_of(rules: Mapping[str, Any]) -> str:
 def judge_headers(headers: Sequence[Header], rules: Mapping[str, Any]) -> Verdict:
     """Hold headers against the rules, before any pixel is decoded.
 
-    Refused: another modality, body part or view than the bundle's; colour; several frames of a radiograph;
-    values of a detector that were not made for people; of CT localizers, and captures of a screen.
-    Flagged: no body part or view where the bundle wants one, a CT that was computed of another, burnt-in
-    annotation, no header.
-
     Args:
         headers: of an image or of all images of a series
             (:func:`srcmatters.clinical.header_tasks.read_fields`); none of a file that is no DICOM.
         rules: of the bundle.
     """
     if not headers:
-        return Verdict(flags=("no DICOM header says which modality, body part and view it shows",))
-    refusals = [*_declared(headers, rules), *_colour(headers)]
-    own = _judge_scan if modality_of(rules) == "CT" else _judge_radiograph
-    own_refusals, own_flags = own(headers, rules)
-    flags = [*_body_part_missing(headers, rules), *own_flags, *_burnt_in(headers)]
-    return Verdict(tuple([*refusals, *own_refusals]), tuple(flags))
+        said = "no DICOM header says which modality, body part and view it shows"
+        return weigh([("header_missing", said)], rules)
+    own = _scan(headers) if modality_of(rules) == "CT" else _radiograph(headers[0], rules)
+    return weigh([*_declared(headers, rules), *_colour(headers), *own, *_burnt_in(headers)], rules)
 
 
 def mixed_series(headers: Iterable[Header]) -> dict[str, str]:
@@ -101,104 +111,99 @@ def judge_image(
 ) -> Verdict:
     """Hold what was read against the ranges of the training images.
 
-    Refused: a pixel spacing more than 10 % out of range. Flagged: an unknown spacing; a size below half of
-    the smallest or above eight times the largest (images are resized, and training sets are often reduced
-    copies of what a detector gives).
+    Sizes are held against half of the smallest and eight times the largest: images are resized, and training
+    sets are often reduced copies of what a detector gives.
 
     Args:
         size: rows and columns.
         spacing: mm between rows and between columns; None: unknown.
         rules: of the bundle.
     """
-    refusals, flags = [], []
-    spacings, sizes = rules["input"]["spacing_mm"], rules["input"]["size"]
-    if spacings and spacing is None:
-        flags.append(f"pixel spacing unknown, expected {_range(spacings)} mm")
-    elif spacings and spacing and not all(_inside(step, spacings) for step in spacing):
-        refusals.append(
-            f"pixel spacing is {spacing[0]:g} x {spacing[1]:g} mm, expected {_range(spacings)} mm"
-        )
-    usual = [sizes[0] / _SMALLER, sizes[1] * _LARGER] if sizes else []
+    trained = rules["input"]
+    return weigh([*_spacing(spacing, trained["spacing_mm"]), *_size(size, trained["size"])], rules)
+
+
+def _spacing(spacing: tuple[float, float] | None, trained: Sequence[float] | None) -> Iterator[Finding]:
+    if trained and spacing is None:
+        yield "spacing_unknown", f"pixel spacing unknown, expected {_range(trained)} mm"
+    elif trained and spacing and not all(_inside(step, trained) for step in spacing):
+        found = f"{spacing[0]:g} x {spacing[1]:g} mm"
+        yield "spacing", f"pixel spacing is {found}, expected {_range(trained)} mm"
+
+
+def _size(size: tuple[int, int], trained: Sequence[float] | None) -> Iterator[Finding]:
+    usual = [trained[0] / _SMALLER, trained[1] * _LARGER] if trained else []
     if usual and not all(usual[0] <= length <= usual[1] for length in size):
-        flags.append(f"size is {size[0]} x {size[1]} pixels, expected {_range(usual)}")
-    return Verdict(tuple(refusals), tuple(flags))
+        yield "size", f"size is {size[0]} x {size[1]} pixels, expected {_range(usual)}"
 
 
-def _declared(headers: Sequence[Header], rules: Mapping[str, Any]) -> list[str]:
+def _declared(headers: Sequence[Header], rules: Mapping[str, Any]) -> Iterator[Finding]:
     """Every different statement of a series, not only that of its first image."""
-    reasons: dict[str, None] = {}
-    for header in headers:
-        try:
-            check_declared(header, Path("image"), modality_of(rules), rules["body_part"])
-        except InputError as error:
-            reasons[str(error).removeprefix("image: ")] = None
-    return list(reasons)
-
-
-def _body_part_missing(headers: Sequence[Header], rules: Mapping[str, Any]) -> list[str]:
+    wanted = {"modality": (modality_of(rules), None), "body_part": (None, rules["body_part"])}
+    for name, declared in wanted.items():
+        reasons: dict[str, None] = {}
+        for header in headers:
+            try:
+                check_declared(header, Path("image"), *declared)
+            except InputError as error:
+                reasons[str(error).removeprefix("image: ")] = None
+        yield from ((name, reason) for reason in reasons)
     if rules["body_part"] and not any(header["BodyPartExamined"] for header in headers):
-        return [f"BodyPartExamined is missing, expected {rules['body_part']}"]
-    return []
+        yield "body_part_missing", f"BodyPartExamined is missing, expected {rules['body_part']}"
 
 
-def _colour(headers: Sequence[Header]) -> list[str]:
+def _colour(headers: Sequence[Header]) -> Iterator[Finding]:
     found = sorted({header["PhotometricInterpretation"] for header in headers} - set(_GREY))
-    if not found:
-        return []
-    return [f"PhotometricInterpretation is {found[0] or 'missing'}, expected {' or '.join(_GREY)}"]
+    if found:
+        expected = " or ".join(_GREY)
+        yield "colour", f"PhotometricInterpretation is {found[0] or 'missing'}, expected {expected}"
 
 
-def _judge_radiograph(headers: Sequence[Header], rules: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    header = headers[0]
-    refusals, flags = _view(header, rules)
+def _radiograph(header: Header, rules: Mapping[str, Any]) -> Iterator[Finding]:
     if header["NumberOfFrames"] > 1:
-        refusals.insert(0, f"{header['NumberOfFrames']} frames, expected one")
+        yield "frames", f"{header['NumberOfFrames']} frames, expected one"
+    yield from _view(header, rules["input"]["views"])
     raw = header["SOPClassUID"] == DigitalXRayImageStorageForProcessing
     if raw or header["PresentationIntentType"].upper() == "FOR PROCESSING":
-        refusals.append("values for processing, expected an image for presentation")
-    return refusals, flags
+        yield "for_processing", "values for processing, expected an image for presentation"
 
 
-def _judge_scan(headers: Sequence[Header], rules: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    refusals, flags = [], []
-    for name in sorted({header["SOPClassUID"] for header in headers} - set(_CT_CLASSES)):
-        refusals.append(
-            f"SOPClassUID is {UID(name).name or 'missing'}, expected an image storage class of CT"
-        )
+def _scan(headers: Sequence[Header]) -> Iterator[Finding]:
+    for uid in sorted({header["SOPClassUID"] for header in headers} - set(_CT_CLASSES)):
+        found = UID(uid).name or "missing"
+        yield "no_slices", f"SOPClassUID is {found}, expected an image storage class of CT"
     if all("LOCALIZER" in header["ImageType"] for header in headers):
-        refusals.append("ImageType is LOCALIZER, expected slices")
+        yield "no_slices", "ImageType is LOCALIZER, expected slices"
     if len({header["FrameOfReferenceUID"] for header in headers} - {""}) > 1:
-        refusals.append("several frames of reference in one series, expected one")
+        yield "frames", "several frames of reference in one series, expected one"
     if any("SECONDARY" in header["ImageType"][1:2] for header in headers):
-        flags.append("ImageType is SECONDARY: computed of other images, expected what the scanner made")
-    return refusals, flags
+        said = "ImageType is SECONDARY: computed of other images, expected what the scanner made"
+        yield "secondary_ct", said
 
 
-def _view(header: Header, rules: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    wanted = rules["input"]["views"]
+def _view(header: Header, wanted: Sequence[str] | None) -> Iterator[Finding]:
     if not wanted:
-        return [], []
+        return
     found, expected = _named_view(header["ViewPosition"]), " or ".join(wanted)
     known = {_named_view(view) for view in wanted}
     # The row of a frontal view runs from one side of the body to the other.
     towards = "".join(header["PatientOrientation"][:1])[:1]
     if towards in ("A", "P") and not known & _LATERAL:
-        return [f"PatientOrientation is that of a lateral view, expected {expected}"], []
-    if not found:
-        return [], [f"ViewPosition is missing, expected {expected}"]
-    if found in known:
-        return [], []
-    return [f"ViewPosition is {header['ViewPosition']}, expected {expected}"], []
+        yield "view", f"PatientOrientation is that of a lateral view, expected {expected}"
+    elif not found:
+        yield "view_missing", f"ViewPosition is missing, expected {expected}"
+    elif found not in known:
+        yield "view", f"ViewPosition is {header['ViewPosition']}, expected {expected}"
 
 
 def _named_view(view: str) -> str:
     return _VIEWS.get(view.strip().upper(), view.strip().upper())
 
 
-def _burnt_in(headers: Sequence[Header]) -> list[str]:
+def _burnt_in(headers: Sequence[Header]) -> Iterator[Finding]:
     if any(header["BurnedInAnnotation"] == "YES" for header in headers):
-        return ["BurnedInAnnotation is YES: text in the image may be what the network looks at"]
-    return []
+        said = "BurnedInAnnotation is YES: text in the image may be what the network looks at"
+        yield "burnt_in_annotation", said
 
 
 def _inside(value: float, limits: Sequence[float]) -> bool:

@@ -164,7 +164,7 @@ def _out_of_scope(rules: Mapping[str, Any]) -> list[str]:
         f"Modalities other than {'CT' if rules['modality'] == 'ct' else 'radiography (CR, DX)'}.",
         f"Body parts other than {rules['body_part']}." if rules["body_part"] else f"Body part: {NOT_KNOWN}",
         f"View positions other than {numbers.listed(views)}." if views else f"View positions: {NOT_KNOWN}",
-        "Images that a monitor flags as unlike those of the training, or as carrying an audited confounder.",
+        "Images that a monitor finds unlike those of the training, or to carry an audited confounder.",
     ]
 
 

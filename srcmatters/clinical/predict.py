@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,15 @@ import torch
 from srcmatters.clinical.decoder import Decoder
 from srcmatters.clinical.decoding_tasks import Prepared, Recipe, prepare
 from srcmatters.clinical.exported import ExportedBundle
-from srcmatters.clinical.guard import Verdict, judge_headers, judge_image, mixed_series, modality_of
+from srcmatters.clinical.guard import (
+    Verdict,
+    judge_headers,
+    judge_image,
+    mixed_series,
+    modality_of,
+    weigh,
+)
+from srcmatters.clinical.input_rules import Finding
 from srcmatters.clinical.inputs import Item, gather
 from srcmatters.clinical.monitors import logits_and_features
 from srcmatters.errors import InputError
@@ -104,23 +112,26 @@ class Predictor:
         self._submit(next(wanted, None))
         for item, verdict in zip(items, verdicts, strict=True):
             if verdict.refusals:
-                yield Prediction(item, "refused", verdict.refusals)
+                yield _refused(item, verdict)
                 continue
-            prepared = self._prepared(item)
+            try:
+                prepared = self.decoder.result()
+            except InputError as error:
+                prepared = str(error)
             self._submit(next(wanted, None))
-            if isinstance(prepared, str):
-                yield Prediction(item, "refused", (prepared,))
-            else:
-                yield self._answer(item, prepared, verdict)
+            yield self._answer(item, prepared, verdict)
 
     def _before(self, item: Item, mixed: Mapping[str, str]) -> Verdict:
         """The verdict on an item that has not been decoded."""
         if item.refusal:
-            return Verdict((item.refusal,))
+            return self._weigh([("unreadable", item.refusal)])
         verdict = judge_headers(item.headers, self.rules)
         if item.headers and (wrong := mixed.get(item.headers[0]["SeriesInstanceUID"])):
-            verdict = Verdict((*verdict.refusals, wrong), verdict.flags)
-        return Verdict(tuple(map(item.said, verdict.refusals)), tuple(map(item.said, verdict.flags)))
+            verdict += self._weigh([("mixed_series", wrong)])
+        return verdict
+
+    def _weigh(self, findings: Iterable[Finding]) -> Verdict:
+        return weigh(findings, self.rules)
 
     def _submit(self, item: Item | None) -> None:
         if item is not None:
@@ -129,47 +140,42 @@ class Predictor:
                 prepare, item.path, self.recipe, files=len(sizes), size=sum(sizes), spent=item.seconds
             )
 
-    def _prepared(self, item: Item) -> Prepared | str:
-        try:
-            return self.decoder.result()
-        except InputError as error:
-            return item.said(str(error))
-
-    def _answer(self, item: Item, prepared: Prepared, verdict: Verdict) -> Prediction:
-        judged = judge_image(prepared.size, prepared.spacing, self.rules)
-        if judged.refusals:
-            return Prediction(item, "refused", judged.refusals)
+    def _answer(self, item: Item, prepared: Prepared | str, verdict: Verdict) -> Prediction:
+        """The answer to an image that was decoded; a string says why it was not."""
+        if isinstance(prepared, str):
+            return _refused(item, self._weigh([("unreadable", prepared)]))
+        verdict += judge_image(prepared.size, prepared.spacing, self.rules) + self._weigh(prepared.notes)
+        if verdict.refusals:
+            return _refused(item, verdict)
         image = torch.from_numpy(prepared.image)
         logits, features = logits_and_features(self.network, self.rules["network"], image.unsqueeze(0))
         log_odds = (logits[:, 1] - logits[:, 0]).double().numpy()
         probability = float(self.bundle.calibrate(log_odds)[0])
-        if not np.isfinite(probability):
-            return Prediction(item, "refused", ("the network's answer is not a number",))
-        flags = [
-            *verdict.flags,
-            *judged.flags,
-            *map(item.said, prepared.notes),
-            *self._watch(image, features),
-        ]
+        if np.isfinite(probability):
+            verdict += self._weigh(self._watch(image, features))
+        else:
+            verdict = self._weigh([("answer", "the network's answer is not a number")])
+        if verdict.refusals:
+            return _refused(item, verdict)
+        flags = tuple(map(item.said, verdict.flags))
         finding = probability >= self.rules["threshold"]["value"]
-        status = "flagged" if flags else "predicted"
-        return Prediction(item, status, tuple(flags), probability, finding, prepared)
+        return Prediction(item, "flagged" if flags else "predicted", flags, probability, finding, prepared)
 
-    def _watch(self, image: torch.Tensor, features: np.ndarray) -> list[str]:
+    def _watch(self, image: torch.Tensor, features: np.ndarray) -> Iterator[Finding]:
         """What the monitors that travel with the bundle say."""
-        flags = [
-            f"it seems to carry the confounder {probe.confounder} (probe of AUC {probe.auc:.2f})"
-            for probe in self.bundle.monitors
-            if probe.flags(image)
-        ]
+        for probe in self.bundle.monitors:
+            if probe.flags(image):
+                said = f"it seems to carry the confounder {probe.confounder} (probe of AUC {probe.auc:.2f})"
+                yield "confounder", said
         distance = self.bundle.ood
         if distance is not None and bool(distance.flags(features)[0]):
-            found = float(distance.distance(features)[0])
-            flags.append(
-                f"unlike the training images: feature distance {found:.3g}, expected at most"
-                f" {distance.threshold:.3g}"
-            )
-        return flags
+            found = f"feature distance {float(distance.distance(features)[0]):.3g}"
+            expected = f"expected at most {distance.threshold:.3g}"
+            yield "out_of_distribution", f"unlike the training images: {found}, {expected}"
+
+
+def _refused(item: Item, verdict: Verdict) -> Prediction:
+    return Prediction(item, "refused", tuple(map(item.said, verdict.refusals)))
 
 
 def recipe_of(rules: dict[str, Any]) -> Recipe:
@@ -177,7 +183,8 @@ def recipe_of(rules: dict[str, Any]) -> Recipe:
     window = rules["window"]
     return Recipe(
         modality=modality_of(rules),
-        body_part=rules["body_part"],
+        # The loader can only refuse another one.
+        body_part=rules["body_part"] if rules["actions"]["body_part"] == "refuse" else "",
         image_size=rules["image_size"],
         spatial_dims=rules["spatial_dims"],
         unit=rules["unit"],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from srcmatters.clinical.input_rules import CHOICES
+
 #: Rises with every change after which older bundles mean something else.
-RULES_VERSION = 2
+RULES_VERSION = 3
 _NUMBER = {"type": "number"}
 _COUNT = {"type": "integer", "minimum": 0}
 _WORD = {"type": "string", "minLength": 1}
@@ -48,6 +50,7 @@ _CALIBRATION = {
         _object({"method": {"const": "none"}, "cases": _COUNT}),
     ]
 }
+_ACTIONS = _object({name: {"enum": list(actions)} for name, actions in CHOICES.items()})
 _OOD = _object(
     {
         "layer": {"const": "stages"},
@@ -102,6 +105,8 @@ RULES_SCHEMA: dict[str, Any] = _object(
                 "views": _or_null({"type": "array", "items": _WORD}),
             }
         ),
+        # A rule that nobody may decide would look as if it were decided.
+        "actions": {**_ACTIONS, "additionalProperties": False},
         "ood": _or_null(_OOD),
         "monitors": {"type": "array", "items": _MONITOR},
         "audited": {"type": "boolean"},

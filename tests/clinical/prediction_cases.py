@@ -12,16 +12,18 @@ import torch
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
+from srcmatters.clinical.input_rules import declared_actions
+from srcmatters.clinical.rules_schema import RULES_VERSION
 from srcmatters.cohorts.phantom import write_phantom_cohort
 from srcmatters.sources import create_classifier
 
 SIZE = 32
 
 
-def rules(**changes: Any) -> dict[str, Any]:
-    """Declared rules of a bundle for chest radiographs that has no audit."""
+def rules(actions: dict[str, str] | None = None, **changes: Any) -> dict[str, Any]:
+    """Declared rules of a bundle for chest radiographs that has no audit; actions other than the default."""
     return {
-        "version": 2,
+        "version": RULES_VERSION,
         "name": "mass on random weights",
         "modality": "radiograph",
         "body_part": "CHEST",
@@ -35,6 +37,7 @@ def rules(**changes: Any) -> dict[str, Any]:
         "finding": {"positive": "Mass", "negative": "No mass", "code": ["4147007", "SCT", "Mass"]},
         "threshold": {"value": 0.5, "rule": "youden", "fixed_on": "validation", "cases": 40},
         "calibration": {"method": "temperature", "temperature": 2.0, "bias": 0.5, "cases": 40},
+        "actions": declared_actions(actions or {}),
         "input": {"spacing_mm": None, "size": None, "views": None},
         "ood": None,
         "monitors": [],
@@ -56,6 +59,20 @@ def write_bundle(folder: Path, arrays: dict[str, np.ndarray] | None = None, **ch
     network = create_classifier(declared["network"], spatial_dims=declared["spatial_dims"])
     torch.save(network.state_dict(), folder / "models" / "model.pt")
     return folder
+
+
+def write_watched_bundle(folder: Path, **changes: Any) -> Path:
+    """A bundle with monitors: everything is unlike its training and carries a tag, nothing is denoised."""
+    arrays = {"m": np.zeros(369), "s": np.ones(369), "w": np.zeros(369)}
+    arrays |= {"mean": np.zeros(1024), "scale": np.ones(1024), "basis": np.eye(1024)[:, :2]}
+    arrays["precision"] = np.eye(2)
+    probe = {"kind": "detectability probe", "arrays": {"mean": "m", "scale": "s", "weight": "w"}}
+    probe |= {"threshold": 0.5, "auc": 0.9, "sensitivity": 0.8, "false_alarms": 0.1}
+    monitors = [probe | {"confounder": "tag", "bias": 1.0}, probe | {"confounder": "denoise", "bias": 0.0}]
+    names = {name: name for name in ("mean", "scale", "basis", "precision")}
+    ood = {"layer": "stages", "arrays": names, "residual_variance": 1.0, "threshold": 0.0}
+    ood |= {"quantile": 0.99, "false_alarms": 0.0}
+    return write_bundle(folder, arrays, monitors=monitors, ood=ood, **changes)
 
 
 def write_radiographs(folder: Path, patients: int = 2) -> list[Path]:

@@ -213,7 +213,11 @@ def test_a_run_without_a_confounder_needs_an_audit_or_the_word(
     with pytest.raises(InputError, match=r"no audit: it was trained under no confounder.*--unaudited"):
         export(open_run(str(plain), ""), tmp_path / "refused", ExportOptions(data=False))
     assert not (tmp_path / "refused").exists()
-    out = export(open_run(str(plain), ""), tmp_path / "marked", ExportOptions(unaudited=True, data=False))
+    options = ExportOptions(unaudited=True, data=False, actions={"size": "refuse"})
+    out = export(open_run(str(plain), ""), tmp_path / "marked", options)
+    actions = open_bundle(out).rules["actions"]
+    assert (actions["size"], actions["spacing"], actions["burnt_in_text"]) == ("refuse", "refuse", "flag")
+    assert "of the training | refuse |" in (out / "docs" / "README.md").read_text()
     for name in ("README.md", "model_card.html"):
         assert "NOT AUDITED" in (out / "docs" / name).read_text()
     assert "MISSING: nobody has tested" in (out / "docs" / "checklist.md").read_text()

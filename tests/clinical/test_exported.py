@@ -14,11 +14,13 @@ import pytest
 import torch
 
 from srcmatters.clinical.exported import open_bundle
+from srcmatters.clinical.input_rules import declared_actions
+from srcmatters.clinical.rules_schema import RULES_VERSION
 from srcmatters.errors import InputError
 from srcmatters.sources import create_classifier
 
 RULES: dict[str, Any] = {
-    "version": 2,
+    "version": RULES_VERSION,
     "name": "Mass on radiographs",
     "modality": "radiograph",
     "body_part": "CHEST",
@@ -32,6 +34,7 @@ RULES: dict[str, Any] = {
     "finding": {"positive": "Mass", "negative": "no Mass", "code": None},
     "threshold": {"value": 0.5, "rule": "youden", "fixed_on": "validation", "cases": 10},
     "calibration": {"method": "temperature", "temperature": 2.0, "bias": 0.0, "cases": 10},
+    "actions": declared_actions({}),
     "input": {"spacing_mm": None, "size": [32, 64], "views": ["PA"]},
     "ood": None,
     "monitors": [],
@@ -104,7 +107,10 @@ def test_a_link_and_a_bomb_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("version", 1, "version: 1, of another version of srcmatters, expected 2; export the run again"),
+        ("version", 2, "version: 2, of another version of srcmatters, expected 3; export the run again"),
+        ("actions", declared_actions({}) | {"spacing": "ignore"}, "actions.spacing: 'ignore' is not one of"),
+        ("actions", declared_actions({}) | {"colour": "flag"}, "actions: Additional properties"),
+        ("actions", {}, "actions: 'body_part' is a required property"),
         ("network", None, "network: None is not of type 'string'"),
         ("threshold", {"value": 7}, "threshold"),
         ("calibration", {"method": "magic"}, "calibration"),

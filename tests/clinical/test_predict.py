@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from prediction_cases import SIZE, changed, write_bundle, write_radiographs, write_series
+from prediction_cases import (
+    SIZE,
+    changed,
+    write_bundle,
+    write_radiographs,
+    write_series,
+    write_watched_bundle,
+)
 from pydicom import dcmread
 from pydicom.fileset import FileSet
 from scipy.special import expit
@@ -196,16 +203,7 @@ def test_real_dicom_is_read_or_refused_for_the_right_reason(
 
 
 def test_monitors_of_the_bundle_flag(given: Path, tmp_path: Path) -> None:
-    arrays = {"m": np.zeros(369), "s": np.ones(369), "w": np.zeros(369)}
-    arrays |= {"mean": np.zeros(1024), "scale": np.ones(1024), "basis": np.eye(1024)[:, :2]}
-    arrays["precision"] = np.eye(2)
-    probe = {"kind": "detectability probe", "arrays": {"mean": "m", "scale": "s", "weight": "w"}}
-    probe |= {"threshold": 0.5, "auc": 0.9, "sensitivity": 0.8, "false_alarms": 0.1}
-    monitors = [probe | {"confounder": "tag", "bias": 1.0}, probe | {"confounder": "denoise", "bias": 0.0}]
-    names = {name: name for name in ("mean", "scale", "basis", "precision")}
-    ood = {"layer": "stages", "arrays": names, "residual_variance": 1.0, "threshold": 0.0}
-    ood |= {"quantile": 0.99, "false_alarms": 0.0}
-    bundle = write_bundle(tmp_path / "bundle", arrays, monitors=monitors, ood=ood)
+    bundle = write_watched_bundle(tmp_path / "bundle")
     with Predictor(open_bundle(bundle)) as predictor:
         (found,) = predictor.predict([given / "films" / "film-0.dcm"])
     assert found.status == "flagged" and found.probability is not None
