@@ -27,6 +27,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
 
 from srcmatters import __version__
+from srcmatters.clinical.header_tasks import PATIENT, REPEATED
 from srcmatters.clinical.predict import Prediction, marks
 
 MANUFACTURER = "srcmatters"
@@ -40,17 +41,6 @@ _PROCEDURES = {
     "radiograph": CodedConcept("363680008", "SCT", "Radiographic imaging procedure"),
     "ct": CodedConcept("77477000", "SCT", "Computed tomography"),
 }
-_COPIED = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-)
 
 
 def report(prediction: Prediction, sources: Sequence[Dataset], rules: Mapping[str, Any]) -> ComprehensiveSR:
@@ -121,7 +111,7 @@ def finding_code(rules: Mapping[str, Any]) -> CodedConcept:
 
 def complete(header: Dataset) -> Dataset:
     """A source's header with every element that a derived object must have, empty where it has none."""
-    for keyword in _COPIED:
+    for keyword in (*PATIENT, *REPEATED):
         if keyword not in header:
             setattr(header, keyword, None)
     if header.get("PatientSex") not in (None, "", "M", "F", "O"):
