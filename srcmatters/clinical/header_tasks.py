@@ -44,7 +44,6 @@ _WORDS = (
     "ViewPosition",
 )
 _COUNTS = ("BitsAllocated", "Columns", "NumberOfFrames", "Rows", "SamplesPerPixel")
-_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
 _SEQUENCES = (
     "AnatomicRegionSequence",
     "BodyPartExamined",
@@ -79,8 +78,8 @@ def read_fields(path: Path) -> dict[str, Any]:
     """What the guard, the grouping and the reports need of a DICOM header, in plain types.
 
     Returns:
-        Words (at most 256 printable characters), counts, ``spacing`` in mm or None, and under ``source`` what
-        a report repeats: see :func:`_source`.
+        Words (at most 256 printable characters), counts, and under ``source`` what a report repeats: see
+        :func:`_source`.
 
     Raises:
         InputError: not readable, or it declares more pixels than anybody would decode.
@@ -89,7 +88,7 @@ def read_fields(path: Path) -> dict[str, Any]:
         if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             # pydicom inflates all of it before it looks at anything, and nothing says how much that is.
             raise InputError(f"{path}: its transfer syntax is deflated, expected any other")
-        tags: list[Any] = [*_WORDS, *_COUNTS, *_SPACINGS, *_SEQUENCES, *PATIENT, *REPEATED]
+        tags: list[Any] = [*_WORDS, *_COUNTS, *_SEQUENCES, *PATIENT, *REPEATED]
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
         fields: dict[str, Any] = {name: _word(header.get(name)) for name in _WORDS}
         fields |= {name: int(header.get(name) or 0) for name in _COUNTS}
@@ -97,7 +96,6 @@ def read_fields(path: Path) -> dict[str, Any]:
         for name in ("ImageType", "PatientOrientation"):
             fields[name] = [_word(word).upper() for word in list(header.get(name) or [])[:_FEW]]
         fields["ViewPosition"] = fields["ViewPosition"] or _view(header)
-        fields["spacing"] = _spacing(header)
         fields["source"] = _source(header)
     _check_declared_size(fields, path)
     return fields
@@ -113,15 +111,6 @@ def _word(value: Any) -> str:
 def _view(header: Dataset) -> str:
     codes = header.get("ViewCodeSequence")
     return _word(codes[0].get("CodeMeaning")) if codes else ""
-
-
-def _spacing(header: Dataset) -> tuple[float, float] | None:
-    for name in _SPACINGS:
-        steps = header.get(name)
-        # Some devices write a spacing of 0 where they do not know it.
-        if steps is not None and len(steps) == 2 and all(0 < float(step) < math.inf for step in steps):
-            return float(steps[0]), float(steps[1])
-    return None
 
 
 def _source(header: Dataset) -> dict[str, str | None]:

@@ -11,10 +11,10 @@ import pandas as pd
 import pydicom
 from PIL import Image
 
+from srcmatters.images.pixel_spacing import SPACINGS, pixel_spacing
 from srcmatters.images.reading import NIFTI, PICTURES, has_ending, is_dicom
 
 _MOST = 1000  # files that are looked into
-_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
 
 
 def input_ranges(cases: pd.DataFrame) -> dict[str, Any]:
@@ -49,10 +49,9 @@ def _header(path: Path) -> tuple[list[float], list[int]]:
         inside = sorted(part for part in path.iterdir() if part.is_file() and not part.name.startswith("."))
         return _header(inside[0]) if inside else ([], [])
     if is_dicom(path):
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*_SPACINGS, "Rows", "Columns"])
-        spacing: Any = next((header[name].value for name in _SPACINGS if header.get(name)), [])
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*SPACINGS, "Rows", "Columns"])
         size = [int(header[name].value) for name in ("Rows", "Columns") if header.get(name)]
-        return [float(value) for value in spacing], size
+        return list(pixel_spacing(header) or []), size
     if has_ending(path, NIFTI):
         scan: Any = nibabel.load(path)
         placed = scan.header["qform_code"] or scan.header["sform_code"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
@@ -19,6 +17,7 @@ from srcmatters.images.declarations import check_declared
 from srcmatters.images.dicom_slices import read_dicom
 from srcmatters.images.display import displayed
 from srcmatters.images.pictures import read_picture
+from srcmatters.images.pixel_spacing import pixel_spacing
 from srcmatters.images.planes import Spacing, read_plane
 from srcmatters.images.reading import ITK, NIFTI, has_ending, is_dicom, said_in_one_line
 
@@ -77,16 +76,7 @@ def _read_dicom(path: Path, modality: str | None, body_part: str | None) -> tupl
         raise InputError(
             f"{path}: pixel data of shape {pixels.shape}, expected one grey frame (rows, columns)"
         )
-    return displayed(dataset), _known_spacing(dataset)
-
-
-def _known_spacing(dataset: pydicom.Dataset) -> Spacing | None:
-    for name in ("PixelSpacing", "ImagerPixelSpacing"):
-        steps = dataset.get(name)
-        # Some devices write a spacing of 0 where they do not know it.
-        if steps is not None and len(steps) == 2 and all(0 < float(step) < math.inf for step in steps):
-            return float(steps[0]), float(steps[1])
-    return None
+    return displayed(dataset), pixel_spacing(dataset)
 
 
 class LoadRadiographd(MapTransform):
