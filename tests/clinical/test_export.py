@@ -156,6 +156,32 @@ def test_a_file_that_computes_something_else_is_refused(
     assert not list(tmp_path.iterdir()), "nothing half-written stays"
 
 
+@pytest.mark.parametrize(
+    ("scale", "off", "accepted"), [(1, 2e-4, False), (1e3, 2e-4, True), (1e3, 2e-3, False)]
+)
+def test_what_a_file_may_be_off_by_is_what_rounding_does_to_the_network(
+    scale: float, off: float, accepted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    linear = torch.nn.Linear(256, 2)
+    with torch.no_grad():  # terms that cancel: each is `scale` times as large as what is left
+        linear.weight[:] = scale * (torch.arange(256) % 2 * 2 - 1)
+        linear.bias[:] = -scale * (images.flatten(1)[0] * (torch.arange(256) % 2 * 2 - 1)).sum()
+    network = torch.nn.Sequential(torch.nn.Flatten(), linear).eval()
+
+    def read(path: Path, name: str) -> model_files.Run:
+        return lambda batch: network(batch) + off * network(batch).abs().clamp(min=1)
+
+    monkeypatch.setattr(model_files, "_WRITERS", {"model.pt": lambda network, images, path: None})
+    monkeypatch.setattr(model_files, "_READERS", {"model.pt": read})
+    if accepted:
+        found = model_files.write_model_files(network, "linear", images, tmp_path)
+        assert found["model.pt"] == pytest.approx(off, rel=0.1)
+    else:
+        with pytest.raises(InputError, match=f"a logit is off by {off:.1e}"):
+            model_files.write_model_files(network, "linear", images, tmp_path)
+
+
 def test_threshold_and_calibration_are_those_of_the_validation_cases(
     bundle: ExportedBundle, run: Path, tmp_path: Path, quick: None
 ) -> None:
