@@ -31,20 +31,12 @@ class BundleReader:
     """
 
     def __init__(self, bundle: Path, captures: bool = False) -> None:
-        opened = open_bundle(bundle)
-        if captures:
-            check_feature_maps(opened.rules["network"])
-        self.predictor = Predictor(opened)
+        with open_bundle(bundle) as opened:
+            if captures:
+                check_feature_maps(opened.rules["network"])
+            self.predictor = Predictor(opened)
+        # Nobody closes it: its process ends with this one, and a study at hand is read to its end.
         self.captures = captures
-
-    def close(self) -> None:
-        """Delete what was unpacked of a zip: all of it is in memory.
-
-        The process that decodes ends with this one. Ended now, it would make a study at hand look broken.
-        """
-        unpacked = self.predictor.bundle._unpacked
-        if unpacked is not None:
-            unpacked.cleanup()
 
     def read(self, folder: Path, files: Sequence[Path]) -> list[Dataset]:
         """A Structured Report for every image or series of the study that the bundle reads.

@@ -31,6 +31,8 @@ WEIGHTS = "models/model.pt"
 class ExportedBundle:
     """What `srcmatters export` wrote.
 
+    A context manager: :meth:`close` deletes what was unpacked of a zip. Rules and arrays are in memory.
+
     Args:
         folder: of the bundle; of a zip, where it was unpacked.
         rules: ``configs/clinical.json``, checked.
@@ -41,6 +43,17 @@ class ExportedBundle:
     rules: dict[str, Any]
     arrays: dict[str, np.ndarray] = field(repr=False)
     _unpacked: tempfile.TemporaryDirectory | None = field(default=None, repr=False, compare=False)
+
+    def close(self) -> None:
+        """Delete what was unpacked; of a folder nothing. Its files, the weights among them, are gone then."""
+        if self._unpacked is not None:
+            self._unpacked.cleanup()
+
+    def __enter__(self) -> ExportedBundle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def network(self) -> nn.Module:
         """The network in evaluation mode: (B, 1, H, W[, D]) float32 in [0, 1] to (B, 2) logits.
@@ -86,8 +99,7 @@ def open_bundle(path: str | Path) -> ExportedBundle:
     """Open an exported bundle.
 
     Args:
-        path: its folder; or a zip file, which is unpacked into a temporary folder that lives as long as
-            the result.
+        path: its folder; or a zip file, which is unpacked into a temporary folder until the result is closed.
 
     Raises:
         InputError: no bundle; a zip that is damaged, too large, or would write outside of its folder; a rule

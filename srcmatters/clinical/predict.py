@@ -58,7 +58,7 @@ class Predictor:
     Images are decoded in a process of their own, the next one while the network looks at the last.
 
     Args:
-        bundle: with its rules.
+        bundle: with its rules; it may be closed afterwards.
         decoder: None makes one; :meth:`close` ends it.
 
     Raises:

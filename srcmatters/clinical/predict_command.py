@@ -115,12 +115,12 @@ def _open(bundle: Path, captures: bool) -> Predictor:
     from srcmatters.clinical.predict import Predictor
 
     try:
-        opened = open_bundle(bundle)
-        if captures:
-            from srcmatters.clinical.saliency import check_feature_maps
+        with open_bundle(bundle) as opened:
+            if captures:
+                from srcmatters.clinical.saliency import check_feature_maps
 
-            check_feature_maps(opened.rules["network"])
-        return Predictor(opened)
+                check_feature_maps(opened.rules["network"])
+            return Predictor(opened)
     except OSError as error:
         said = error.strerror or type(error).__name__
         raise InputError(

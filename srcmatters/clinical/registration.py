@@ -41,7 +41,8 @@ def check_name(name: str) -> None:
 
 def default_name(bundle: str | Path) -> str:
     """What a bundle is called where nobody names it: its own name, "Mass on radiographs"."""
-    return re.sub(r"[/:@]", "-", open_bundle(bundle).rules["name"])
+    with open_bundle(bundle) as opened:
+        return re.sub(r"[/:@]", "-", opened.rules["name"])
 
 
 def why_unknown(run: TrainedRun, tracking_uri: str) -> str | None:
@@ -81,25 +82,27 @@ def register_model(bundle: str | Path, run: TrainedRun, name: str, tracking_uri:
     import mlflow
 
     check_name(name)
-    opened = open_bundle(bundle)
-    card = json.loads((opened.folder / "docs" / "model_card.json").read_text(encoding="utf-8"))
-    try:
-        unknown = why_unknown(run, tracking_uri) is not None
-        run_id = _record(run, tracking_uri) if unknown else str(run.mlflow_run)
-        mlflow.set_tracking_uri(tracking_uri)
-        client = mlflow.MlflowClient(tracking_uri)
-        with _without_mlflows_words():
-            uri = _log(client, opened, card, name, run_id)
-            version = mlflow.register_model(uri, name, tags=_tags(opened.rules)).version
-        client.update_model_version(name, version, version_text(opened.rules, card))
-        if not client.get_registered_model(name).description:
-            client.update_registered_model(name, model_text(card))
-        alias = "audited" if opened.rules["audited"] else "unaudited"
-        client.set_registered_model_alias(name, alias, version)
-    except ImportError as error:
-        raise InputError(f'--register: no {error.name}, expected pip install "srcmatters[export]"') from error
-    except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise InputError(f"--register: {name} cannot be registered ({first_line(error)})") from error
+    with open_bundle(bundle) as opened:
+        card = json.loads((opened.folder / "docs" / "model_card.json").read_text(encoding="utf-8"))
+        try:
+            unknown = why_unknown(run, tracking_uri) is not None
+            run_id = _record(run, tracking_uri) if unknown else str(run.mlflow_run)
+            mlflow.set_tracking_uri(tracking_uri)
+            client = mlflow.MlflowClient(tracking_uri)
+            with _without_mlflows_words():
+                uri = _log(client, opened, card, name, run_id)
+                version = mlflow.register_model(uri, name, tags=_tags(opened.rules)).version
+            client.update_model_version(name, version, version_text(opened.rules, card))
+            if not client.get_registered_model(name).description:
+                client.update_registered_model(name, model_text(card))
+            alias = "audited" if opened.rules["audited"] else "unaudited"
+            client.set_registered_model_alias(name, alias, version)
+        except ImportError as error:
+            raise InputError(
+                f'--register: no {error.name}, expected pip install "srcmatters[export]"'
+            ) from error
+        except (mlflow.exceptions.MlflowException, OSError) as error:
+            raise InputError(f"--register: {name} cannot be registered ({first_line(error)})") from error
     return f"registered in MLflow as {name}/{version}, {name}@{alias}"
 
 

@@ -76,6 +76,17 @@ def test_a_zip_is_what_its_folder_is(tmp_path: Path) -> None:
     assert opened.calibrate(2.0) == pytest.approx(1 / (1 + np.exp(-1)))
 
 
+def test_what_was_unpacked_lasts_until_it_is_closed(tmp_path: Path) -> None:
+    folder = write(tmp_path / "bundle")
+    with open_bundle(packed(folder, tmp_path / "bundle.zip")) as opened:
+        assert (opened.folder / "models" / "model.pt").is_file()
+    assert not opened.folder.exists() and opened.calibrate(2.0) > 0.5
+    opened.close()
+    with open_bundle(folder):
+        pass
+    assert (folder / "models" / "model.pt").is_file(), "a folder is its owner's"
+
+
 @pytest.mark.parametrize(
     "name", ["../outside", "/tmp/outside", "bundle/../../outside", "..\\outside", "c:/outside"]
 )
