@@ -16,6 +16,7 @@ import torch
 from exported_runs import BUNDLES, train
 from foreign_python import CONSTRAINTS, asked_for, commands, installed, linked, run
 from monai.bundle import ConfigParser
+from monai.data import MetaTensor
 from monai.transforms import LoadImage
 from PIL import Image
 from pydicom.uid import JPEGLSLossless
@@ -35,6 +36,7 @@ _CONFOUNDER = {
     SLICE: {"confounder": "kernel", "force": True, "patch_mm": 32},
     VOLUME: {"confounder": "kernel", "force": True, "patch_mm": 20},
 }
+_SENT = [(XRAY, "isotonic"), (VOLUME, "temperature")]
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,9 @@ class Sent:
 def sent(
     request: pytest.FixtureRequest, ct_cohort: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Sent]:
-    """A bundle of the kind that the test asks for, with the weights and TorchScript that receivers run."""
-    kind, base = request.param, tmp_path_factory.mktemp(request.param)
+    """A bundle of the kind and calibration that the test asks for, with the weights and TorchScript."""
+    kind, calibration = request.param
+    base = tmp_path_factory.mktemp(kind)
     cohort = ct_cohort
     if kind == XRAY:
         cohort = base / "cohort"
@@ -73,7 +76,7 @@ def sent(
         for module in ("performance", "audit"):  # of no interest here, and slow
             patch.setattr(f"srcmatters.clinical.{module}.REPLICATES", 200)
         out = train(kind, cohort, base / "run", target="phantom", **_CONFOUNDER[kind])
-        options = ExportOptions(finding="Mass", calibration="isotonic" if kind == XRAY else "temperature")
+        options = ExportOptions(finding="Mass", calibration=calibration)
         folder = export(open_run(str(out), ""), base / "bundle", options)
     # The schema is fetched from MONAI's site where it is not there; tests ask nobody.
     shutil.copy(BUNDLES / "metadata_schema.json", folder / "schema.json")
@@ -131,7 +134,7 @@ def _verifies(sent: Sent, python: Path) -> None:
         run(python, command, sent.folder)
 
 
-@pytest.mark.parametrize("sent", [XRAY, VOLUME], indirect=True)
+@pytest.mark.parametrize("sent", _SENT, indirect=True)
 def test_the_declared_packages_are_enough(sent: Sent, tmp_path: Path) -> None:
     needed = [asked_for(command) for command in commands(sent.folder) if command[2] == "pip"]
     python = linked(tmp_path / "python", [one for command in needed for one in command])
@@ -142,7 +145,7 @@ def test_the_declared_packages_are_enough(sent: Sent, tmp_path: Path) -> None:
         _verifies(sent, python)
 
 
-@pytest.mark.parametrize("sent", [XRAY, VOLUME], indirect=True)
+@pytest.mark.parametrize("sent", _SENT, indirect=True)
 def test_metadata_and_readme_name_the_same_versions(sent: Sent) -> None:
     metadata = json.loads((sent.folder / "configs" / "metadata.json").read_text())
     (asked, _) = [asked_for(command) for command in commands(sent.folder) if command[2] == "pip"]
@@ -153,7 +156,7 @@ def test_metadata_and_readme_name_the_same_versions(sent: Sent) -> None:
     }
 
 
-@pytest.mark.parametrize("sent", [XRAY, VOLUME], indirect=True)
+@pytest.mark.parametrize("sent", _SENT, indirect=True)
 def test_the_torchscript_alone_is_a_bundle_for_an_application_with_its_own_images(sent: Sent) -> None:
     """As MONAI Deploy's operator for bundles does: one image in memory, without a name or a batch."""
     texts = {"metadata.json": "", "inference.json": ""}
@@ -168,8 +171,14 @@ def test_the_torchscript_alone_is_a_bundle_for_an_application_with_its_own_image
     path = next(iter(sorted(sent.images.glob("plain.dcm")) or sorted(sent.images.glob("*.nii.gz"))))
     if path.suffix == ".dcm":
         image = parser.get_parsed_content("from_dicom")(pydicom.dcmread(path))
+        with pytest.raises(RuntimeError) as refused:
+            before({"image": image * 255})
+        assert "expected (rows, columns) as displayed, in [0, 1]" in str(refused.value.__cause__)
     else:
-        image = LoadImage(image_only=True)(path)
+        loaded = LoadImage(image_only=True)(path)
+        # What the operator makes of an image that says where it lies, but not that it has no channel.
+        said = {"spacing": loaded.pixdim, "original_affine": loaded.affine, "affine": loaded.affine}
+        image = MetaTensor.ensure_torch_and_prune_meta(loaded.numpy(), said)
     ready = before({"image": image})["image"]
     assert ready.meta is not None, "what Deploy reads of the preprocessed image"
     with torch.inference_mode():
@@ -179,7 +188,8 @@ def test_the_torchscript_alone_is_a_bundle_for_an_application_with_its_own_image
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sent", [XRAY, SLICE, VOLUME], indirect=True)
+# A temperature tells all images apart; isotonic steps give what is unlike the phantoms one probability.
+@pytest.mark.parametrize("sent", [(kind, "temperature") for kind in (XRAY, SLICE, VOLUME)], indirect=True)
 def test_what_pip_installs_by_the_readme_is_enough(
     sent: Sent, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
