@@ -28,7 +28,11 @@ TRACKING_URI = "sqlite:///mlruns/mlflow.db"
 )
 @click.option("--about", type=click.Path(path_type=Path), help="YAML of what only the authors know.")
 @click.option(
-    "--rule", "actions", multiple=True, metavar="NAME=ACTION", help="burnt_in_text=refuse; repeatable."
+    "--rule",
+    "actions",
+    multiple=True,
+    metavar="NAME=ACTION",
+    help="What an unusual image is: burnt_in_text=refuse, size=flag, ... (docs/clinical.md).",
 )
 @click.option("--failure-images", is_flag=True, help="Show the worst errors in the card: patients' images.")
 @click.option("--no-data", is_flag=True, help="Open no image: no monitors, no ranges of the input.")

@@ -28,7 +28,7 @@ class Item:
         name: what a person calls it: the file, or the folder of the series.
         path: what a loader is given: the file, or a folder that holds the series and nothing else.
         files: DICOM instances, or the one file; of a pair .hdr and .img both.
-        headers: fields of each of them (:func:`srcmatters.clinical.decoding_tasks.read_fields`); empty
+        headers: fields of each of them (:func:`srcmatters.clinical.header_tasks.read_fields`); empty
             where the file is no DICOM.
         refusal: why there is nothing to read.
         names: what a person calls the paths that messages may hold.
