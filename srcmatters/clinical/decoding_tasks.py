@@ -23,6 +23,7 @@ from srcmatters.images import load_ct, load_radiograph
 from srcmatters.images.dicom_series import open_file, open_series
 from srcmatters.images.orientation import place
 from srcmatters.images.pictures import open_picture
+from srcmatters.images.pixel_spacing import known_spacing
 from srcmatters.images.reading import ITK, NIFTI, PICTURES, has_ending, is_dicom, said_in_one_line
 from srcmatters.images.volume_files import open_itk, open_nifti
 from srcmatters.images.volumes import StoredVolume
@@ -114,7 +115,7 @@ def _radiograph(path: Path, recipe: Recipe) -> Prepared:
     lines = text_lines(plain[0, 0].numpy())
     said = f"text seems to be burnt into the image ({lines} line{'s' * (lines > 1)})"
     notes = (("burnt_in_text", said),) if lines else ()
-    return Prepared(small.numpy(), (rows, columns), _known_spacing(image), _grey(shown), notes, lines)
+    return Prepared(small.numpy(), (rows, columns), _in_plane(image), _grey(shown), notes, lines)
 
 
 def _check_picture(path: Path, modality: str) -> None:
@@ -155,7 +156,7 @@ def _scan(path: Path, recipe: Recipe) -> Prepared:
     notes = _thin(image, recipe)
     shown = patch[0] if patch.ndim == 3 else patch[0, :, :, patch.shape[3] // 2]
     rows, columns = image.shape[1:3]
-    return Prepared(patch.float().numpy(), (rows, columns), _known_spacing(image), _grey(shown), notes)
+    return Prepared(patch.float().numpy(), (rows, columns), _in_plane(image), _grey(shown), notes)
 
 
 def _thin(image: MetaTensor, recipe: Recipe) -> tuple[Finding, ...]:
@@ -201,11 +202,10 @@ def _open(path: Path) -> StoredVolume:
     return open_nifti(path) if has_ending(path, NIFTI) else open_itk(path)
 
 
-def _known_spacing(image: MetaTensor) -> tuple[float, float] | None:
+def _in_plane(image: MetaTensor) -> tuple[float, float] | None:
     """mm between rows and between columns; None where the loader says that the file does not know."""
-    if not image.meta["spacing_known"]:
-        return None
-    return float(image.pixdim[0]), float(image.pixdim[1])
+    spacing = known_spacing(image)
+    return None if spacing is None else (spacing[0], spacing[1])
 
 
 def _grey(image: torch.Tensor) -> np.ndarray:

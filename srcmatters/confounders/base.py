@@ -17,6 +17,7 @@ from monai.transforms.utils import scale_affine
 from srcmatters.confounders.streams import case_stream
 from srcmatters.confounders.taxonomy import Miccat
 from srcmatters.errors import InputError
+from srcmatters.images.pixel_spacing import known_spacing
 
 Parameters = dict[str, Any]
 
@@ -107,11 +108,11 @@ class Confounder(RandomizableTransform):
             image: (C, H, W) or (C, H, W, D); the pixel spacing of a MetaTensor is used.
             case_id: whose random stream is used; None draws from MONAI's own random state instead.
         """
-        return self.batch(image.unsqueeze(0), [self._name(case_id)], _spacing(image))[0]
+        return self.batch(image.unsqueeze(0), [self._name(case_id)], known_spacing(image))[0]
 
     def clean(self, image: torch.Tensor, case_id: str | None = None) -> torch.Tensor:
         """The unconfounded state of one image: what a case that does not carry the confounder looks like."""
-        return self.clean_batch(image.unsqueeze(0), [self._name(case_id)], _spacing(image))[0]
+        return self.clean_batch(image.unsqueeze(0), [self._name(case_id)], known_spacing(image))[0]
 
     def batch(
         self,
@@ -277,18 +278,6 @@ def _regridding(shape: Sequence[int], new_shape: Sequence[int]) -> torch.Tensor:
     count = max(len(shape), 3)
     old, new = ([*lengths, *[1] * (count - len(lengths))] for lengths in (shape, new_shape))
     return torch.as_tensor(scale_affine(old, new))
-
-
-def _spacing(image: torch.Tensor) -> tuple[float, ...] | None:
-    """Pixel spacing in mm from the affine of a MetaTensor, None where nothing is known.
-
-    Readers hand out the identity for images without any spacing (PNG, JPEG): it counts as unknown.
-    """
-    if not isinstance(image, MetaTensor) or "affine" not in image.meta:
-        return None
-    if torch.equal(image.affine, torch.eye(len(image.affine)).to(image.affine)):
-        return None
-    return tuple(float(step) for step in image.pixdim[: image.ndim - 1])
 
 
 def _wrong_spacing(spacing_mm: Sequence[float] | None, dims: int) -> str | None:

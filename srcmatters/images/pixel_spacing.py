@@ -1,9 +1,12 @@
-"""The pixel spacing that a DICOM header knows."""
+"""The pixel spacing that a DICOM header, or an image that was read, knows."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+import torch
+from monai.data import MetaTensor
 from pydicom import Dataset
 
 #: Elements that may hold it; that of the detector counts where none is in the plane of the patient.
@@ -18,3 +21,22 @@ def pixel_spacing(header: Dataset) -> tuple[float, float] | None:
         if steps is not None and len(steps) == 2 and all(0 < float(step) < math.inf for step in steps):
             return float(steps[0]), float(steps[1])
     return None
+
+
+def known_spacing(image: torch.Tensor) -> tuple[float, ...] | None:
+    """Mm along each spatial axis of an image; None where nobody knows them.
+
+    The loaders of this package say in ``meta["spacing_known"]`` whether the file knew it. Other readers hand
+    out the identity for images without any spacing (PNG, JPEG): without that word it counts as unknown.
+
+    Args:
+        image: (C, H, W) or (C, H, W, D); a plain tensor knows nothing.
+    """
+    if not isinstance(image, MetaTensor) or "affine" not in image.meta:
+        return None
+    affine = image.affine.double().cpu().numpy()
+    if not image.meta.get("spacing_known", not np.array_equal(affine, np.eye(len(affine)))):
+        return None
+    # Not pixdim, which counts the axes of the affine by what it takes for the channel.
+    steps = np.linalg.norm(affine[:-1, :-1], axis=0)
+    return tuple(float(step) for step in steps[: image.ndim - 1])

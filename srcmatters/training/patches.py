@@ -14,6 +14,7 @@ from monai.transforms import MapTransform
 
 from srcmatters.cohorts.case_table import POSITION
 from srcmatters.errors import InputError
+from srcmatters.images.pixel_spacing import known_spacing
 
 
 class ResamplePatchd(MapTransform):
@@ -82,7 +83,7 @@ class ResamplePatchd(MapTransform):
         """Length of the box along each axis in voxels."""
         if self.extent_mm is None:
             return [float(length) for length in shape]
-        spacing = _spacing(image)
+        spacing = known_spacing(image)
         if spacing is None:
             raise InputError(f"{named}: pixel spacing unknown, so no patch of {self.extent_mm} mm can be cut")
         return [length / step for length, step in zip(self.extent_mm, spacing, strict=False)]
@@ -119,15 +120,6 @@ def _extent(extent_mm: object, dims: int) -> list[float] | None:
     if len(given) != dims or len(numbers) != dims or isinstance(extent_mm, str):
         raise InputError(f"patch_mm: got {extent_mm!r}, expected a number of mm above 0, or {dims} of them")
     return [float(length) for length in numbers]
-
-
-def _spacing(image: torch.Tensor) -> list[float] | None:
-    """Voxel size along the axes; None of an image that came without one."""
-    if not isinstance(image, MetaTensor) or not image.meta.get("spacing_known", True):
-        return None
-    if torch.equal(image.affine, torch.eye(4).to(image.affine)):
-        return None
-    return [float(step) for step in image.pixdim]
 
 
 def _centre(image: torch.Tensor, case: Mapping[Hashable, Any], named: str) -> list[float]:

@@ -14,7 +14,11 @@ from pydicom import Dataset
 from radiograph_files import write_dicom
 
 from srcmatters.clinical.decoding_tasks import Recipe, prepare
+from srcmatters.confounders import LowPassDenoising
+from srcmatters.errors import InputError
 from srcmatters.images import load_radiograph
+from srcmatters.images.pixel_spacing import known_spacing
+from srcmatters.training import ResamplePatchd
 
 PIXELS = (np.arange(24)[:, None] * 5 + np.arange(20)).astype(np.uint8)
 RADIOGRAPH = Recipe("radiograph", "", 16)
@@ -89,3 +93,30 @@ def test_a_ct_of_unknown_spacing_is_not_taken_for_one_millimetre(tmp_path: Path)
     said = next(write_series(tmp_path / "said", one).iterdir())
     assert prepare(said, recipe).spacing == pytest.approx((1.5, 2.0))
     assert prepare(write_nifti(tmp_path / "ct.nii", volume()), recipe).spacing == pytest.approx((1.5, 2.0))
+
+
+@pytest.mark.parametrize("file_format", ["dicom", "nifti"])
+def test_one_millimetre_that_a_file_says_is_known_to_confounders_and_patches(
+    tmp_path: Path, file_format: str
+) -> None:
+    if file_format == "dicom":
+        said = write_dicom(tmp_path / "said.dcm", PIXELS, PixelSpacing=[1, 1])
+        silent = write_dicom(tmp_path / "silent.dcm", PIXELS)
+    else:
+        said = write_plane(tmp_path / "said.nii", np.diag([-1, -1, 1, 1]))
+        silent = write_plane(tmp_path / "silent.nii", None)
+    image = load_radiograph(said)
+    assert np.array_equal(image.affine, np.eye(4)), "as that of an image whose spacing nobody knows"
+    assert known_spacing(image) == (1, 1)
+    denoising = LowPassDenoising(cutoff_lp_per_mm=0.1)
+    assert denoising(image, "a").std() < image.std()
+    patch = ResamplePatchd("image", (8, 8), 8)({"image": image})["image"]
+    assert np.allclose(patch, image.as_tensor()[:, 8:16, 6:14], atol=1e-6)
+    unknown = load_radiograph(silent)
+    assert known_spacing(unknown) is None and known_spacing(unknown.as_tensor()) is None
+    for use in (
+        lambda: denoising(unknown, "a"),
+        lambda: ResamplePatchd("image", (8, 8), 8)({"image": unknown}),
+    ):
+        with pytest.raises(InputError, match="spacing"):
+            use()
