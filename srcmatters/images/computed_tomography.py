@@ -16,7 +16,7 @@ from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images.declarations import check_declared
 from srcmatters.images.dicom_series import open_file, open_series
 from srcmatters.images.dicom_slices import DicomSlice
-from srcmatters.images.hounsfield import GREY, check_range, warn_if_unspecified
+from srcmatters.images.hounsfield import GREY, check_range, warn_if_unspecified, what_speaks_for_hu
 from srcmatters.images.pictures import read_picture
 from srcmatters.images.reading import NIFTI, PICTURES, has_ending, is_dicom, said_in_one_line
 from srcmatters.images.volume_files import open_itk, open_nifti
@@ -59,7 +59,8 @@ def load_ct(
 
     Raises:
         InputError: not readable, no CT, incomplete, or not in that unit (DICOM without RescaleSlope or
-            RescaleIntercept, or of another RescaleType, is not in HU); one line that names the file.
+            RescaleIntercept, or of another RescaleType, is not in HU; one of more than 8 bits whose header
+            leads to HU holds no grey values); one line that names the file.
     """
     path = Path(path)
     if unit not in UNITS:
@@ -85,7 +86,7 @@ def load_ct(
 def _load_picture(path: Path, unit: str, slab: Slab | None) -> MetaTensor:
     if unit != "display":
         raise InputError(
-            f"{path}: a picture has no HU, expected DICOM, NIfTI or ITK; or declare `unit: display`"
+            f"{path}: a picture has no HU, expected DICOM, NIfTI or ITK; pictures need `unit: display`"
         )
     if slab is not None:
         raise InputError(f"{path}: a picture has no position along z, expected no slab_mm")
@@ -94,8 +95,10 @@ def _load_picture(path: Path, unit: str, slab: Slab | None) -> MetaTensor:
 
 
 def _check_rescale(stored: StoredVolume, first: DicomSlice, unit: str) -> None:
-    """Refuse DICOM as HU if its own header says that it is something else."""
+    """Refuse DICOM as HU if its own header says something else, and as grey values if it says HU."""
     if unit != "HU":
+        if first.in_hounsfield and (reason := what_speaks_for_hu(first.intercept, first.rescale_type)):
+            raise InputError(f"{first.name}: {reason}, expected 8-bit grey values; HU need `unit: HU`")
         return
     if stored.against_hu:
         raise InputError(stored.against_hu)

@@ -50,7 +50,8 @@ def _check_modality(header: Header, path: str | Path, modality: str) -> None:
     found = str(header.get("Modality") or "")
     if found not in MODALITIES[modality]:
         known = " or ".join(MODALITIES[modality])
-        raise InputError(f"{path}: Modality is {found or 'missing'}, expected {known} ({modality})")
+        kind = f" ({modality})" if known != modality else ""
+        raise InputError(f"{path}: Modality is {found or 'missing'}, expected {known}{kind}")
 
 
 def _check_body_part(header: Header, path: str | Path, body_part: str) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from srcmatters.errors import InputError
 
 GREY = 255.0
-_INSTEAD = "if these are 8-bit grey values, declare `unit: display`"
+# Read by who trains and declares a unit, and by who got a trained network that has one.
+_INSTEAD = "8-bit grey values need `unit: display`"
 _UNSPECIFIED = "US"  # not said, which does not contradict HU
 
 
@@ -30,6 +31,20 @@ def what_speaks_against_hu(slope: Sequence[float], intercept: Sequence[float], r
     if rescale_type.upper() not in ("", "HU", _UNSPECIFIED):
         return f"RescaleType is {rescale_type}, expected HU or nothing"
     return ""
+
+
+def what_speaks_for_hu(intercept: float, rescale_type: str) -> str:
+    """Why rescaled pixels of more than 8 bits are HU, whatever their range; empty if it is left open.
+
+    A slice of soft tissue alone lies between 0 and 255 HU, too, and grey values need no intercept.
+
+    Args:
+        intercept: RescaleIntercept.
+        rescale_type: RescaleType, empty where it is missing.
+    """
+    if rescale_type.upper() == "HU":
+        return "RescaleType is HU"
+    return f"RescaleIntercept is {intercept:g}, which leads to HU" if intercept else ""
 
 
 def warn_if_unspecified(name: str, rescale_type: str) -> None:
@@ -56,15 +71,13 @@ def check_range(path: Path, low: float, high: float, whole: bool, unit: str) -> 
     grey = low >= 0 and high <= GREY
     if unit != "HU" and not grey:
         raise InputError(
-            f"{path}: values from {low:g} to {high:g}, expected 8-bit grey values: if these are HU,"
-            " declare `unit: HU`"
+            f"{path}: values from {low:g} to {high:g}, expected 8-bit grey values; HU need `unit: HU`"
         )
     if unit != "HU":
         return
     if grey and whole:
-        raise InputError(f"{path}: whole numbers from {low:g} to {high:g}, expected HU: {_INSTEAD}")
+        raise InputError(f"{path}: whole numbers from {low:g} to {high:g}, expected HU; {_INSTEAD}")
     if grey and high <= 1:
         raise InputError(
-            f"{path}: fractions from {low:g} to {high:g}, expected HU: if these are grey values, declare"
-            " `unit: display`"
+            f"{path}: fractions from {low:g} to {high:g}, expected HU; grey values need `unit: display`"
         )

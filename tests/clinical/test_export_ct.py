@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,8 +15,12 @@ from monai.bundle import create_workflow
 from srcmatters.clinical import model_files
 from srcmatters.clinical.export import export
 from srcmatters.clinical.exported import open_bundle
+from srcmatters.clinical.predict import Predictor
 from srcmatters.clinical.trained_run import open_run
+from srcmatters.cohorts import read_cases
 from srcmatters.evaluation.predictions import log_odds
+from srcmatters.images import load_ct, window
+from srcmatters.training.patches import ResamplePatchd
 
 
 @pytest.mark.parametrize(
@@ -52,6 +58,55 @@ def test_candidates_get_the_scores_that_this_package_gives_them(
     found = theirs.set_index("candidate").loc[names, "probability"].to_numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert np.std(expected) > 1e-3
+
+
+def test_a_network_of_grey_patches_does_not_score_hu(
+    ct_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(BUNDLES.parent)
+    needed = {name: model_files._WRITERS[name] for name in ("model.pt", "model.ts")}
+    monkeypatch.setattr(model_files, "_WRITERS", needed)
+    cohort = _grey(ct_cohort, tmp_path / "grey")
+    run = train(
+        "ct_slice_classification",
+        cohort,
+        tmp_path / "run",
+        unit="display",
+        confounder="kernel",
+        force=True,
+        target="phantom",
+    )
+    exported = export(open_run(str(run), ""), tmp_path / "bundle")
+    common = {"bundle_root": str(exported), "output_dir": str(tmp_path / "theirs"), "device": "cpu"}
+    _score(exported, dataset_dir=str(cohort), **common)
+    found = pd.read_csv(tmp_path / "theirs" / "scores.csv", names=["image", "probability", "decision"])
+    with Predictor(open_bundle(exported)) as predictor:
+        expected = {str(answer.item.path): answer.probability for answer in predictor.predict([cohort])}
+        assert len(expected) == len(found) == len(read_cases(cohort))
+        np.testing.assert_allclose(
+            found["probability"], [expected[str(p)] for p in found["image"]], atol=1e-4
+        )
+        (refused,) = predictor.predict([next(ct_cohort.rglob("*.nii.gz"))])
+    assert refused.status == "refused" and "expected 8-bit grey values; HU need" in refused.reasons[0]
+    with pytest.raises(RuntimeError) as caught:
+        _score(exported, dataset_dir=str(ct_cohort), **common)
+    said = "".join(traceback.format_exception(caught.value))
+    assert ".nii.gz: values from -1" in said and "expected 8-bit grey values, not HU" in said
+
+
+def _grey(ct_cohort: Path, folder: Path) -> Path:
+    """The phantoms as 8-bit patches without position."""
+    folder.mkdir()
+    cases = read_cases(ct_cohort)
+    cut = ResamplePatchd("image", (48, 48, 6), (72, 72, 15))
+    for row, case in enumerate(cases.to_dict("records")):
+        patch = cut({**case, "image": window(load_ct(case["image"]), "lung")})["image"][0]
+        grey = (patch.permute(1, 0, 2) * 255).round().numpy().astype(np.uint8)
+        nibabel.save(nibabel.Nifti1Image(grey, np.diag([-1.5, -1.5, 2.5, 1])), folder / f"{row}.nii.gz")
+    table = cases.drop(columns=["x_mm", "y_mm", "z_mm", "case_id"])
+    table["image"] = [f"{row}.nii.gz" for row in range(len(table))]
+    table.to_csv(folder / "cases.csv", index=False)
+    return folder
 
 
 def _score(folder: Path, **overrides: object) -> None:

@@ -28,10 +28,10 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
 from srcmatters.cohorts import find_images
-from srcmatters.confounders.base import _spacing
 from srcmatters.errors import InputError
 from srcmatters.images import WINDOWS, LoadCTd, Windowd, load_ct, window
 from srcmatters.images.orientation import place
+from srcmatters.images.pixel_spacing import known_spacing
 
 
 def refusal(path: Path, **options: object) -> str:
@@ -67,6 +67,27 @@ def test_eight_bit_grey_is_no_hu_and_hu_is_no_grey(tmp_path: Path) -> None:
 def test_fractions_from_zero_to_one_are_grey_values_already(tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "grey.nii", grey() / 255, dtype=np.float32)
     np.testing.assert_allclose(load_ct(path, "display")[0].numpy(), grey() / 255, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("RescaleType", "HU", "RescaleType is HU"),
+        ("RescaleIntercept", -1024, "RescaleIntercept is -1024, which leads to HU"),
+    ],
+)
+def test_soft_tissue_alone_is_no_grey_image_if_the_file_says_hu(
+    tmp_path: Path, field: str, value: object, reason: str
+) -> None:
+    def change(dataset: Dataset, _: int) -> None:
+        stored = dataset.pixel_array.astype(int) + int(dataset.RescaleIntercept)
+        dataset.RescaleIntercept = 0
+        setattr(dataset, field, value)
+        store(dataset, stored - int(dataset.RescaleIntercept))
+
+    folder = write_series(tmp_path / "series", grey().astype(np.int16), change=change)
+    np.testing.assert_array_equal(load_ct(folder)[0].numpy(), grey())
+    assert f"{reason}, expected 8-bit grey values; HU need `unit: HU`" in refusal(folder, unit="display")
 
 
 def test_soft_tissue_alone_is_hu_if_the_file_says_so(tmp_path: Path) -> None:
@@ -172,7 +193,7 @@ def test_a_picture_is_one_slice_in_display_units_without_spacing(tmp_path: Path,
     Image.fromarray(grey((6, 8)).astype(np.uint8)).save(path)
     image = load_ct(path, "display")
     np.testing.assert_allclose(image[0, :, :, 0].numpy(), grey((6, 8)) / 255, atol=1e-7)
-    assert _spacing(image) is None and image.meta["spacing_known"] is False
+    assert known_spacing(image) is None and image.meta["spacing_known"] is False
     assert "`unit: display`" in refusal(path)
     assert "no position along z" in refusal(path, unit="display", slab_mm=(0, 1))
 
@@ -237,7 +258,7 @@ def test_a_window_keeps_the_place_of_the_image_and_refuses_grey_values(tmp_path:
 
 def test_what_is_no_ct_or_of_another_part_is_refused(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "series", volume(), change=lambda ds, _: setattr(ds, "Modality", "MR"))
-    assert "Modality is MR, expected CT" in refusal(next(folder.iterdir()))
+    assert refusal(next(folder.iterdir())).endswith("Modality is MR, expected CT")
     with pytest.raises(InputError, match="Modality is MR"):
         load_ct(folder)
     assert load_ct(folder, modality=None).shape == (1, *SHAPE)
