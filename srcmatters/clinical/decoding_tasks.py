@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from srcmatters.clinical.burnt_in_text import text_lines
 from srcmatters.clinical.data_files import check_data_file
 from srcmatters.clinical.header_tasks import read_fields
 from srcmatters.clinical.input_rules import Finding
 from srcmatters.errors import InputError
 from srcmatters.images import load_ct, load_radiograph
+from srcmatters.images.burnt_in_text import text_lines
 from srcmatters.images.dicom_series import open_file, open_series
 from srcmatters.images.orientation import place
 from srcmatters.images.pictures import open_picture

@@ -96,10 +96,11 @@ def _write(run: TrainedRun, folder: Path, options: ExportOptions, found: dict[st
     (folder / RULES).write_text(_json(rules))
     figures, subgroups = performance(run, fitted, threshold)
     errors = worst_errors(run.predictions, fitted, threshold)
-    shown = {}
+    made: dict[str, bytes | None] = {}
     if options.failure_images and images is not None:
-        shown = pictures(errors, images, network, run.settings["network"])
-    failures = described(errors, list(shown))
+        made = pictures(errors, images, network, run.settings["network"])
+    shown = {name: content for name, content in made.items() if content is not None}
+    failures = described(errors, [name if name in shown else None for name in made])
     facts = CardFacts(run, rules, figures, subgroups, parity, shortcut, images, failures, options.authors)
     card = model_card(facts)
     _describe(folder, rules, card, render_card(card, shown))

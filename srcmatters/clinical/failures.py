@@ -16,6 +16,7 @@ from srcmatters.clinical.calibration import ProbabilityCalibration
 from srcmatters.clinical.saliency import draw, saliency
 from srcmatters.clinical.trained_run import TrainingImages
 from srcmatters.evaluation.predictions import log_odds
+from srcmatters.training.shown_images import shows_text
 
 _MOST = 5  # of each kind
 _GROUPS = ("sex", "view", "manufacturer")  # of a single case; no age, which with them may name a person
@@ -46,12 +47,12 @@ def worst_errors(table: pd.DataFrame, fitted: ProbabilityCalibration, threshold:
     return pd.concat(kinds).drop(columns="beyond")
 
 
-def described(errors: pd.DataFrame, images: Sequence[str] = ()) -> list[dict[str, Any]]:
+def described(errors: pd.DataFrame, images: Sequence[str | None] = ()) -> list[dict[str, Any]]:
     """The errors without identifiers.
 
     Args:
         errors: of :func:`worst_errors`.
-        images: names of their pictures; nothing if there are none.
+        images: names of their pictures, None of one that may not be shown; nothing if none was asked for.
     """
     rows = []
     for number, (_, case) in enumerate(errors.iterrows()):
@@ -61,8 +62,12 @@ def described(errors: pd.DataFrame, images: Sequence[str] = ()) -> list[dict[str
     return rows
 
 
-def pictures(errors: pd.DataFrame, images: TrainingImages, network: nn.Module, name: str) -> dict[str, bytes]:
+def pictures(
+    errors: pd.DataFrame, images: TrainingImages, network: nn.Module, name: str
+) -> dict[str, bytes | None]:
     """The errors as the network got them, each beside where the network looked.
+
+    A bundle leaves the hospital, so an image in whose pixels text may be is left out.
 
     Args:
         errors: of :func:`worst_errors`.
@@ -71,12 +76,15 @@ def pictures(errors: pd.DataFrame, images: TrainingImages, network: nn.Module, n
         name: of the network.
 
     Returns:
-        JPEG by name, in the order of ``errors``.
+        JPEG by name, in the order of ``errors``; None where text may name the patient.
     """
     rows = {case: row for row, case in enumerate(images.cache.cases["case_id"])}
     clean = images.cache.state("clean")
-    made = {}
+    made: dict[str, bytes | None] = {}
     for number, case in enumerate(errors["case_id"], 1):
+        if shows_text(images.cache, rows[case]):
+            made[f"failures/{number}.jpg"] = None
+            continue
         image = clean[rows[case]].as_subclass(torch.Tensor).clone()
         shown = image[0] if image.ndim == 3 else image[0, :, :, image.shape[3] // 2]
         grey = (shown.clamp(0, 1) * 255).round().to(torch.uint8).numpy()

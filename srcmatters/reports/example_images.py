@@ -99,6 +99,8 @@ def target_examples(cells: pd.DataFrame) -> tuple[list[Example], list[str]]:
     Returns:
         Examples, and a sentence for each confounder that has none.
     """
+    from srcmatters.training.shown_images import without_text  # trainings draw with what is in here
+
     examples, left_out = [], []
     for (target, label), runs in cells.groupby(["target", "label"], sort=True):
         try:
@@ -111,8 +113,11 @@ def target_examples(cells: pd.DataFrame) -> tuple[list[Example], list[str]]:
             continue
         labels = cache.cases["label"].to_numpy()
         for value, name in ((1, "positive"), (0, "negative")):
-            row = int(np.flatnonzero(labels == value)[0])
-            states = [cache.state(state)[row] for state in ("clean", "confounded")]
+            rows, _ = without_text(cache, np.flatnonzero(labels == value), 1)
+            if not rows:
+                left_out.append(f"{label} is not shown on a {name} of {target}: text may be in their pixels.")
+                continue
+            states = [cache.state(state)[rows[0]] for state in ("clean", "confounded")]
             examples.append(_example(f"{name} of {target}", str(label), *states))
     return examples, left_out
 

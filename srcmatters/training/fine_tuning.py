@@ -14,6 +14,7 @@ from torch import nn
 from srcmatters.reports.figures import example_states, training_curves
 from srcmatters.training.evidence import EXAMPLES, Evidence
 from srcmatters.training.handlers import EpochLog
+from srcmatters.training.shown_images import without_text
 from srcmatters.training.two_states import TwoStateTest
 
 _EXAMPLES = 6
@@ -66,14 +67,22 @@ class FineTuning:
         training_curves(self.epochs.history, title).savefig(
             folder / "figures" / "training_curves.png", dpi=150
         )
-        self._examples().savefig(folder / EXAMPLES, dpi=150)
+        examples = self._examples()
+        if examples is not None:
+            examples.savefig(folder / EXAMPLES, dpi=150)
 
-    def _examples(self) -> Figure:
-        """Test cases, half of them positive, in both states."""
+    def _examples(self) -> Figure | None:
+        """Test cases, half of them positive, in both states; None if text may be in the pixels of all."""
         cache = self.test.cache
         labels = cache.cases["label"].to_numpy()[self.test.rows]
-        rows = [self.test.rows[labels == label][: _EXAMPLES // 2] for label in (1, 0)]
-        chosen = np.concatenate(rows)
+        found = [without_text(cache, self.test.rows[labels == label], _EXAMPLES // 2) for label in (1, 0)]
+        chosen, left_out = np.array(found[0][0] + found[1][0], dtype=int), found[0][1] + found[1][1]
+        if left_out:
+            print(
+                f"test images that are not shown as examples, since text may be in their pixels: {left_out}"
+            )
+        if not len(chosen):
+            return None
         states = [cache.state(state)[torch.from_numpy(chosen)] for state in ("clean", "confounded")]
         shown = [int(label) for label in cache.cases["label"].iloc[chosen]]
         return example_states(states[0], states[1], shown, str(self.evidence.settings["confounder"]))

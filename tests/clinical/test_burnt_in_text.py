@@ -10,11 +10,11 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from prediction_cases import write_bundle
 
-from srcmatters.clinical.burnt_in_text import text_lines
 from srcmatters.clinical.exported import open_bundle
 from srcmatters.clinical.predict import Predictor
 from srcmatters.cohorts.phantom import write_phantom_cohort
 from srcmatters.images import load_radiograph
+from srcmatters.images.burnt_in_text import text_lines
 
 
 @pytest.fixture(scope="module")
