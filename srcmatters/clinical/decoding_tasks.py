@@ -166,7 +166,7 @@ def _thin(image: MetaTensor, recipe: Recipe) -> tuple[Finding, ...]:
     slices, step = image.shape[3], float(image.pixdim[2])
     if slices > 1 and slices * step >= (recipe.patch_mm or 0) / 2:
         return ()
-    wanted = f"at least {recipe.patch_mm:g} mm" if recipe.patch_mm else "a volume"
+    wanted = f"at least {recipe.patch_mm / 2:g} mm" if recipe.patch_mm else "a volume"
     return (("thin_ct", f"{slices} slices of {step:g} mm, expected {wanted}"),)
 
 

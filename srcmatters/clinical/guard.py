@@ -112,7 +112,8 @@ def judge_image(
     """Hold what was read against the ranges of the training images.
 
     Sizes are held against half of the smallest and eight times the largest: images are resized, and training
-    sets are often reduced copies of what a detector gives.
+    sets are often reduced copies of what a detector gives. Where a box of some mm is cut out of the middle,
+    nothing is resized, and that of a larger image shows something else: there the largest is the limit.
 
     Args:
         size: rows and columns.
@@ -120,7 +121,9 @@ def judge_image(
         rules: of the bundle.
     """
     trained = rules["input"]
-    return weigh([*_spacing(spacing, trained["spacing_mm"]), *_size(size, trained["size"])], rules)
+    return weigh(
+        [*_spacing(spacing, trained["spacing_mm"]), *_size(size, trained["size"], rules["patch_mm"])], rules
+    )
 
 
 def _spacing(spacing: tuple[float, float] | None, trained: Sequence[float] | None) -> Iterator[Finding]:
@@ -131,8 +134,10 @@ def _spacing(spacing: tuple[float, float] | None, trained: Sequence[float] | Non
         yield "spacing", f"pixel spacing is {found}, expected {_range(trained)} mm"
 
 
-def _size(size: tuple[int, int], trained: Sequence[float] | None) -> Iterator[Finding]:
-    usual = [trained[0] / _SMALLER, trained[1] * _LARGER] if trained else []
+def _size(
+    size: tuple[int, int], trained: Sequence[float] | None, patch_mm: float | None
+) -> Iterator[Finding]:
+    usual = [trained[0] / _SMALLER, trained[1] * (1 if patch_mm else _LARGER)] if trained else []
     if usual and not all(usual[0] <= length <= usual[1] for length in size):
         yield "size", f"size is {size[0]} x {size[1]} pixels, expected {_range(usual)}"
 

@@ -46,7 +46,9 @@ INPUT_RULES = {
     "for_processing": InputRule("values of a detector that were not made for people", _REFUSED),
     "spacing": InputRule("more than 10 % outside of the training's range", _REFUSED),
     "size": InputRule(
-        "below half of the smallest or above eight times the largest of the training", _FLAGGED
+        "below half of the smallest or above eight times the largest of the training; where a box of some mm"
+        " is cut out of the middle, above the largest",
+        _FLAGGED,
     ),
     "secondary_ct": InputRule("a CT that was computed of other images (ImageType SECONDARY)", _FLAGGED),
     "thin_ct": InputRule("a CT thinner than half of the box that is read", _FLAGGED),

@@ -111,6 +111,16 @@ def test_unknown_spacing_and_unusual_size_are_flagged() -> None:
     assert judge_image((1, 1), None, rules()).flags == ()
 
 
+def test_the_middle_of_a_whole_scan_is_not_that_of_a_patch() -> None:
+    ranges = {"spacing_mm": [0.5, 0.9], "size": [128, 128], "views": None}
+    of_patches = rules(modality="ct", unit="display", patch_mm=32, input=ranges)
+    assert judge_image((128, 100), (0.6, 0.6), of_patches).flags == ()
+    whole = judge_image((512, 512), (0.6, 0.6), of_patches)
+    assert whole.flags == ("size is 512 x 512 pixels, expected 64 to 128",) and not whole.refusals
+    resized = rules(modality="ct", unit="display", patch_mm=None, input=ranges)
+    assert judge_image((512, 512), (0.6, 0.6), resized).flags == ()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

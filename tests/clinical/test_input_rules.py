@@ -48,7 +48,7 @@ SAID = {
     "spacing_unknown": "pixel spacing unknown",
     "size": "size is 640 x 640",
     "secondary_ct": "ImageType is SECONDARY",
-    "thin_ct": "1 slices of",
+    "thin_ct": "1 slices of 2 mm, expected at least 6 mm",
     "loader": "16 bit, but its brightest pixel",
     "burnt_in_annotation": "BurnedInAnnotation is YES",
     "burnt_in_text": "text seems to be burnt into the image",
