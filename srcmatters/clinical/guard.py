@@ -21,6 +21,7 @@ from srcmatters.images.declarations import check_declared
 
 Header = Mapping[str, Any]
 _GREY = ("MONOCHROME1", "MONOCHROME2")
+_HUMAN = ("HUMAN", "HOMO SAPIENS")
 _CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 _PATIENT = ("PatientID", "PatientName", "PatientBirthDate")
 _SMALLER, _LARGER = 2, 8  # than the training images, and still the same picture after resizing
@@ -85,7 +86,8 @@ def judge_headers(headers: Sequence[Header], rules: Mapping[str, Any]) -> Verdic
         said = "no DICOM header says which modality, body part and view it shows"
         return weigh([("header_missing", said)], rules)
     own = _scan(headers) if modality_of(rules) == "CT" else _radiograph(headers[0], rules)
-    return weigh([*_declared(headers, rules), *_colour(headers), *own, *_burnt_in(headers)], rules)
+    every = (*_declared(headers, rules), *_species(headers), *_colour(headers))
+    return weigh([*every, *own, *_burnt_in(headers)], rules)
 
 
 def mixed_series(headers: Iterable[Header]) -> dict[str, str]:
@@ -155,6 +157,14 @@ def _declared(headers: Sequence[Header], rules: Mapping[str, Any]) -> Iterator[F
         yield from ((name, reason) for reason in reasons)
     if rules["body_part"] and not any(header["BodyPartExamined"] for header in headers):
         yield "body_part_missing", f"BodyPartExamined is missing, expected {rules['body_part']}"
+
+
+def _species(headers: Sequence[Header]) -> Iterator[Finding]:
+    """Animals are examined by the same devices, and their chests called so; headers of people say nothing."""
+    found = sorted({header["PatientSpeciesDescription"] for header in headers})
+    for species in found:
+        if species and not any(word in species.upper() for word in _HUMAN):
+            yield "species", f"PatientSpeciesDescription is {species}, expected human or nothing"
 
 
 def _colour(headers: Sequence[Header]) -> Iterator[Finding]:

@@ -35,6 +35,7 @@ _WORDS = (
     "PatientBirthDate",
     "PatientID",
     "PatientName",
+    "PatientSpeciesDescription",
     "PhotometricInterpretation",
     "PresentationIntentType",
     "SOPClassUID",
@@ -49,8 +50,14 @@ _SEQUENCES = (
     "BodyPartExamined",
     "ImageType",
     "PatientOrientation",
+    "PatientSpeciesCodeSequence",
     "ViewCodeSequence",
 )
+#: Words that some devices write as a code instead.
+_CODED = {
+    "PatientSpeciesDescription": "PatientSpeciesCodeSequence",
+    "ViewPosition": "ViewCodeSequence",
+}
 #: UIDs without which nothing can refer to an image.
 IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 #: What a report repeats of an image; a wrong one of these would be of somebody else.
@@ -95,7 +102,8 @@ def read_fields(path: Path) -> dict[str, Any]:
         fields["BodyPartExamined"] = _word(named_body_part(header))
         for name in ("ImageType", "PatientOrientation"):
             fields[name] = [_word(word).upper() for word in list(header.get(name) or [])[:_FEW]]
-        fields["ViewPosition"] = fields["ViewPosition"] or _view(header)
+        for word, codes in _CODED.items():
+            fields[word] = fields[word] or _meaning(header, codes)
         fields["source"] = _source(header)
     _check_declared_size(fields, path)
     return fields
@@ -108,8 +116,8 @@ def _word(value: Any) -> str:
     return " ".join(printable.split())[:LONGEST]
 
 
-def _view(header: Dataset) -> str:
-    codes = header.get("ViewCodeSequence")
+def _meaning(header: Dataset, keyword: str) -> str:
+    codes = header.get(keyword)
     return _word(codes[0].get("CodeMeaning")) if codes else ""
 
 

@@ -36,6 +36,7 @@ INPUT_RULES = {
         _ALWAYS,
     ),
     "modality": InputRule("another one, or none", _ALWAYS),
+    "species": InputRule("an animal, as the header says", _ALWAYS),
     "colour": InputRule("photometric interpretation other than MONOCHROME1 and MONOCHROME2", _ALWAYS),
     "mixed_series": InputRule("several patients or studies in one series", _ALWAYS),
     "frames": InputRule("several frames of a radiograph; several frames of reference of a CT", _ALWAYS),

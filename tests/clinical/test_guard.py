@@ -27,6 +27,7 @@ def header(**changes: Any) -> dict[str, Any]:
         "PatientID": "1",
         "PatientName": "A",
         "PatientBirthDate": "",
+        "PatientSpeciesDescription": "",
         "StudyInstanceUID": "1",
         "SeriesInstanceUID": "1.2",
         "FrameOfReferenceUID": "",
@@ -51,6 +52,7 @@ WITH_VIEWS = rules(input={"spacing_mm": [0.1, 0.2], "size": [1000, 3000], "views
         ({"Modality": "MG"}, "Modality is MG"),
         ({"Modality": ""}, "Modality is missing"),
         ({"BodyPartExamined": "KNEE"}, "BodyPartExamined is KNEE"),
+        ({"PatientSpeciesDescription": "Feline"}, "PatientSpeciesDescription is Feline, expected human"),
         ({"ViewPosition": "antero-posterior"}, "ViewPosition is antero-posterior, expected PA"),
         ({"PhotometricInterpretation": "RGB"}, "PhotometricInterpretation is RGB"),
         ({"NumberOfFrames": 7}, "7 frames"),
@@ -83,6 +85,7 @@ def test_what_the_bundle_was_made_for_is_let_in() -> None:
     assert verdict.refusals == verdict.flags == ()
     assert judge_headers([header(ViewPosition="LL")], rules()).refusals == ()
     assert judge_headers([header(PatientOrientation=[])], WITH_VIEWS) == Verdict()
+    assert judge_headers([header(PatientSpeciesDescription="Homo sapiens")], WITH_VIEWS) == Verdict()
     lateral = header(PatientOrientation=["A", "F"], ViewPosition="LL")
     either = rules(input={"spacing_mm": None, "size": None, "views": ["PA", "LL"]})
     assert judge_headers([lateral], either) == Verdict()

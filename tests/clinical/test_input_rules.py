@@ -154,7 +154,7 @@ def test_a_choice_that_a_rule_does_not_have_is_refused_before_anything_is_read(
 
 
 def test_what_can_never_be_right_is_no_choice() -> None:
-    always = {"unreadable", "modality", "colour", "mixed_series", "frames", "no_slices", "answer"}
+    always = {"unreadable", "modality", "species", "colour", "mixed_series", "frames", "no_slices", "answer"}
     assert always == set(INPUT_RULES) - set(CHOICES)
     assert all(INPUT_RULES[name].actions == ("refuse",) for name in always)
 

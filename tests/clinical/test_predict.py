@@ -20,7 +20,7 @@ from prediction_cases import (
     write_series,
     write_watched_bundle,
 )
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.fileset import FileSet
 from scipy.special import expit
 
@@ -51,6 +51,24 @@ def run(*arguments: object) -> Result:
 def rows(out: Path) -> list[dict[str, str]]:
     with (out / "predictions.csv").open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_an_animal_is_refused_where_the_header_names_it(given: Path, tmp_path: Path) -> None:
+    film = given / "films" / "film-0.dcm"
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = (
+        "448771007",
+        "SCT",
+        "Canis lupus familiaris",
+    )
+    (tmp_path / "films").mkdir()
+    changed(film, tmp_path / "films" / "cat.dcm", PatientSpeciesDescription="Feline")
+    changed(film, tmp_path / "films" / "dog.dcm", PatientSpeciesCodeSequence=[code])
+    assert run(given / "bundle", tmp_path / "films", "--out", tmp_path / "out").exit_code == 0
+    assert [(row["status"], row["reasons"]) for row in rows(tmp_path / "out")] == [
+        ("refused", f"PatientSpeciesDescription is {species}, expected human or nothing")
+        for species in ("Feline", "Canis lupus familiaris")
+    ]
 
 
 def test_probability_is_the_calibrated_answer_of_the_network(given: Path, tmp_path: Path) -> None:
