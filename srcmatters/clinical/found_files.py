@@ -210,7 +210,10 @@ def _members(archive: Found, scratch: Path) -> Iterator[Found]:
         yield replace(archive, refusal=str(error).removeprefix(f"{path}: "))
         return
     for file, name in _beside_their_headers(members):
-        if _header_of(file) == file:
+        if has_ending(file, (".zip",)):
+            refusal = "an archive in an archive, expected images: unpack it first"
+            yield Found(file, f"{archive.name}/{name}", refusal=refusal)
+        elif _header_of(file) == file:
             yield Found(file, f"{archive.name}/{name}")
 
 

@@ -93,7 +93,10 @@ def test_many_members_that_are_empty_images_make_no_bomb_together(tmp_path: Path
 def test_archive_in_an_archive_is_not_opened(predictor: MeasuredPredictor, tmp_path: Path) -> None:
     inner = packed(("inner.zip", packed(("bomb.dcm", bytes(2**22)))))
     (tmp_path / "nested.zip").write_bytes(inner)
-    assert predictor.answers(tmp_path / "nested.zip") == [] and predictor.passed_over == 1
+    (answer,) = predictor.answers(tmp_path / "nested.zip")
+    assert answer.status == "refused" and predictor.passed_over == 0
+    assert answer.reasons == ("an archive in an archive, expected images: unpack it first",)
+    assert answer.item.name.endswith("nested.zip/inner.zip")
 
 
 @pytest.mark.parametrize("name", ["n" * 4096, "é" * 200, "/".join(["part"] * 300)])
