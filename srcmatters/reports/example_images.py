@@ -115,7 +115,9 @@ def target_examples(cells: pd.DataFrame) -> tuple[list[Example], list[str]]:
         for value, name in ((1, "positive"), (0, "negative")):
             rows, _ = without_text(cache, np.flatnonzero(labels == value), 1)
             if not rows:
-                left_out.append(f"{label} is not shown on a {name} of {target}: text may be in their pixels.")
+                left_out.append(
+                    f"{label} is shown on no {name} of {target}: text may be in the pixels of those looked at."
+                )
                 continue
             states = [cache.state(state)[rows[0]] for state in ("clean", "confounded")]
             examples.append(_example(f"{name} of {target}", str(label), *states))

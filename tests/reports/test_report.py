@@ -296,6 +296,17 @@ def test_images_of_the_target_come_from_the_run_itself(
     assert shortcuts(real_run.assign(dataset_sha256="other"), tmp_path, measure=False)["cohort"] != measured
 
 
+def test_images_with_text_in_their_pixels_are_not_shown_even_if_asked_for(
+    real_run: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("srcmatters.training.shown_images.shows_text", lambda cache, row: True)
+    examples, left_out = target_examples(real_run)
+    assert examples == [] and len(left_out) == 2
+    assert (
+        left_out[0] == "tag is shown on no positive of cohort: text may be in the pixels of those looked at."
+    )
+
+
 def test_images_that_are_gone_cost_a_sentence_not_the_report(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("cache: '$open(\"/absent/SECRET\")'\n")
     cells = pd.DataFrame(
