@@ -33,6 +33,7 @@ from srcmatters.training.resizing import resize
 
 LARGEST_IMAGE = 2**25  # pixels of a radiograph: 5,800 x 5,800
 LARGEST_VOLUME = 2**27  # voxels that are read of a scan: 512 slices of 512 x 512
+_ROUNDING = 1e-4  # of a header's steps, to either side
 _NOTES = 20  # warnings of one image that are passed on
 _PREVIEW = 512  # pixels of the longer side of what a person gets to see
 
@@ -49,6 +50,7 @@ class Recipe:
         unit: "HU" or "display", of CT.
         window: of CT in HU.
         patch_mm: side of the box in the middle of a scan, mm; None or 0: the whole scan.
+        depth_mm: extent of the slices below which a volume is thin.
     """
 
     modality: str
@@ -58,6 +60,7 @@ class Recipe:
     unit: str = "display"
     window: Window | None = None
     patch_mm: float | None = None
+    depth_mm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -164,9 +167,9 @@ def _thin(image: MetaTensor, recipe: Recipe) -> tuple[Finding, ...]:
     if recipe.spatial_dims != 3:
         return ()
     slices, step = image.shape[3], float(image.pixdim[2])
-    if slices > 1 and slices * step >= (recipe.patch_mm or 0) / 2:
+    if slices > 1 and slices * step >= recipe.depth_mm * (1 - _ROUNDING):
         return ()
-    wanted = f"at least {recipe.patch_mm / 2:g} mm" if recipe.patch_mm else "a volume"
+    wanted = f"at least {recipe.depth_mm:g} mm" if recipe.depth_mm else "a volume"
     return (("thin_ct", f"{slices} slices of {step:g} mm, expected {wanted}"),)
 
 

@@ -116,11 +116,14 @@ def declared_rules(
     """
     settings = run.settings
     ct = "unit" in settings
-    ranges = {"spacing_mm": None, "size": None, "views": None}
+    ranges = dict.fromkeys(("spacing_mm", "size", "depth_mm", "views", "positions"))
     sensitivity = options.sensitivity
+    dims = spatial_dims(network)
+    # Its registered model is called so: that of volumes is no version of that of slices.
+    shown = ("CT volumes" if dims == 3 else "CT slices") if ct else "radiographs"
     return {
         "version": RULES_VERSION,
-        "name": f"{options.finding} on {'CT' if ct else 'radiographs'}",
+        "name": f"{options.finding} on {shown}",
         "modality": "ct" if ct else "radiograph",
         "body_part": str(run.config.get("body_part") or ""),
         "network": settings["network"],
@@ -129,7 +132,7 @@ def declared_rules(
         "window": settings["window"] if settings.get("unit") == "HU" else None,
         "patch_mm": settings.get("patch_mm") or None,
         "slab_mm": settings.get("slab_mm") or None,
-        "spatial_dims": spatial_dims(network),
+        "spatial_dims": dims,
         "finding": {
             "positive": options.finding,
             "negative": f"no {options.finding}" if options.finding != "positive" else "negative",

@@ -123,9 +123,8 @@ def judge_image(
         rules: of the bundle.
     """
     trained = rules["input"]
-    return weigh(
-        [*_spacing(spacing, trained["spacing_mm"]), *_size(size, trained["size"], rules["patch_mm"])], rules
-    )
+    found = [*_spacing(spacing, trained["spacing_mm"]), *_size(size, trained["size"], rules["patch_mm"])]
+    return weigh([*found, *_position(rules)], rules)
 
 
 def _spacing(spacing: tuple[float, float] | None, trained: Sequence[float] | None) -> Iterator[Finding]:
@@ -134,6 +133,11 @@ def _spacing(spacing: tuple[float, float] | None, trained: Sequence[float] | Non
     elif trained and spacing and not all(_inside(step, trained) for step in spacing):
         found = f"{spacing[0]:g} x {spacing[1]:g} mm"
         yield "spacing", f"pixel spacing is {found}, expected {_range(trained)} mm"
+
+
+def _position(rules: Mapping[str, Any]) -> Iterator[Finding]:
+    if modality_of(rules) == "CT" and rules["input"]["positions"]:
+        yield "middle_of_ct", "no position in the scan is given, expected one: its middle was read"
 
 
 def _size(
@@ -226,4 +230,4 @@ def _inside(value: float, limits: Sequence[float]) -> bool:
 
 
 def _range(limits: Sequence[float]) -> str:
-    return f"{limits[0]:g} to {limits[1]:g}"
+    return " to ".join(dict.fromkeys(f"{limit:g}" for limit in limits))

@@ -25,17 +25,26 @@ def input_ranges(cases: pd.DataFrame) -> dict[str, Any]:
 
     Returns:
         "spacing_mm": [low, high] of the pixel spacing in the plane; "size": [low, high] of rows and columns;
-        "views": the values of the column ``view``.
+        "depth_mm": [low, high] of the extent of a volume's slices, of NIfTI; "views": the values of the
+        column ``view``; "positions": whether the table says where to look in a CT.
     """
     step = max(1, len(cases) // _MOST)
     spacings: list[float] = []
     sizes: list[int] = []
+    depths: list[float] = []
     for image in cases["image"].iloc[::step]:
-        spacing, size = _header(Path(image))
+        spacing, size, depth = _header(Path(image))
         spacings += spacing
         sizes += size
+        depths += depth
     views = sorted({str(view) for view in cases["view"].dropna()}) if "view" in cases else []
-    return {"spacing_mm": _ends(spacings), "size": _ends(sizes), "views": views or None}
+    return {
+        "spacing_mm": _ends(spacings),
+        "size": _ends(sizes),
+        "depth_mm": _ends(depths),
+        "views": views or None,
+        "positions": "x_mm" in cases and bool(cases["x_mm"].notna().any()),
+    }
 
 
 def _ends(values: Iterable[float]) -> list[float] | None:
@@ -43,20 +52,22 @@ def _ends(values: Iterable[float]) -> list[float] | None:
     return [min(known), max(known)] if known else None
 
 
-def _header(path: Path) -> tuple[list[float], list[int]]:
-    """Spacing and size in the plane; empty where the file says neither."""
+def _header(path: Path) -> tuple[list[float], list[int], list[float]]:
+    """Spacing and size in the plane, and depth; empty where the file does not say it."""
     if path.is_dir():
         inside = sorted(part for part in path.iterdir() if part.is_file() and not part.name.startswith("."))
-        return _header(inside[0]) if inside else ([], [])
+        return _header(inside[0]) if inside else ([], [], [])
     if is_dicom(path):
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*SPACINGS, "Rows", "Columns"])
         size = [int(header[name].value) for name in ("Rows", "Columns") if header.get(name)]
-        return list(pixel_spacing(header) or []), size
+        return list(pixel_spacing(header) or []), size, []
     if has_ending(path, NIFTI):
         scan: Any = nibabel.load(path)
         placed = scan.header["qform_code"] or scan.header["sform_code"]
-        return [float(zoom) for zoom in scan.header.get_zooms()[:2]] if placed else [], list(scan.shape[:2])
+        steps = [float(zoom) for zoom in scan.header.get_zooms()[:3]] if placed else []
+        depth = [steps[2] * scan.shape[2]] if len(steps) > 2 else []
+        return steps[:2], list(scan.shape[:2]), depth
     if has_ending(path, PICTURES):
         with Image.open(path) as picture:
-            return [], list(picture.size)
-    return [], []
+            return [], list(picture.size), []
+    return [], [], []

@@ -52,7 +52,9 @@ INPUT_RULES = {
         _FLAGGED,
     ),
     "secondary_ct": InputRule("a CT that was computed of other images (ImageType SECONDARY)", _FLAGGED),
-    "thin_ct": InputRule("a CT thinner than half of the box that is read", _FLAGGED),
+    "thin_ct": InputRule(
+        "a CT thinner than half of the box that is read, and than every volume of the training", _FLAGGED
+    ),
     "loader": InputRule(
         "what the loader warns of: the same slice twice, RescaleType US, a picture almost black", _FLAGGED
     ),
@@ -69,6 +71,10 @@ INPUT_RULES = {
     "header_missing": InputRule("no DICOM header at all", _LACKING),
     "body_part_missing": InputRule("none is named, where the bundle declares one", _LACKING),
     "view_missing": InputRule("none is named, where the bundle declares some", _LACKING),
+    "middle_of_ct": InputRule(
+        "of a CT the middle is read, where the training looked at given positions (`x_mm`, `y_mm`, `z_mm`)",
+        _LACKING,
+    ),
     "spacing_unknown": InputRule("no file says it, where the training's range is known", _LACKING),
 }
 #: The rules that a bundle may decide, and what each may be.

@@ -162,7 +162,9 @@ def _series(members: list[Item], scratch: Path) -> Item:
     for number, member in enumerate(members):
         link = folder / f"{number:06d}"
         link.symlink_to(member.path.resolve())
-        names[str(link)] = PurePosixPath(member.name).name
+        # Files of one name in several folders are told from each other by their folders.
+        own = PurePosixPath(member.name)
+        names[str(link)] = own.name if str(own.parent) == name else member.name
     files = tuple(member.path for member in members)
     headers = tuple(member.headers[0] for member in members)
     return Item(name, folder, files, headers, names=names, seconds=max(one.seconds for one in members))

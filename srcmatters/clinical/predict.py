@@ -180,7 +180,8 @@ def _refused(item: Item, verdict: Verdict) -> Prediction:
 
 def recipe_of(rules: dict[str, Any]) -> Recipe:
     """How the rules of a bundle want images to be made."""
-    window = rules["window"]
+    window, trained = rules["window"], rules["input"]["depth_mm"]
+    depth = (rules["patch_mm"] or 0) / 2
     return Recipe(
         modality=modality_of(rules),
         # The loader can only refuse another one.
@@ -190,6 +191,7 @@ def recipe_of(rules: dict[str, Any]) -> Recipe:
         unit=rules["unit"],
         window=tuple(window) if isinstance(window, list) else window,
         patch_mm=rules["patch_mm"],
+        depth_mm=min(depth, trained[0]) if trained else depth,
     )
 
 

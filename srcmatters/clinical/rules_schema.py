@@ -102,7 +102,9 @@ RULES_SCHEMA: dict[str, Any] = _object(
             {
                 "spacing_mm": _RANGE,
                 "size": _RANGE,
+                "depth_mm": _RANGE,
                 "views": _or_null({"type": "array", "items": _WORD}),
+                "positions": _or_null({"type": "boolean"}),
             }
         ),
         # A rule that nobody may decide would look as if it were decided.

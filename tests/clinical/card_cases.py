@@ -27,7 +27,7 @@ RULES: dict[str, Any] = {
     "finding": {"positive": "Mass", "negative": "no Mass", "code": None},
     "threshold": {"value": 0.5, "rule": "youden", "fixed_on": "validation", "cases": 10},
     "calibration": {"method": "none", "cases": 10},
-    "input": {"spacing_mm": None, "size": None, "views": None},
+    "input": {"spacing_mm": None, "size": None, "depth_mm": None, "views": None, "positions": False},
     "ood": None,
     "monitors": [],
     "audited": False,

@@ -38,7 +38,7 @@ def rules(actions: dict[str, str] | None = None, **changes: Any) -> dict[str, An
         "threshold": {"value": 0.5, "rule": "youden", "fixed_on": "validation", "cases": 40},
         "calibration": {"method": "temperature", "temperature": 2.0, "bias": 0.5, "cases": 40},
         "actions": declared_actions(actions or {}),
-        "input": {"spacing_mm": None, "size": None, "views": None},
+        "input": {"spacing_mm": None, "size": None, "depth_mm": None, "views": None, "positions": False},
         "ood": None,
         "monitors": [],
         "audited": False,

@@ -35,7 +35,7 @@ RULES: dict[str, Any] = {
     "threshold": {"value": 0.5, "rule": "youden", "fixed_on": "validation", "cases": 10},
     "calibration": {"method": "temperature", "temperature": 2.0, "bias": 0.0, "cases": 10},
     "actions": declared_actions({}),
-    "input": {"spacing_mm": None, "size": [32, 64], "views": ["PA"]},
+    "input": {"spacing_mm": None, "size": [32, 64], "depth_mm": None, "views": ["PA"], "positions": False},
     "ood": None,
     "monitors": [],
     "audited": False,

@@ -43,7 +43,15 @@ def scan(**changes: Any) -> dict[str, Any]:
 
 
 CT = rules(modality="ct", unit="HU", window="lung")
-WITH_VIEWS = rules(input={"spacing_mm": [0.1, 0.2], "size": [1000, 3000], "views": ["PA"]})
+WITH_VIEWS = rules(
+    input={
+        "spacing_mm": [0.1, 0.2],
+        "size": [1000, 3000],
+        "depth_mm": None,
+        "views": ["PA"],
+        "positions": False,
+    }
+)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +95,9 @@ def test_what_the_bundle_was_made_for_is_let_in() -> None:
     assert judge_headers([header(PatientOrientation=[])], WITH_VIEWS) == Verdict()
     assert judge_headers([header(PatientSpeciesDescription="Homo sapiens")], WITH_VIEWS) == Verdict()
     lateral = header(PatientOrientation=["A", "F"], ViewPosition="LL")
-    either = rules(input={"spacing_mm": None, "size": None, "views": ["PA", "LL"]})
+    either = rules(
+        input={"spacing_mm": None, "size": None, "depth_mm": None, "views": ["PA", "LL"], "positions": False}
+    )
     assert judge_headers([lateral], either) == Verdict()
 
 
@@ -115,7 +125,13 @@ def test_unknown_spacing_and_unusual_size_are_flagged() -> None:
 
 
 def test_the_middle_of_a_whole_scan_is_not_that_of_a_patch() -> None:
-    ranges = {"spacing_mm": [0.5, 0.9], "size": [128, 128], "views": None}
+    ranges = {
+        "spacing_mm": [0.5, 0.9],
+        "size": [128, 128],
+        "depth_mm": None,
+        "views": None,
+        "positions": False,
+    }
     of_patches = rules(modality="ct", unit="display", patch_mm=32, input=ranges)
     assert judge_image((128, 100), (0.6, 0.6), of_patches).flags == ()
     whole = judge_image((512, 512), (0.6, 0.6), of_patches)

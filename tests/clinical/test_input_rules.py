@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from srcmatters.clinical.predict import Predictor, recipe_of
 from srcmatters.errors import InputError
 
 DOCS = Path(__file__).parents[2] / "docs" / "clinical.md"
-TRAINED = {"spacing_mm": [0.1, 0.2], "size": [64, 64], "views": ["PA"]}
+TRAINED = {"spacing_mm": [0.1, 0.2], "size": [64, 64], "depth_mm": None, "views": ["PA"], "positions": False}
 FINE = {"PixelSpacing": [0.15, 0.15], "ViewPosition": "PA"}
 #: Rule -> elements of a film that breaks it alone.
 ELEMENTS: dict[str, dict[str, Any]] = {
@@ -55,6 +56,7 @@ SAID = {
     "out_of_distribution": "unlike the training images",
     "confounder": "it seems to carry the confounder tag",
     "header_missing": "no DICOM header",
+    "middle_of_ct": "no position in the scan is given",
 }
 
 
@@ -86,6 +88,7 @@ def write_broken(folder: Path, film: Path) -> dict[str, Path]:
     for number, one in enumerate(slices):
         changed(one, folder / "secondary_ct" / f"{number}.dcm", ImageType=["DERIVED", "SECONDARY", "AXIAL"])
     found["secondary_ct"], found["thin_ct"] = folder / "secondary_ct", slices[0]
+    found["middle_of_ct"] = folder / "series"
     return found
 
 
@@ -99,7 +102,8 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def predictors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Predictor]]:
     """By "radiograph" and "ct"."""
     folder = tmp_path_factory.mktemp("bundles")
-    ct = {"modality": "ct", "unit": "HU", "window": "lung", "patch_mm": 12, "spatial_dims": 3}
+    ct: dict[str, Any] = {"modality": "ct", "unit": "HU", "window": "lung", "patch_mm": 12, "spatial_dims": 3}
+    ct["input"] = {**TRAINED, "spacing_mm": None, "size": None, "positions": True}
     watched = write_watched_bundle(folder / "radiograph", input=TRAINED)
     bundles = {"radiograph": watched, "ct": write_bundle(folder / "ct", **ct)}
     made = {name: Predictor(open_bundle(bundle)) for name, bundle in bundles.items()}
@@ -166,3 +170,16 @@ def test_the_table_of_the_documentation_is_that_of_the_code() -> None:
         f"| `{name}` | {rule.about} | {rule.actions[0]} | {', '.join(rule.actions[1:])} |"
         for name, rule in INPUT_RULES.items()
     ]
+
+
+@pytest.mark.parametrize(("trained", "thin"), [(None, True), ([18.0, 40.0], True), ([4.0, 40.0], False)])
+def test_a_scan_no_thinner_than_those_of_the_training_is_not_thin(
+    broken: dict[str, Path], predictors: dict[str, Predictor], trained: list[float] | None, thin: bool
+) -> None:
+    predictor, folder = predictors["ct"], broken["middle_of_ct"]
+    depth = 2.0 * len(list(folder.iterdir()))
+    assert 4 <= depth < 18, "mm"
+    declared = {**predictor.rules, "patch_mm": 40, "actions": declared_actions({})}
+    declared["input"] = {**declared["input"], "depth_mm": trained}
+    (found,) = Predictor(replace(predictor.bundle, rules=declared), predictor.decoder).predict([folder])
+    assert any("slices of 2 mm" in reason for reason in found.reasons) == thin, found.reasons

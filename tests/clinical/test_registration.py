@@ -27,7 +27,7 @@ from srcmatters.cohorts.phantom import write_phantom_cohort
 from srcmatters.errors import InputError
 
 XRAY, VOLUME = "xray_classification", "ct_volume_classification"
-NAME = {XRAY: "Mass on radiographs", VOLUME: "Mass on CT"}
+NAME = {XRAY: "Mass on radiographs", VOLUME: "Mass on CT volumes"}
 
 
 @dataclass(frozen=True)
