@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from srcmatters import __version__
-from srcmatters.clinical.commands import serve
 from srcmatters.clinical.export_command import export
 from srcmatters.clinical.predict_command import predict
+from srcmatters.clinical.serve_command import serve
 from srcmatters.errors import InputError
 from srcmatters.reports.commands import report
 from srcmatters.studies.commands import study

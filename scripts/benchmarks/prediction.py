@@ -31,9 +31,9 @@ from prediction_cases import write_bundle
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
-from srcmatters.clinical.exported import open_bundle
-from srcmatters.clinical.predict import Predictor
-from srcmatters.clinical.prediction_files import as_csv, row
+from srcmatters.clinical.bundle.exported import open_bundle
+from srcmatters.clinical.prediction.prediction_files import as_csv, row
+from srcmatters.clinical.prediction.predictor import Predictor
 
 BLOCK = 50  # radiographs that are on disk at once
 

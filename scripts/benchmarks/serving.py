@@ -29,10 +29,10 @@ from dicom_nodes import Archive, CountingReader, counting_report, radiograph, se
 from prediction_cases import write_bundle
 
 from srcmatters.clinical.association_rules import Destination
-from srcmatters.clinical.bundle_reader import BundleReader
-from srcmatters.clinical.reading import StudyReader
-from srcmatters.clinical.receiver import Address
-from srcmatters.clinical.server import Server, ServerSettings
+from srcmatters.clinical.receiver.bundle_reader import BundleReader
+from srcmatters.clinical.receiver.reading import StudyReader
+from srcmatters.clinical.receiver.server import Server, ServerSettings
+from srcmatters.clinical.receiver.store_scp import Address
 
 
 class Measurement:

@@ -10,7 +10,7 @@ import click
 from srcmatters.errors import InputError
 
 if TYPE_CHECKING:
-    from srcmatters.clinical.trained_run import TrainedRun
+    from srcmatters.clinical.export.trained_run import TrainedRun
 
 TRACKING_URI = "sqlite:///mlruns/mlflow.db"
 
@@ -63,11 +63,11 @@ def export(
     A run that the MLflow store knows is registered there as well; one that it does not know, only with
     --register. --runs is the folder below which the output of an MLflow run is looked for.
     """
-    from srcmatters.clinical.authors import Authors, read_authors
-    from srcmatters.clinical.export import check_target
-    from srcmatters.clinical.export import export as write_bundle
-    from srcmatters.clinical.export_rules import ExportOptions
-    from srcmatters.clinical.trained_run import open_run
+    from srcmatters.clinical.export.authors import Authors, read_authors
+    from srcmatters.clinical.export.declared_rules import ExportOptions
+    from srcmatters.clinical.export.run_export import check_target
+    from srcmatters.clinical.export.run_export import export as write_bundle
+    from srcmatters.clinical.export.trained_run import open_run
 
     _check_names(register, no_register)
     check_target(to)
@@ -92,7 +92,7 @@ def export(
 
 def _check_names(name: str | None, no_register: bool) -> None:
     """What is wrong with them is said before the export."""
-    from srcmatters.clinical.registration import check_name
+    from srcmatters.clinical.export.registration import check_name
 
     if name is not None and no_register:
         raise InputError("--register, --no-register: expected one of them")
@@ -102,7 +102,7 @@ def _check_names(name: str | None, no_register: bool) -> None:
 
 def _register(run: TrainedRun, bundle: Path, name: str | None, tracking_uri: str) -> None:
     """The export is complete by now and stays; only what was asked for by name fails the command."""
-    from srcmatters.clinical.registration import default_name, register_model, why_unknown
+    from srcmatters.clinical.export.registration import default_name, register_model, why_unknown
 
     unknown = None if name else why_unknown(run, tracking_uri)
     if unknown:

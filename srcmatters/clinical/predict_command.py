@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from srcmatters.clinical.archive_options import ArchiveOptions, archive_options, check_source, open_archive
+from srcmatters.clinical.retrieval.options import ArchiveOptions, archive_options, check_source, open_archive
 from srcmatters.errors import InputError
 
 if TYPE_CHECKING:
-    from srcmatters.clinical.predict import Prediction, Predictor
-    from srcmatters.clinical.prediction_files import NewFolder
-    from srcmatters.clinical.retrieval import Retrieval
+    from srcmatters.clinical.prediction.prediction_files import NewFolder
+    from srcmatters.clinical.prediction.predictor import Prediction, Predictor
+    from srcmatters.clinical.retrieval.retrieved_predictions import Retrieval
 
 
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # of a scheduler, and of a terminal that is closed
@@ -76,7 +76,7 @@ def predict(
     archive = ArchiveOptions(**where)
     check_source(paths, archive)
     _check_unused(archive)
-    from srcmatters.clinical.prediction_files import NewFolder
+    from srcmatters.clinical.prediction.prediction_files import NewFolder
     from srcmatters.clinical.redaction import silence_libraries
 
     silence_libraries()
@@ -111,13 +111,13 @@ def _check_unused(archive: ArchiveOptions) -> None:
 
 def _open(bundle: Path, captures: bool) -> Predictor:
     """What reads with the bundle; a wish that its network cannot fulfil is refused before any reading."""
-    from srcmatters.clinical.exported import open_bundle
-    from srcmatters.clinical.predict import Predictor
+    from srcmatters.clinical.bundle.exported import open_bundle
+    from srcmatters.clinical.prediction.predictor import Predictor
 
     try:
         with open_bundle(bundle) as opened:
             if captures:
-                from srcmatters.clinical.saliency import check_feature_maps
+                from srcmatters.clinical.bundle.saliency import check_feature_maps
 
                 check_feature_maps(opened.rules["network"])
             return Predictor(opened)
@@ -135,8 +135,8 @@ def _nothing_in(paths: tuple[Path, ...]) -> str:
 
 
 def _retrieval(options: ArchiveOptions, predictor: Predictor, identifiers: bool) -> Retrieval:
-    from srcmatters.clinical.archive_queries import parse_wanted
-    from srcmatters.clinical.retrieval import Retrieval
+    from srcmatters.clinical.retrieval.queries import parse_wanted
+    from srcmatters.clinical.retrieval.retrieved_predictions import Retrieval
 
     wanted = parse_wanted(options.studies, options.queries, options.max_studies)
     return Retrieval(open_archive(options), wanted, predictor, options.timeout, identifiers)
@@ -150,8 +150,8 @@ def _read(
     identifiers: bool,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows of the table, with the DICOM objects written meanwhile, and the parts of the summary."""
-    from srcmatters.clinical.predict import STATUSES
-    from srcmatters.clinical.prediction_files import row
+    from srcmatters.clinical.prediction.prediction_files import row
+    from srcmatters.clinical.prediction.predictor import STATUSES
 
     rows, counts, without = [], Counter[str](), 0
     for number, prediction in enumerate(predictions, 1):
@@ -176,7 +176,7 @@ def _write_dicom(
     """Write the DICOM objects; an image whose header allows none is flagged instead."""
     from dataclasses import replace
 
-    from srcmatters.clinical.dicom_answers import dicom_answers
+    from srcmatters.clinical.answers.dicom_answers import dicom_answers
 
     try:
         answers = dicom_answers(prediction, predictor, *wishes)
@@ -189,7 +189,7 @@ def _write_dicom(
 
 
 def _write(rows: list[dict[str, Any]], predictor: Predictor, folder: NewFolder | None, as_json: bool) -> None:
-    from srcmatters.clinical import prediction_files
+    from srcmatters.clinical.prediction import prediction_files
 
     table = prediction_files.as_csv(rows)
     text = prediction_files.as_json(rows, predictor.rules) if as_json else ""

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from srcmatters.clinical.authors import Authors
-from srcmatters.clinical.calibration import ProbabilityCalibration
-from srcmatters.clinical.failures import described, worst_errors
-from srcmatters.clinical.model_card import CardFacts, model_card
-from srcmatters.clinical.performance import performance
-from srcmatters.clinical.trained_run import TrainedRun
+from srcmatters.clinical.bundle.calibration import ProbabilityCalibration
+from srcmatters.clinical.export.authors import Authors
+from srcmatters.clinical.export.failures import described, worst_errors
+from srcmatters.clinical.export.model_card import CardFacts, model_card
+from srcmatters.clinical.export.performance import performance
+from srcmatters.clinical.export.trained_run import TrainedRun
 from srcmatters.evaluation import prediction_table
 
 RULES: dict[str, Any] = {

@@ -16,8 +16,8 @@ from dicom_nodes import Archive, CountingReader, Start
 from orthanc_node import DICOMWEB, Orthanc, orthanc_program
 
 from srcmatters.clinical.association_rules import Destination, Tls
-from srcmatters.clinical.receiver import Address
-from srcmatters.clinical.server import Server, ServerSettings
+from srcmatters.clinical.receiver.server import Server, ServerSettings
+from srcmatters.clinical.receiver.store_scp import Address
 
 
 @pytest.fixture

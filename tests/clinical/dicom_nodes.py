@@ -29,7 +29,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, Association, evt
 
-from srcmatters.clinical.server import Server
+from srcmatters.clinical.receiver.server import Server
 from srcmatters.errors import InputError
 
 #: What the fixture ``start`` is: ``start(reader, address=..., any setting=...)`` -> server, port.

@@ -12,8 +12,8 @@ import torch
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-from srcmatters.clinical.input_rules import declared_actions
-from srcmatters.clinical.rules_schema import RULES_VERSION
+from srcmatters.clinical.bundle.input_rules import declared_actions
+from srcmatters.clinical.bundle.rules_schema import RULES_VERSION
 from srcmatters.cohorts.phantom import write_phantom_cohort
 from srcmatters.sources import create_classifier
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from psutil import NoSuchProcess, Process
 
-from srcmatters.clinical.decoder import SECONDS, Decoder
-from srcmatters.clinical.exported import ExportedBundle
-from srcmatters.clinical.predict import STATUSES, Prediction, Predictor
+from srcmatters.clinical.bundle.exported import ExportedBundle
+from srcmatters.clinical.prediction.decoder import SECONDS, Decoder
+from srcmatters.clinical.prediction.predictor import STATUSES, Prediction, Predictor
 
 
 class MeasuredDecoder(Decoder):

@@ -13,7 +13,7 @@ from PIL import Image
 from pydicom import Dataset
 from radiograph_files import write_dicom
 
-from srcmatters.clinical.decoding_tasks import Recipe, prepare
+from srcmatters.clinical.prediction.decoding_tasks import Recipe, prepare
 from srcmatters.confounders import LowPassDenoising
 from srcmatters.errors import InputError
 from srcmatters.images import load_radiograph

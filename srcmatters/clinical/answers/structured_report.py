@@ -1,0 +1,174 @@
+"""An answer as a DICOM Structured Report: Comprehensive SR, template TID 1500."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodedConcept,
+    ComprehensiveSR,
+    DeviceObserverIdentifyingAttributes,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    QualitativeEvaluation,
+    RelationshipTypeValues,
+    SourceImageForMeasurementGroup,
+    TextContentItem,
+    TrackingIdentifier,
+)
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import UID, generate_uid
+
+from srcmatters import __version__
+from srcmatters.clinical.prediction.header_tasks import PATIENT, REPEATED
+from srcmatters.clinical.prediction.predictor import Prediction, marks
+
+MANUFACTURER = "srcmatters"
+#: Coding scheme of what no standard has a code for.
+SCHEME = "99SRCMATTERS"
+PROBABILITY = CodedConcept("probability", SCHEME, "Calibrated probability of the finding")
+THRESHOLD = CodedConcept("threshold", SCHEME, "Probability from which on the finding is present")
+SERIES_NUMBER = 9101
+_MEANING = 64  # characters of a code's meaning at most
+_PROCEDURES = {
+    "radiograph": CodedConcept("363680008", "SCT", "Radiographic imaging procedure"),
+    "ct": CodedConcept("77477000", "SCT", "Computed tomography"),
+}
+
+
+def report(prediction: Prediction, sources: Sequence[Dataset], rules: Mapping[str, Any]) -> ComprehensiveSR:
+    """Write an answer as TID 1500 measurement report.
+
+    It holds the finding as present or absent, the probability, the threshold, the algorithm with its version,
+    and references to the images. Patient and study are those of the images. It says that it is preliminary,
+    unverified, for research use, unaudited where that is so, and what the answer was flagged for.
+
+    Args:
+        prediction: not refused.
+        sources: headers of its images, from :func:`read_sources`.
+        rules: of the bundle.
+    """
+    assert prediction.probability is not None
+    content = MeasurementReport(
+        observation_context=ObservationContext(observer_device_context=_observer(rules)),
+        procedure_reported=_PROCEDURES[rules["modality"]],
+        imaging_measurements=[_group(prediction, sources, rules)],
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    return ComprehensiveSR(
+        evidence=sources,
+        content=content,
+        series_instance_uid=derived_uid("SR series", sources, rules),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=derived_uid("SR", sources, rules, prediction),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        series_description=described(rules),
+        software_versions=__version__,
+    )
+
+
+def derived_uid(
+    kind: str, sources: Sequence[Dataset], rules: Mapping[str, Any], prediction: Prediction | None = None
+) -> UID:
+    """A UID that is the same for the same answer to the same images, so that an archive knows it again.
+
+    Args:
+        kind: of object.
+        sources: headers of the images.
+        rules: of the bundle.
+        prediction: the answer; None: whatever it is.
+    """
+    about = sorted(str(one.SOPInstanceUID) for one in sources)
+    said = [] if prediction is None else [repr(prediction.probability), *prediction.reasons]
+    return generate_uid(entropy_srcs=[kind, __version__, json.dumps(rules, sort_keys=True), *about, *said])
+
+
+def described(rules: Mapping[str, Any]) -> str:
+    """What viewers show of a series: at most 64 characters."""
+    audited = "" if rules["audited"] else ", UNAUDITED"
+    return f"RESEARCH USE ONLY{audited}: {rules['name']}"[:_MEANING]
+
+
+def finding_code(rules: Mapping[str, Any]) -> CodedConcept:
+    """The finding's code, or one of our own scheme where the bundle knows none."""
+    finding = rules["finding"]
+    if finding["code"]:
+        value, scheme, meaning = finding["code"]
+        return CodedConcept(value, scheme, meaning[:_MEANING])
+    return CodedConcept("finding", SCHEME, finding["positive"][:_MEANING])
+
+
+def complete(header: Dataset) -> Dataset:
+    """A source's header with every element that a derived object must have, empty where it has none."""
+    for keyword in (*PATIENT, *REPEATED):
+        if keyword not in header:
+            setattr(header, keyword, None)
+    if header.get("PatientSex") not in (None, "", "M", "F", "O"):
+        header.PatientSex = None
+    return header
+
+
+def _observer(rules: Mapping[str, Any]) -> ObserverContext:
+    device = DeviceObserverIdentifyingAttributes(
+        uid=generate_uid(entropy_srcs=[MANUFACTURER, __version__, str(rules["name"])]),
+        name=MANUFACTURER,
+        manufacturer_name=MANUFACTURER,
+        model_name=str(rules["name"])[:_MEANING],
+    )
+    return ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
+
+
+def _group(
+    prediction: Prediction, sources: Sequence[Dataset], rules: Mapping[str, Any]
+) -> MeasurementsAndQualitativeEvaluations:
+    finding = finding_code(rules)
+    values = ((PROBABILITY, prediction.probability), (THRESHOLD, rules["threshold"]["value"]))
+    group = MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(
+            uid=derived_uid("finding", sources, rules), identifier=rules["finding"]["positive"]
+        ),
+        finding_type=finding,
+        algorithm_id=AlgorithmIdentification(
+            name=str(rules["name"]),
+            version=__version__,
+            manufacturer=MANUFACTURER,
+            parameters=_parameters(rules),
+        ),
+        measurements=[
+            Measurement(name, round(float(value or 0), 6), codes.UCUM.NoUnits) for name, value in values
+        ],
+        qualitative_evaluations=[
+            QualitativeEvaluation(finding, codes.SCT.Present if prediction.finding else codes.SCT.Absent)
+        ],
+        source_images=[
+            SourceImageForMeasurementGroup(one.SOPClassUID, one.SOPInstanceUID) for one in sources
+        ],
+    )
+    # TID 1501 is extensible: a comment is a content item of the group like any other.
+    flagged = [f"FLAGGED: {reason}" for reason in prediction.reasons]
+    for text in (*marks(dict(rules)), *flagged):
+        group[0].ContentSequence.append(
+            TextContentItem(codes.DCM.Comment, text, RelationshipTypeValues.CONTAINS)
+        )
+    return group
+
+
+def _parameters(rules: Mapping[str, Any]) -> list[str]:
+    calibration, threshold = rules["calibration"], rules["threshold"]
+    return [
+        f"network {rules['network']}, image size {rules['image_size']}",
+        f"calibration {calibration['method']} on {calibration['cases']} validation cases",
+        f"threshold {threshold['rule']} on {threshold['cases']} validation cases",
+        f"run {rules['mlflow_run'] or 'unknown'}",
+    ]

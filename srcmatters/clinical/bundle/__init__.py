@@ -1,0 +1,1 @@
+"""What an exported bundle holds, for its writer and its readers: declared rules, monitors, calibration."""

@@ -1,0 +1,1 @@
+"""From files to answers: what they are, whether the rules let them in, and what the network says."""
