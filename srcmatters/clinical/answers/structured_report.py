@@ -83,15 +83,20 @@ def derived_uid(
 ) -> UID:
     """A UID that is the same for the same answer to the same images, so that an archive knows it again.
 
+    Images whose patient or study was corrected since give another one: an archive that keeps the first of two
+    objects with one UID would keep the answer under the wrong patient.
+
     Args:
         kind: of object.
         sources: headers of the images.
         rules: of the bundle.
         prediction: the answer; None: whatever it is.
     """
-    about = sorted(str(one.SOPInstanceUID) for one in sources)
+    keywords = ("PatientID", "StudyInstanceUID", "SOPInstanceUID")
+    about = sorted([str(one.get(keyword) or "") for keyword in keywords] for one in sources)
     said = [] if prediction is None else [repr(prediction.probability), *prediction.reasons]
-    return generate_uid(entropy_srcs=[kind, __version__, json.dumps(rules, sort_keys=True), *about, *said])
+    # As one text: pydicom joins several without anything between them, and "1", "12" would be "11", "2".
+    return generate_uid(entropy_srcs=[json.dumps([kind, __version__, rules, about, said], sort_keys=True)])
 
 
 def described(rules: Mapping[str, Any]) -> str:

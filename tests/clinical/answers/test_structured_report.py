@@ -182,6 +182,24 @@ def test_the_same_answer_to_the_same_images_has_the_same_identity(answered: Path
     assert kept.SOPInstanceUID == answers[0][0].SOPInstanceUID, "in another process, too"
 
 
+@pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID"])
+def test_the_same_image_of_another_patient_or_study_is_answered_by_other_objects(
+    answered: Path, tmp_path: Path, keyword: str
+) -> None:
+    film = dcmread(answered / "films" / "film-0.dcm")
+    setattr(film, keyword, generate_uid())  # what a correction in the archive leaves of the first one
+    film.save_as(tmp_path / "corrected.dcm")
+    with Predictor(open_bundle(answered / "bundle")) as predictor:
+        first, corrected = (
+            dicom_answers(next(iter(predictor.predict([path]))), predictor, captures=True)
+            for path in (answered / "films" / "film-0.dcm", tmp_path / "corrected.dcm")
+        )
+    for before, after in zip(first, corrected, strict=True):
+        assert after.get(keyword) == film.get(keyword)
+        assert after.SOPInstanceUID != before.SOPInstanceUID
+        assert after.SeriesInstanceUID != before.SeriesInstanceUID, "a series is in one study"
+
+
 def test_names_of_files_reach_no_object(answered: Path, tmp_path: Path) -> None:
     folder = tmp_path / "DOE_JANE"
     shutil.copytree(answered / "series", folder)
