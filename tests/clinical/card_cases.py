@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from srcmatters.clinical.bundle.calibration import ProbabilityCalibration
-from srcmatters.clinical.export.authors import Authors
+from srcmatters.clinical.export.authors import FIRST_VERSION, Authors
 from srcmatters.clinical.export.failures import described, worst_errors
 from srcmatters.clinical.export.model_card import CardFacts, model_card
 from srcmatters.clinical.export.performance import performance
@@ -84,7 +84,6 @@ def make_card(run: TrainedRun, authors: Authors | None = None, **rules: Any) -> 
     fitted = ProbabilityCalibration("none", 80)
     figures, subgroups = performance(run, fitted, 0.5)
     failures = described(worst_errors(run.predictions, fitted, 0.5))
-    parity, rules = {"model.pt": 0.0}, RULES | rules
-    return model_card(
-        CardFacts(run, rules, figures, subgroups, parity, None, None, failures, authors or Authors())
-    )
+    authors, parity = authors or Authors(), {"model.pt": 0.0}
+    rules = RULES | {"model_version": authors.say("version", FIRST_VERSION)} | rules
+    return model_card(CardFacts(run, rules, figures, subgroups, parity, None, None, failures, authors))

@@ -79,6 +79,7 @@ RULES_SCHEMA: dict[str, Any] = _object(
     {
         "version": {"const": RULES_VERSION},
         "name": _WORD,
+        "model_version": _WORD,
         "modality": {"enum": ["radiograph", "ct"]},
         "body_part": {"type": "string"},
         "network": _WORD,

@@ -14,9 +14,11 @@ from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images.reading import first_line
 
 NOT_KNOWN = "Not known: nobody has recorded it."
+#: Of a model whose authors give it none.
+FIRST_VERSION = "1.0.0"
 #: Statement -> what it is about.
 STATEMENTS = {
-    "version": "of the model, 1.0.0 unless given",
+    "version": f"of the model, {FIRST_VERSION} unless given",
     "developer": "who made the model",
     "contact": "how to reach them",
     "intended_use": "what it is for, and at which point of the workflow",

@@ -15,7 +15,7 @@ from srcmatters.clinical.bundle.calibration import ProbabilityCalibration, fit_c
 from srcmatters.clinical.bundle.input_rules import declared_actions
 from srcmatters.clinical.bundle.monitors import DISTANCE_NUMBERS, ConfounderProbe, FeatureDistance
 from srcmatters.clinical.bundle.rules_schema import RULES_VERSION
-from srcmatters.clinical.export.authors import Authors
+from srcmatters.clinical.export.authors import FIRST_VERSION, Authors
 from srcmatters.clinical.export.input_ranges import input_ranges
 from srcmatters.clinical.export.trained_run import TrainedRun, TrainingImages
 from srcmatters.errors import InputError
@@ -124,6 +124,7 @@ def declared_rules(
     return {
         "version": RULES_VERSION,
         "name": f"{options.finding} on {shown}",
+        "model_version": options.authors.say("version", FIRST_VERSION),
         "modality": "ct" if ct else "radiograph",
         "body_part": str(run.config.get("body_part") or ""),
         "network": settings["network"],

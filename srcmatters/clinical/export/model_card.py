@@ -73,7 +73,7 @@ def model_card(facts: CardFacts) -> dict[str, Any]:
     what = "CT" if rules["modality"] == "ct" else "radiographs"
     card = {
         "name": rules["name"],
-        "version": say("version", "1.0.0"),
+        "version": rules["model_version"],
         "date": written_on(),
         "notice": NOTICE,
         "audited": rules["audited"],

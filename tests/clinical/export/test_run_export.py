@@ -250,6 +250,7 @@ def test_a_run_without_a_confounder_needs_an_audit_or_the_word(
     inference = (out / "configs" / "inference.yaml").read_text()
     assert "NOT AUDITED" in inference and "scores_unaudited.csv" in inference
     assert open_bundle(out).rules["audited"] is False
+    assert open_bundle(out).rules["model_version"] == "1.0.0"
     metadata = json.loads((out / "configs" / "metadata.json").read_text())
     assert metadata["eval_metrics"] and all(name.startswith("clean") for name in metadata["eval_metrics"])
     study = tmp_path / "study"
@@ -385,7 +386,7 @@ def test_images_unlike_the_training_are_told_from_its_own(bundle: ExportedBundle
 
 def test_the_command_hands_everything_on(run: Path, tmp_path: Path, quick: None) -> None:
     about = tmp_path / "about.yaml"
-    about.write_text("developer: Somebody's laboratory\n")
+    about.write_text("developer: Somebody's laboratory\nversion: 2.1.0\n")
     common = [str(run), "--finding", "Mass", "--finding-code", "4147007", "SCT", "Mass", "--no-register"]
     full = [
         *common,
@@ -403,6 +404,8 @@ def test_the_command_hands_everything_on(run: Path, tmp_path: Path, quick: None)
     assert card["developer"] == "Somebody's laboratory"
     assert all((tmp_path / "full" / "docs" / row["image"]).is_file() for row in card["failures"])
     rules = open_bundle(tmp_path / "full").rules
+    metadata = json.loads((tmp_path / "full" / "configs" / "metadata.json").read_text())
+    assert {rules["model_version"], card["version"], metadata["version"]} == {"2.1.0"}
     assert rules["finding"]["code"] == ["4147007", "SCT", "Mass"] and rules["finding"]["positive"] == "Mass"
     assert rules["threshold"]["rule"] == "sensitivity 0.9" and rules["calibration"]["method"] == "none"
     about.write_text("develper: me\n")
