@@ -27,11 +27,14 @@ COLUMNS = (
     "finding",
     "status",
     "reasons",
+    # At the end: whoever reads the columns by their numbers finds the others where they were.
+    "bundle",
+    "marks",
 )
 
 
 def row(prediction: Prediction, rules: Mapping[str, Any], identifiers: bool = False) -> dict[str, Any]:
-    """One line of the table.
+    """One line of the table; it says which bundle answered and what every output must, as rows get copied.
 
     Args:
         prediction: the answer.
@@ -54,6 +57,8 @@ def row(prediction: Prediction, rules: Mapping[str, Any], identifiers: bool = Fa
         finding,
         prediction.status,
         "; ".join(prediction.reasons),
+        rules["name"],
+        "; ".join(marks(dict(rules))),
     )
     return dict(zip(COLUMNS, values, strict=True))
 

@@ -263,6 +263,18 @@ def test_nothing_to_read_is_a_mistake_and_no_empty_table(given: Path, work: Path
     assert [path.name for path in work.iterdir()] == ["files"]
 
 
+@pytest.mark.parametrize("audited", [True, False])
+def test_every_row_names_its_bundle_and_says_what_every_output_must(audited: bool) -> None:
+    declared = rules(audited=audited, name="mass, of 2026")
+    item = Item("a.png", Path("a.png"), (Path("a.png"),))
+    answers = [Prediction(item, "predicted", (), 0.6, True), Prediction(item, "refused", ("Modality is CT",))]
+    table = list(csv.reader(StringIO(as_csv([row(answer, declared) for answer in answers]))))
+    assert [line[-2:-1] for line in table] == [["bundle"], ["mass, of 2026"], ["mass, of 2026"]]
+    assert table[0][-1] == "marks" and table[0][8] == "reasons", "the older columns are where they were"
+    for line in table[1:]:
+        assert "not a medical device" in line[-1] and ("UNAUDITED" in line[-1]) != audited
+
+
 @pytest.mark.parametrize(
     ("probability", "threshold"),
     [(0.4567896, 0.45678961), (0.4567891234, 0.4567891234), (0.4567891, 0.45678905), (0.5, 0.5)],
