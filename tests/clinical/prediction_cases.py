@@ -25,6 +25,7 @@ def rules(actions: dict[str, str] | None = None, **changes: Any) -> dict[str, An
     return {
         "version": RULES_VERSION,
         "name": "mass on random weights",
+        "model_version": "1.0.0",
         "modality": "radiograph",
         "body_part": "CHEST",
         "network": "resnet10",

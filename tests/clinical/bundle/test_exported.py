@@ -22,6 +22,7 @@ from srcmatters.sources import create_classifier
 RULES: dict[str, Any] = {
     "version": RULES_VERSION,
     "name": "Mass on radiographs",
+    "model_version": "1.0.0",
     "modality": "radiograph",
     "body_part": "CHEST",
     "network": "resnet10",
