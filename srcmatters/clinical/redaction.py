@@ -1,7 +1,8 @@
-"""What a log may not hold: names, identifiers and dates of patients, and the UIDs that lead to them."""
+"""What logs and tables may not hold: names, identifiers and dates of patients, UIDs that lead to them."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import threading
@@ -27,6 +28,11 @@ _KEYWORDS = (
 _TAGS = [tag for keyword in _KEYWORDS if (tag := tag_for_keyword(keyword)) is not None]
 _LAST = max(_TAGS)
 _UID = re.compile(r"\d+(?:\.\d+){4,}")
+
+
+def hashed(uid: str) -> str:
+    """A UID as it may leave: 16 hexadecimal digits, the same for the same UID; empty if there is none."""
+    return hashlib.sha256(f"srcmatters {uid}".encode()).hexdigest()[:16] if uid else ""
 
 
 def without_identifiers(text: str, files: Sequence[Path]) -> str:

@@ -14,8 +14,9 @@ from pydicom.sequence import Sequence as DicomSequence
 
 from srcmatters import __version__
 from srcmatters.clinical.answers.structured_report import MANUFACTURER, derived_uid, described
+from srcmatters.clinical.bundle.marks import marks
 from srcmatters.clinical.bundle.saliency import draw
-from srcmatters.clinical.prediction.predictor import Prediction, marks
+from srcmatters.clinical.prediction.predictor import Prediction
 
 SERIES_NUMBER = 9102
 _SCAN = ("L", "P")
@@ -86,7 +87,7 @@ def _lines(prediction: Prediction, rules: Mapping[str, Any]) -> list[str]:
     finding = rules["finding"]
     said = finding["positive"] if prediction.finding else finding["negative"]
     return [
-        *marks(dict(rules)),
+        *marks(rules),
         f"{rules['name']}: {said}, probability {prediction.probability:.3f}, threshold"
         f" {rules['threshold']['value']:.3f}; colour: what speaks for {finding['positive']} (Grad-CAM)",
         *(f"FLAGGED: {reason}" for reason in prediction.reasons),

@@ -27,8 +27,9 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
 
 from srcmatters import __version__
+from srcmatters.clinical.bundle.marks import marks
 from srcmatters.clinical.prediction.header_tasks import PATIENT, REPEATED
-from srcmatters.clinical.prediction.predictor import Prediction, marks
+from srcmatters.clinical.prediction.predictor import Prediction
 
 MANUFACTURER = "srcmatters"
 #: Coding scheme of what no standard has a code for.
@@ -162,7 +163,7 @@ def _group(
     )
     # TID 1501 is extensible: a comment is a content item of the group like any other.
     flagged = [f"FLAGGED: {reason}" for reason in prediction.reasons]
-    for text in (*marks(dict(rules)), *flagged):
+    for text in (*marks(rules), *flagged):
         group[0].ContentSequence.append(
             TextContentItem(codes.DCM.Comment, text, RelationshipTypeValues.CONTAINS)
         )

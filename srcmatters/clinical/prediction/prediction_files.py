@@ -14,7 +14,9 @@ from typing import Any
 import pandas as pd
 from pydicom import Dataset, dcmwrite
 
-from srcmatters.clinical.prediction.predictor import Prediction, hashed, marks
+from srcmatters.clinical.bundle.marks import marks
+from srcmatters.clinical.prediction.predictor import Prediction
+from srcmatters.clinical.redaction import hashed
 from srcmatters.errors import InputError
 
 COLUMNS = (
@@ -58,7 +60,7 @@ def row(prediction: Prediction, rules: Mapping[str, Any], identifiers: bool = Fa
         prediction.status,
         "; ".join(prediction.reasons),
         rules["name"],
-        "; ".join(marks(dict(rules))),
+        "; ".join(marks(rules)),
     )
     return dict(zip(COLUMNS, values, strict=True))
 
@@ -70,7 +72,7 @@ def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def as_json(rows: Iterable[Mapping[str, Any]], rules: Mapping[str, Any]) -> str:
     """The table as JSON, with what every output must say."""
-    content = {"bundle": rules["name"], "marks": list(marks(dict(rules))), "predictions": list(rows)}
+    content = {"bundle": rules["name"], "marks": list(marks(rules)), "predictions": list(rows)}
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 

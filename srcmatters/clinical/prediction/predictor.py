@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -193,14 +192,3 @@ def recipe_of(rules: dict[str, Any]) -> Recipe:
         patch_mm=rules["patch_mm"],
         depth_mm=min(depth, trained[0]) if trained else depth,
     )
-
-
-def marks(rules: dict[str, Any]) -> tuple[str, ...]:
-    """What every output must say."""
-    unaudited = () if rules["audited"] else ("UNAUDITED: not tested for confounders",)
-    return ("RESEARCH USE ONLY: not a medical device", *unaudited)
-
-
-def hashed(uid: str) -> str:
-    """A UID as it may leave: 16 hexadecimal digits, the same for the same UID; empty if there is none."""
-    return hashlib.sha256(f"srcmatters {uid}".encode()).hexdigest()[:16] if uid else ""

@@ -11,7 +11,8 @@ from srcmatters.clinical.prediction.decoder import Decoder
 from srcmatters.clinical.prediction.guard import modality_of
 from srcmatters.clinical.prediction.header_tasks import read_fields
 from srcmatters.clinical.prediction.inputs import Item
-from srcmatters.clinical.prediction.predictor import Prediction, Predictor, hashed
+from srcmatters.clinical.prediction.predictor import Prediction, Predictor
+from srcmatters.clinical.redaction import hashed
 from srcmatters.clinical.retrieval.queries import ArchivedSeries, ImageArchive, Wanted, is_uid
 from srcmatters.clinical.retrieval.study_files import StudyFiles
 from srcmatters.errors import InputError

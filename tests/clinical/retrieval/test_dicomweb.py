@@ -27,7 +27,7 @@ from retrieval_cases import (
 
 from srcmatters.clinical.association_rules import Tls, receiving_context
 from srcmatters.clinical.predict_command import predict
-from srcmatters.clinical.prediction.predictor import hashed
+from srcmatters.clinical.redaction import hashed
 from srcmatters.clinical.retrieval import study_files
 
 TOKEN = "SRCMATTERS_DICOMWEB_TOKEN"

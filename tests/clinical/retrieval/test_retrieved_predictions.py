@@ -30,7 +30,7 @@ from retrieval_cases import (
 )
 
 from srcmatters.clinical.predict_command import predict
-from srcmatters.clinical.prediction.predictor import hashed
+from srcmatters.clinical.redaction import hashed
 
 
 @pytest.fixture(scope="module")
