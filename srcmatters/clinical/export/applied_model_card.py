@@ -117,14 +117,8 @@ def _population(card: Mapping[str, Any]) -> str:
 
 def _biases(card: Mapping[str, Any]) -> str:
     if not card["audited"]:
-        return str(card["audit"])
-    gaps = [(row, row["iid_minus_ood"]["value"]) for row in card["audit"]["tested"]]
-    tested = [
-        f"{row['confounder']} at p_art {row['p_art']}: i.i.d. minus o.o.d. AUC {gap:.3f}"
-        for row, gap in gaps
-        if gap is not None
-    ]
-    return _points([*tested, *(f"Not tested: {line}" for line in card["audit"]["not_tested"])])
+        return str(card["verdict"])
+    return _points([card["verdict"], *(f"Not tested: {line}" for line in card["audit"]["not_tested"])])
 
 
 def _ingredients(card: Mapping[str, Any]) -> Tree:

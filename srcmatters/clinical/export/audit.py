@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from srcmatters.errors import InputError
 from srcmatters.evaluation.analysis import analyse
 from srcmatters.evaluation.collection import StudyResults, read_results
 from srcmatters.evaluation.plan import AnalysisPlan
+from srcmatters.reports import numbers
 from srcmatters.reports.coverage import not_tested
 
 #: In which a run may differ from the exported one and still be trained alike: what an audit varies, and what
@@ -40,8 +41,8 @@ def audit(run: TrainedRun, study: str | Path | None = None) -> dict[str, Any] | 
     Returns:
         "tested": one row per confounder and p_art above 0: AUC in each environment, i.i.d. minus o.o.d.,
         effect in log-odds, detectability, number of trainings, and output_dirs (of those runs, for the
-        monitors; no part of what is exported); "notes"; "not_tested"; "of": "this network" or "networks
-        trained alike". None where nothing was trained under a confounder.
+        monitors; no part of what is exported); "leans_on": of :func:`leans_on`; "notes"; "not_tested"; "of":
+        "this network" or "networks trained alike". None where nothing was trained under a confounder.
 
     Raises:
         InputError: the study's runs under a confounder were trained otherwise, or on other images.
@@ -60,6 +61,62 @@ def audit(run: TrainedRun, study: str | Path | None = None) -> dict[str, Any] | 
         raise InputError(f"{study}: runs on other images or labels of {target} than those of RUN")
     siblings.attrs = cells.attrs
     return _tables(siblings, results, str(run.folder.resolve()))
+
+
+def leans_on(tested: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The confounders by whose reversal the AUC falls, each in words with figures; none if nothing was shown.
+
+    A fall is shown where the 95 % interval of i.i.d. minus o.o.d. AUC lies above 0.
+
+    Args:
+        tested: rows of :func:`audit`.
+    """
+    return [
+        f"{_setting(row)}: AUC falls by {_gap(row)} where the correlation is reversed"
+        for row in tested
+        if _is_shown(row)
+    ]
+
+
+def verdict(found: Mapping[str, Any]) -> str:
+    """What an audit came to, in sentences: on what the network leans, and what was not shown but is possible.
+
+    Args:
+        found: of :func:`audit`.
+    """
+    own = found["of"] == "this network"
+    leaning = f"{'This network leans' if own else 'Networks trained alike lean'} on a confounder"
+    said = [f"{leaning}: {'; '.join(found['leans_on'])}."] if found["leans_on"] else []
+    others = [_not_excluded(row) for row in found["tested"] if not _is_shown(row)]
+    if others:
+        said.append(f"No reliance was shown by this audit: {'; '.join(others)}.")
+    return " ".join(said)
+
+
+def _is_shown(row: Mapping[str, Any]) -> bool:
+    low = row["iid_minus_ood"]["low"]
+    return low is not None and low > 0
+
+
+def _not_excluded(row: Mapping[str, Any]) -> str:
+    """How large a fall the audit may have missed."""
+    high = row["iid_minus_ood"]["high"]
+    if high is None:
+        return f"{_setting(row)}: without an interval, so a fall of any size is possible"
+    return (
+        f"{_setting(row)}: i.i.d. minus o.o.d. AUC {_gap(row)}, so a fall by up to"
+        f" {numbers.number(max(high, 0.0))} is not excluded"
+    )
+
+
+def _setting(row: Mapping[str, Any]) -> str:
+    given = "" if row["confounder_args"] == "{}" else f" {row['confounder_args']}"
+    return f"{row['confounder']}{given} at p_art {numbers.share(row['p_art'])}"
+
+
+def _gap(row: Mapping[str, Any]) -> str:
+    gap = row["iid_minus_ood"]
+    return numbers.interval(gap["value"], gap["low"], gap["high"])
 
 
 def _alike(run: TrainedRun, candidates: pd.DataFrame, study: str) -> list[Any]:
@@ -114,6 +171,7 @@ def _tables(siblings: pd.DataFrame, results: StudyResults, folder: str) -> dict[
     own = {str(Path(name).resolve()) for name in siblings["output_dir"]} == {folder}
     return {
         "tested": rows,
+        "leans_on": leans_on(rows),
         "of": "this network" if own else "networks trained alike",
         "notes": [note for note in found.notes if "primary comparison" not in note],
         "not_tested": not_tested(siblings, tests, AnalysisPlan()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from srcmatters.clinical.export.audit import verdict
 from srcmatters.clinical.export.authors import NOT_KNOWN
 from srcmatters.clinical.export.trained_run import TrainedRun
 from srcmatters.confounders import known_confounders
@@ -47,6 +48,8 @@ def limitations(run: TrainedRun, rules: Mapping[str, Any]) -> list[str]:
     ]
     if _confounded_training(run):
         found.insert(0, _confounded_training(run))
+    if rules["audited"] and rules["audit"]["leans_on"]:
+        found.insert(0, verdict(rules["audit"]))
     if rules["audited"] and rules["audit"]["of"] != "this network":
         found.append("The audit is of networks trained alike, not of this one alone.")
     if not rules["audited"]:

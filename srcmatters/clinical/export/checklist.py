@@ -111,10 +111,10 @@ def _updating(calibration: Mapping[str, Any], fixed: str) -> dict[str, str]:
 
 
 def _results(card: Mapping[str, Any]) -> dict[str, str]:
-    audited = "The confounder audit in model_card.html." if card["audited"] else str(card["audit"])
+    seen = " See the confounder audit in model_card.html." if card["audited"] else ""
     groups = len(card["subgroups"])
     return {
-        "robustness": audited,
+        "robustness": f"{card['verdict']}{seen}",
         "external": card["clinical_evaluation"],
         "clusters": "Patients are resampled as a whole; centres are not known to the run.",
         "performance": "See the performance section of model_card.html.",

@@ -11,6 +11,7 @@ import jinja2
 import pandas as pd
 
 from srcmatters.clinical.export.applied_model_card import applied_model_card
+from srcmatters.clinical.export.audit import verdict
 from srcmatters.clinical.export.authors import NOT_KNOWN, Authors
 from srcmatters.clinical.export.card_statements import (
     MISSING_AUDIT,
@@ -105,6 +106,7 @@ def model_card(facts: CardFacts) -> dict[str, Any]:
         "environments": environments_in_words(facts.run, rules),
         "subgroups": facts.subgroups,
         "audit": rules["audit"] or MISSING_AUDIT,
+        "verdict": verdict(rules["audit"]) if rules["audited"] else MISSING_AUDIT,
         "natural_shortcut": _shortcut(facts.shortcut),
         "monitors": _monitors(rules),
         "distance": _distance(rules),

@@ -46,9 +46,10 @@ def version_text(rules: Mapping[str, Any], card: Mapping[str, Any]) -> str:
 
 def _verdict(card: Mapping[str, Any]) -> str:
     if not card["audited"]:
-        return f"**NOT AUDITED.** {card['audit']}"
+        return f"**NOT AUDITED.** {card['verdict']}"
     lines = [_row(row) for row in card["audit"]["tested"]]
-    return "\n".join([f"**Audited** on {card['audit']['of']}; AUC with 95 % intervals:", "", *lines])
+    heading = f"**Audited** on {card['audit']['of']}. {card['verdict']} AUC with 95 % intervals:"
+    return "\n".join([heading, "", *lines])
 
 
 def _row(row: Mapping[str, Any]) -> str:

@@ -104,12 +104,13 @@ def test_a_card_without_an_audit_says_so_wherever_one_would_look(card: dict[str,
 def test_an_audit_is_the_evidence_of_reliability(card: dict[str, Any]) -> None:
     figure = {"value": 0.25, "low": 0.1, "high": 0.4}
     row = {"confounder": "tag", "p_art": 1.0, "ood_auc": figure, "iid_minus_ood": figure}
-    audited = {**card, "audited": True, "audit": {"tested": [row], "not_tested": ["noise"]}}
+    audited = {**card, "audited": True, "verdict": "This network leans on a confounder: tag at p_art 1."}
+    audited["audit"] = {"tested": [row], "not_tested": ["noise"]}
     tree = applied_model_card(audited)
     found = results(tree, "SafetyReliability")
     assert set(found) == {"tag, p_art 1.0: o.o.d. AUC", "tag, p_art 1.0: i.i.d. minus o.o.d. AUC"}
-    assert "0.250" in tree["Warnings"]["KnownBiasesOrEthicalConsiderations"]
-    assert "Not tested: noise" in tree["Warnings"]["KnownBiasesOrEthicalConsiderations"]
+    biases = tree["Warnings"]["KnownBiasesOrEthicalConsiderations"]
+    assert biases == "- This network leans on a confounder: tag at p_art 1.\n- Not tested: noise"
 
 
 def test_text_that_xml_cannot_hold_does_not_break_it(card: dict[str, Any]) -> None:

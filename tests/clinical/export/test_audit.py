@@ -9,8 +9,9 @@ import pytest
 from card_cases import write_run
 from sklearn.metrics import roc_auc_score
 
-from srcmatters.clinical.export.audit import audit
+from srcmatters.clinical.export.audit import audit, leans_on, verdict
 from srcmatters.errors import InputError
+from srcmatters.reports import numbers
 
 TAG: dict[str, Any] = {"confounder": "tag", "p_art": 1.0}
 
@@ -31,6 +32,40 @@ def test_a_run_audits_itself_and_its_figures_are_those_of_its_cases(tmp_path: Pa
     assert 0 < gap["low"] < gap["value"] < gap["high"]
     assert row["effect"]["value"] == pytest.approx(4.0) and row["trainings"] == 1
     assert row["output_dirs"] == [str(run.folder)] and found["not_tested"]
+    shown = numbers.interval(gap["value"], gap["low"], gap["high"])
+    assert found["leans_on"] == [f"tag at p_art 1: AUC falls by {shown} where the correlation is reversed"]
+    assert verdict(found) == f"This network leans on a confounder: {found['leans_on'][0]}."
+
+
+def gap_row(confounder: str, value: float, low: float | None, high: float | None, **others: Any) -> Any:
+    """A row of an audit, as far as its verdict needs it."""
+    gap = {"value": value, "low": low, "high": high}
+    return {"confounder": confounder, "confounder_args": "{}", "p_art": 0.5, "iid_minus_ood": gap, **others}
+
+
+def test_a_fall_is_shown_where_its_interval_lies_above_0() -> None:
+    kernel = gap_row("kernel", 0.47, 0.33, 0.60)
+    others = [
+        gap_row("tag", 0.06, -0.02, 0.14),
+        gap_row("noise", -0.2, -0.3, -0.1, confounder_args='{"sd": 2}'),
+        gap_row("tube", 0.3, None, None),
+    ]
+    said = "kernel at p_art .5: AUC falls by .47 [.33, .60] where the correlation is reversed"
+    assert leans_on([*others, kernel]) == [said] and leans_on(others) == []
+    found = {"of": "networks trained alike", "tested": [kernel, *others], "leans_on": [said]}
+    assert verdict(found) == (
+        f"Networks trained alike lean on a confounder: {said}."
+        " No reliance was shown by this audit: tag at p_art .5: i.i.d. minus o.o.d. AUC .06 [−.02, .14], so a"
+        " fall by up to .14 is not excluded;"
+        ' noise {"sd": 2} at p_art .5: i.i.d. minus o.o.d. AUC −.20 [−.30, −.10], so a fall by up to .00 is'
+        " not excluded; tube at p_art .5: without an interval, so a fall of any size is possible."
+    )
+
+
+def test_a_network_that_leans_on_nothing_is_told_what_could_have_been_missed(tmp_path: Path) -> None:
+    found = audit(write_run(tmp_path / "run", leaning=0.0, **TAG))
+    assert found is not None and found["leans_on"] == []
+    assert verdict(found).startswith("No reliance was shown by this audit: tag at p_art 1: ")
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ import pytest
 import torch
 from card_cases import make_card, write_run
 
+from srcmatters.clinical.export.audit import audit
 from srcmatters.clinical.export.authors import NOT_KNOWN
 from srcmatters.clinical.export.card_statements import source_data
 from srcmatters.clinical.export.checklist import checklist
 from srcmatters.clinical.export.model_card import render_card
 from srcmatters.clinical.export.monitor_fitting import fit_distance, fit_probe
+from srcmatters.clinical.export.registry_texts import version_text
 from srcmatters.clinical.export.trained_run import TrainedRun
 from srcmatters.sources.catalogue import find_entry
 
@@ -94,6 +96,29 @@ def test_a_training_under_a_confounder_is_said_where_one_reads_first(tmp_path: P
     assert set(card["performance"]) == {"clean", "i.i.d.", "o.o.d."} and not card["not_measured"]
     assert "clean: nobody carries the confounder" in card["environments"]
     assert card["environments"] in render_card(card)
+
+
+def test_a_failed_audit_is_said_wherever_one_reads_of_the_model(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", leaning=4.0, **TAG)
+    found = audit(run)
+    assert found is not None
+    card = make_card(run, audited=True, audit=found)
+    said = f"This network leans on a confounder: {found['leans_on'][0]}."
+    assert card["limitations"][0] == said == card["verdict"]
+    page = render_card(card)
+    assert f"<strong>{said}</strong>" in page and f"<p>Tested on this network. {said}</p>" in page
+    rules = {"threshold": card["decision"]["threshold"], "calibration": {"method": "none"}}
+    for text in (checklist(card), card["AppliedModelCard"]["Warnings"]["KnownRisksAndLimitations"]):
+        assert said in text
+    assert f"**Audited** on this network. {said} AUC" in version_text(rules, card)
+
+
+def test_no_reliance_shown_is_no_praise(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", leaning=0.0, **TAG)
+    card = make_card(run, audited=True, audit=audit(run))
+    assert card["verdict"].startswith("No reliance was shown by this audit: tag at p_art .5: i.i.d. minus")
+    assert "is not excluded" in card["verdict"] and card["verdict"] in render_card(card)
+    assert card["verdict"] not in card["limitations"]
 
 
 def test_clean_is_explained_where_the_confounder_is_a_column(tmp_path: Path) -> None:
