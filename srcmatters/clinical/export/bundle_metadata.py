@@ -55,7 +55,7 @@ def bundle_metadata(rules: Mapping[str, Any], card: Mapping[str, Any]) -> dict[s
         "supported_apps": {},
         "name": rules["name"],
         "task": f"Binary classification: {finding['positive']} or {finding['negative']}",
-        "description": f"{card['summary']} {card['notice']}",
+        "description": f"{card['summary']} {card['notice']} {card['verdict']}",
         "authors": card["developer"],
         "copyright": card["developer"],
         "data_source": card["target_data"]["name"],

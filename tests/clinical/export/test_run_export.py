@@ -242,6 +242,8 @@ def test_a_run_without_a_confounder_needs_an_audit_or_the_word(
     options = ExportOptions(unaudited=True, data=False, actions={"size": "refuse"})
     out = export(open_run(str(plain), ""), tmp_path / "marked", options)
     actions = open_bundle(out).rules["actions"]
+    metadata = json.loads((out / "configs" / "metadata.json").read_text())
+    assert "MISSING: nobody has tested whether" in metadata["description"]
     assert (actions["size"], actions["spacing"], actions["burnt_in_text"]) == ("refuse", "refuse", "flag")
     assert "above the largest | refuse |" in (out / "docs" / "README.md").read_text()
     for name in ("README.md", "model_card.html"):
@@ -251,13 +253,20 @@ def test_a_run_without_a_confounder_needs_an_audit_or_the_word(
     assert "NOT AUDITED" in inference and "scores_unaudited.csv" in inference
     assert open_bundle(out).rules["audited"] is False
     assert open_bundle(out).rules["model_version"] == "1.0.0"
-    metadata = json.loads((out / "configs" / "metadata.json").read_text())
     assert metadata["eval_metrics"] and all(name.startswith("clean") for name in metadata["eval_metrics"])
     study = tmp_path / "study"
     shutil.copytree(run, study / "cell")
     audited = export(open_run(str(plain), ""), tmp_path / "audited.zip", ExportOptions(study=study))
     rules = open_bundle(audited).rules
     assert rules["audited"] and rules["audit"]["of"] == "networks trained alike"
+    with open_bundle(audited) as opened:
+        texts = {
+            name: (opened.folder / name).read_text()
+            for name in ("docs/model_card.json", "docs/README.md", "configs/metadata.json")
+        }
+    said = json.loads(texts["docs/model_card.json"])["verdict"]
+    assert "tag at p_art 1: " in said and f"**Audited.** {said}" in texts["docs/README.md"]
+    assert json.loads(texts["configs/metadata.json"])["description"].endswith(said)
     assert [row["confounder"] for row in rules["audit"]["tested"]] == ["tag"]
     assert [monitor["confounder"] for monitor in rules["monitors"]] == ["tag"]
 
