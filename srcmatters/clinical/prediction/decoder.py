@@ -41,6 +41,8 @@ class Decoder:
     Decoders of foreign bytes crash, hang and ask for any amount of memory. Here they do so in a process that
     this one has forked, whose address space is limited, which can write no file, and which is killed when it
     takes too long; the next file gets a new one. What goes wrong is an :class:`InputError` like any other.
+    A process that dies may have been killed by a system without memory: its file is tried once more, in what
+    is left of its time. Where no process can be started, that is an :class:`OSError`.
     The process ends with the thread that has started it, and with this object.
 
     Args:
@@ -48,7 +50,8 @@ class Decoder:
         memory: bytes that the process may take beyond what it shares with this one.
 
     Attributes:
-        spent: seconds of processor time that the last task took which was answered.
+        spent: seconds of processor time that the last task took which was answered, in both tries if it had
+            two.
     """
 
     def __init__(self, seconds: float = SECONDS, memory: int = MEMORY) -> None:
@@ -56,7 +59,8 @@ class Decoder:
         self.spent = 0.0
         self._process: multiprocessing.process.BaseProcess | None = None
         self._answers: Connection | None = None
-        self._limit = self._until = self._used = 0.0
+        self._limit = self._until = self._last = self._spent = self._began = self._lost = 0.0
+        self._task: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
         self._unanswered = False
         self._end: Callable[[], Any] | None = None
 
@@ -73,42 +77,68 @@ class Decoder:
                 a minute.
             size: bytes of them, which take half a second a MiB.
             spent: seconds that earlier tasks took for the same file.
+
+        Raises:
+            OSError: no process could be started.
         """
         if self._unanswered or self._process is None or not self._process.is_alive():
             self._start()
         assert self._answers is not None
         longer = self.seconds * (1 + (files - 1) / 10) + size * SECONDS_PER_BYTE
         self._limit = max(self.seconds, min(longer, SERIES_SECONDS))
-        self._until, self._used = time.monotonic() + self._limit - spent, self._processor_seconds() - spent
+        self._until = time.monotonic() + self._limit - spent
+        self._last = self._until + (_STARVED - 1) * self._limit
+        self._spent, self._began, self._lost = spent, self._processor_seconds(), 0.0
+        self._task = task, arguments
         try:
-            self._answers.send((task, arguments))
+            self._answers.send(self._task)
         except OSError:  # it has died since; what it was not given is asked for anew
             self._start()
-            self._answers.send((task, arguments))
+            self._began = 0.0
+            self._answers.send(self._task)
         self._unanswered = True
 
     def result(self) -> Any:
         """What the task returned.
 
         Raises:
-            InputError: it refused the file, failed, took too long or too much, or its process died.
+            InputError: it refused the file, failed, took too long or too much, or two processes died of it.
+            OSError: the first process died, and no second one could be started.
         """
-        assert self._answers is not None
         try:
-            if not self._answered():
+            kind, value, seconds, worn = self._receive()
+        except (EOFError, OSError):
+            self._try_again()
+            try:
+                kind, value, seconds, worn = self._receive()
+            except (EOFError, OSError) as error:
                 self.close()
-                self.spent = self._limit
-                raise InputError(f"decoding took longer than {self._limit:g} s, and was stopped")
-            kind, value, self.spent, worn = self._answers.recv()
-            self._unanswered = False
-        except (EOFError, OSError) as error:
-            self.close()
-            raise InputError("the decoder died of this file") from error
+                raise InputError("the decoder died of this file, twice") from error
+        self._unanswered = False
+        self.spent = self._lost + seconds
         if worn:
             self.close()
         if kind == "refused":
             raise InputError(value)
         return value
+
+    def _receive(self) -> tuple[str, Any, float, bool]:
+        """What the process answers: kind, value, seconds, and whether it is worn."""
+        assert self._answers is not None
+        if not self._answered():
+            self.close()
+            self.spent = self._limit
+            raise InputError(f"decoding took longer than {self._limit:g} s, and was stopped")
+        return self._answers.recv()
+
+    def _try_again(self) -> None:
+        """Give the task to another process; what the dead one took of its time stays taken."""
+        self._lost = self._processor_seconds() - self._began
+        self._start()
+        self._began = 0.0
+        assert self._answers is not None
+        self._answers.send(self._task)
+        self._unanswered = True
 
     def run(self, task: Callable[..., Any], *arguments: Any, files: int = 1) -> Any:
         """:meth:`submit` and :meth:`result`."""
@@ -118,10 +148,10 @@ class Decoder:
     def _answered(self) -> bool:
         """Wait for the answer: longer if the process has not had its time, so that load refuses no file."""
         assert self._answers is not None
-        last = self._until + (_STARVED - 1) * self._limit
         while not self._answers.poll(max(0.0, self._until - time.monotonic())):
-            missing = self._limit - (self._processor_seconds() - self._used)
-            if missing < 0.1 or time.monotonic() > last or not self._waits_for_processor():
+            used = self._spent + self._lost + self._processor_seconds() - self._began
+            missing = self._limit - used
+            if missing < 0.1 or time.monotonic() > self._last or not self._is_held_up():
                 return False
             self._until = time.monotonic() + missing
         return True
@@ -133,12 +163,13 @@ class Decoder:
             return 0.0
         return float(used.user + used.system)
 
-    def _waits_for_processor(self) -> bool:
+    def _is_held_up(self) -> bool:
+        """Whether it waits for the processor, or for a disk: no file can make it sleep so."""
         try:
             status = psutil.Process(self._process.pid).status()  # type: ignore[union-attr]
         except psutil.Error:
             return False
-        return bool(status == psutil.STATUS_RUNNING)
+        return bool(status in (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP))
 
     def close(self) -> None:
         """End the process; the next task starts another."""

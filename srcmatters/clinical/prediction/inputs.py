@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from srcmatters.images.volume_files import load_itk
 
 _LONGEST = 300  # characters of a reason, which may quote a header that is damaged
 _QUOTED = 10_000  # characters of a message that are looked at
+_EXHAUSTED = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # which says nothing of the file that was opened
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def gather(
 
     Raises:
         InputError: a path that does not exist or cannot be reached.
+        OSError: the machine has no room for a process that decodes, or no more open files.
     """
     items: list[Item] = []
     series: dict[str, list[Item]] = {}
@@ -109,30 +112,39 @@ def _look_at(found: Found, decoder: Decoder) -> Item | None:
     item = Item(found.name, found.path, (found.path,), names={str(found.path): found.name})
     if found.refusal:
         return replace(item, refusal=item.said(found.refusal))
-    refusal = ""
-    header: Mapping[str, Any] | None = None
     try:
-        if is_dicom(found.path):
-            header = decoder.run(read_fields, found.path)
-        elif has_ending(found.path, (".dcm", ".dicom")):
-            refusal = "not a readable DICOM file (no DICM after the preamble)"
-        elif not has_ending(found.path, IMAGES):
-            refusal = "no image: neither DICOM nor " + ", ".join((*NIFTI, *PICTURES))
-            return replace(item, refusal=refusal) if found.asked_for else None
-        elif has_ending(found.path, ITK):
+        dicom = is_dicom(found.path)
+        if not dicom and has_ending(found.path, ITK):
             item = _with_pixels(item)
-            _prepare_for_itk(decoder)
     except OSError as error:
-        refusal = f"cannot be read ({error.strerror or type(error).__name__})"
+        if error.errno in _EXHAUSTED:
+            raise
+        return replace(item, refusal=f"cannot be read ({error.strerror or type(error).__name__})")
+    # What the system refuses from here on, such as a process that decodes, is no fault of the file's.
+    if dicom:
+        return _with_header(item, decoder)
+    if has_ending(found.path, (".dcm", ".dicom")):
+        return replace(item, refusal="not a readable DICOM file (no DICM after the preamble)")
+    if not has_ending(found.path, IMAGES):
+        refusal = "no image: neither DICOM nor " + ", ".join((*NIFTI, *PICTURES))
+        return replace(item, refusal=refusal) if found.asked_for else None
+    if has_ending(found.path, ITK):
+        _prepare_for_itk(decoder)
+    return item
+
+
+def _with_header(item: Item, decoder: Decoder) -> Item | None:
+    """A DICOM file with its header; None for the list of a medium's content, which is no image."""
+    try:
+        header: Mapping[str, Any] = decoder.run(read_fields, item.path)
     except InputError as error:
-        refusal = item.said(str(error))
-    if header is not None and not header["Rows"]:
-        if header["SOPClassUID"] == "" and is_directory_record(found.path):
+        return replace(item, refusal=item.said(str(error)))
+    refusal = ""
+    if not header["Rows"]:
+        if header["SOPClassUID"] == "" and is_directory_record(item.path):
             return None
         refusal = item.said(f"no image in it ({header['Modality'] or 'no Modality'})")
-    headers = (header,) if header is not None else ()
-    seconds = decoder.spent if headers else 0.0
-    return replace(item, headers=headers, refusal=refusal, seconds=seconds)
+    return replace(item, headers=(header,), refusal=refusal, seconds=decoder.spent)
 
 
 def _with_pixels(item: Item) -> Item:

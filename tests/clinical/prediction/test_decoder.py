@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import resource
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from psutil import Process
+from psutil import STATUS_DISK_SLEEP, Process
 from resource_use import open_files
 
 from srcmatters.clinical.prediction.decoder import SERIES_SECONDS, Decoder
@@ -42,9 +43,57 @@ def test_decoder_bounds_memory_and_time_and_survives_deaths() -> None:
         with pytest.raises(InputError, match="took longer than 1 s"):
             decoder.run(_sleep, 60)
         assert time.monotonic() - start < 10
-        with pytest.raises(InputError, match="died"):
+        with pytest.raises(InputError, match="died of this file, twice"):
             decoder.run(_die)
         assert decoder.run(_allocate, 3) == 3
+
+
+def _die_first(mark: Path, seconds: float) -> float:
+    """Be killed after so long, as by a system without memory, and take as long again the next time."""
+    _compute(seconds)
+    if not os.path.lexists(mark):
+        mark.symlink_to("nowhere")  # a process that decodes writes no file
+        _die()
+    return seconds
+
+
+def test_a_file_whose_process_is_killed_once_is_read_by_another(tmp_path: Path) -> None:
+    with Decoder(seconds=2.0) as decoder:
+        assert decoder.run(_die_first, tmp_path / "mark", 0.5) == 0.5
+        assert 1 <= decoder.spent < 2, "both tries count"
+        assert decoder.run(_same, 3) == 3
+
+
+def test_two_tries_have_the_time_of_one(tmp_path: Path) -> None:
+    with Decoder(seconds=1.0) as decoder:
+        used = Process().cpu_times()
+        with pytest.raises(InputError, match="took longer than 1 s"):
+            decoder.run(_die_first, tmp_path / "mark", 0.7)
+        after = Process().cpu_times()
+    taken = after.children_user + after.children_system - used.children_user - used.children_system
+    assert taken < 1.3
+
+
+def test_a_machine_that_can_start_no_process_is_not_held_against_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(decoder: Decoder) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    with Decoder() as decoder:
+        decoder.submit(_die_first, tmp_path / "mark", 0.1)
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="Cannot allocate"):
+            patch.setattr(Decoder, "_start", exhausted)
+            decoder.result()
+        assert decoder.run(_same, 3) == 3
+
+
+def test_a_file_that_waits_for_a_disk_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Decoder(seconds=0.5) as decoder, monkeypatch.context() as patch:
+        patch.setattr(Process, "status", lambda process: STATUS_DISK_SLEEP)
+        assert decoder.run(_sleep, 1.2) is None
+        with pytest.raises(InputError, match=r"took longer than 0\.5 s"):
+            decoder.run(_sleep, 60)
 
 
 def _same(value: int) -> int:

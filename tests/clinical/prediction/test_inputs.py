@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import shutil
 import zipfile
@@ -112,6 +113,21 @@ def test_closed_file_without_an_ending_is_refused(gathered: Callable[..., Gather
     with closed(file, 0o000):
         (item,) = gathered(file).items
     assert item.refusal == "cannot be read (Permission denied)"
+
+
+@pytest.mark.parametrize("what", ["no process", "no open file"])
+def test_a_machine_without_room_is_not_held_against_a_file(
+    gathered: Callable[..., Gathered], films: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def exhausted(*_: object) -> None:
+        number = errno.ENOMEM if what == "no process" else errno.EMFILE
+        raise OSError(number, os.strerror(number))
+
+    where = "decoder.Decoder._start" if what == "no process" else "inputs.is_dicom"
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=r"Cannot allocate|Too many open"):
+        patch.setattr(f"srcmatters.clinical.prediction.{where}", exhausted)
+        gathered(films)
+    assert set(refusals(gathered(films), films).values()) == {""}
 
 
 def test_links_that_are_not_followed_are_rows(gathered: Callable[..., Gathered], films: Path) -> None:
