@@ -18,8 +18,9 @@ from srcmatters.clinical.redaction import without_identifiers
 from srcmatters.errors import InputError
 
 _LOG = logging.getLogger(__name__)
-MAX_TRIES = 3  # a study over which the program ended as often is refused, or which found no room as often
-RETRY_SECONDS = 10.0  # after the disk or the memory was full
+MAX_TRIES = 3  # a study over which the program ended as often is put aside
+RETRY_SECONDS = 10.0  # after the disk or the memory was full; twice as long after every further time
+LONGEST_RETRY_SECONDS = 300.0
 _POLL_SECONDS = 0.1
 
 
@@ -42,9 +43,10 @@ class StudyReader(Protocol):
             None at all is an answer, too.
 
         Raises:
-            InputError: this study is refused. The message goes to the log and into the spool's refused
-                folder; identifiers of the patient are taken out of it.
-            OSError, MemoryError: there was no room for it; it is read again later.
+            InputError: this study is refused, and its images may be deleted. The message goes to the log and
+                into the spool's refused folder; identifiers of the patient are taken out of it.
+            OSError, MemoryError: there was no room for it; it is read again later, for as long as it takes.
+            Exception: any other is a fault of the program's: the study is put aside with its images.
         """
         ...
 
@@ -125,23 +127,23 @@ class ReadingThread(threading.Thread):
         folder, files = self._spool.folder / "reading" / batch, self._spool.files("reading", batch)
         started = time.monotonic()
         if self._spool.begin(batch) > MAX_TRIES:
-            return self._refuse(batch, files, f"the program ended {MAX_TRIES} times while it read this study")
+            return self._put_aside(batch, f"the program ended {MAX_TRIES} times while it read this study")
         self._tell_repetition(batch, files)
         try:
             results = self._reader.read(folder, files)
         except InputError as error:
             return self._refuse(batch, files, str(error))
         except (OSError, MemoryError) as error:
-            return self._postpone(batch, files, error)
+            return self._postpone(batch, error)
         except Exception as error:
-            return self._refuse(batch, files, _where("the reader failed", error))
+            return self._put_aside(batch, _where("the reader failed", error))
         try:
             self._spool.commit(batch, results)
         except OSError:
             self._spool.forgive(batch)  # a full disk is not the study's fault
             raise
         except Exception as error:
-            return self._refuse(batch, files, _where("a result is no valid DICOM", error))
+            return self._put_aside(batch, _where("a result is no valid DICOM", error))
         self._remember(batch, files)
         seconds = time.monotonic() - started
         _LOG.info(
@@ -163,18 +165,29 @@ class ReadingThread(threading.Thread):
     def _remember(self, batch: str, files: Sequence[Path]) -> None:
         self._spool.known.add(study_of(batch), (file.stem for file in files))
 
-    def _postpone(self, batch: str, files: Sequence[Path], error: OSError | MemoryError) -> bool:
+    def _postpone(self, batch: str, error: OSError | MemoryError) -> bool:
         """Read a study later for which there was no room, which is not its fault; others go on meanwhile."""
         failures = self._no_room[batch] = self._no_room.get(batch, 0) + 1
-        if failures >= MAX_TRIES:
-            return self._refuse(batch, files, _where(f"the reader failed {failures} times", error))
         self._spool.forgive(batch)
-        self._due[batch] = time.monotonic() + RETRY_SECONDS
-        where = _where("the reader failed", error)
-        _LOG.warning("study %s: %s; read again in %.0f s", batch, where, RETRY_SECONDS)
+        delay = min(RETRY_SECONDS * 2 ** min(failures - 1, 16), LONGEST_RETRY_SECONDS)
+        self._due[batch] = time.monotonic() + delay
+        _LOG.warning("study %s: %s; read again in %.0f s", batch, _where("the reader failed", error), delay)
         return False
 
+    def _put_aside(self, batch: str, reason: str) -> bool:
+        """Keep a study that the program fails at: its sender has been told that it was stored."""
+        self._spool.refuse(batch, reason, keep=True)
+        _LOG.error(
+            "study %s: not read: %s; its images are kept: to have it read again, stop this, move refused/%s"
+            " to reading/ in the spool, and start this again",
+            batch,
+            reason,
+            batch,
+        )
+        return True
+
     def _refuse(self, batch: str, files: Sequence[Path], reason: str) -> bool:
+        """Part with a study that the rules of the bundle, or its own images, say no to."""
         said = without_identifiers(reason, files)
         self._spool.refuse(batch, said)
         self._remember(batch, files)

@@ -4,7 +4,8 @@
       incoming/<study>/<instance>.dcm       received, not yet read
       reading/<study>-<token>/              being read; once more after a crash
       outgoing/<study>-<token>/0001.dcm     results that the destination has not acknowledged
-      refused/<study>-<token>/              reason.txt of what was not read; its instances, if they are kept
+      refused/<study>-<token>/              reason.txt of what was not read; its instances, if they are kept,
+                                            as they always are where the program was at fault
       done/<study>-<token>/                 acknowledged results, if they are kept
       known/<study>                         which instances of it have been read; for the log
 
@@ -164,14 +165,21 @@ class Spool:
             _sync_folder(target.parent)
         self._forget(batch)
 
-    def refuse(self, batch: str, reason: str) -> None:
+    def refuse(self, batch: str, reason: str, keep: bool = False) -> None:
         """Exchange a study that will not be read for the reason, or put it aside with the reason beside it.
+
+        Its folder may be moved back to reading/ while no server holds the spool: the next one reads it.
+
+        Args:
+            batch: in reading/.
+            reason: one line without identifiers.
+            keep: put it aside even where refused studies are not kept.
 
         Raises:
             OSError: the disk is full; the study is still in reading/.
         """
         said = f"{reason}\n".encode()
-        if self.keep_refused:
+        if keep or self.keep_refused:
             _write(self.folder / "reading" / batch / REASON, said)
             self.forgive(batch)
             self._move("reading", batch, "refused", batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 import tempfile
@@ -15,6 +16,8 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 from srcmatters.clinical import serve_command
+from srcmatters.clinical.prediction.decoder import Decoder
+from srcmatters.clinical.receiver import reading
 from srcmatters.clinical.receiver.bundle_reader import BundleReader, reports_and_saliency
 from srcmatters.clinical.receiver.spool import REASON
 from srcmatters.errors import InputError
@@ -59,6 +62,27 @@ def test_one_image_without_an_answer_does_not_take_the_others_with_it(
     assert "StudyInstanceUID is missing" in line and "BodyPartExamined is KNEE" in line and name not in line
     with pytest.raises(InputError, match=r"StudyInstanceUID is missing.*BodyPartExamined is KNEE"):
         reader.read(tmp_path, [nobody, knee])
+    reader.predictor.close()
+
+
+def test_study_for_which_no_decoder_could_be_started_is_read_later(
+    tmp_path: Path, archive: Archive, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "RETRY_SECONDS", 0.1)
+    begin, failed = Decoder._start, []
+
+    def fail_first(decoder: Decoder) -> None:
+        if not failed:
+            failed.append(decoder)
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        begin(decoder)
+
+    monkeypatch.setattr(Decoder, "_start", fail_first)
+    reader = BundleReader(write_bundle(tmp_path / "bundle"))
+    server, port = start(reader)
+    assert send(port, dcmread(write_radiographs(tmp_path / "films")[0])) == [0x0000]
+    archive.wait_for(1)
+    assert failed and not server.spool.batches("refused")
     reader.predictor.close()
 
 

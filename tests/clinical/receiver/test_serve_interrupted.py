@@ -151,17 +151,25 @@ def test_a_study_that_ends_the_program_again_and_again_is_put_aside(
     launch: Launch, archive: Archive, tmp_path: Path
 ) -> None:
     process, port = launch("make_deadly_reader")
+    image = radiograph()
     with association(port) as opened:
-        assert opened.send_c_store(radiograph()).Status == 0x0000
+        assert opened.send_c_store(image).Status == 0x0000
     assert _exit_status(process) == 3
     for _ in range(2):
         process, _ = launch("make_deadly_reader")
         assert _exit_status(process) == 3
-    launch("make_deadly_reader")
+    process, _ = launch("make_deadly_reader")
     refused = tmp_path / "spool" / "refused"
     wait_until(lambda: [*refused.glob("*/reason.txt")], "the refusal")
     assert "ended 3 times" in next(refused.glob("*/reason.txt")).read_text()
     assert PATIENT_NAME.split("^")[0] not in (tmp_path / "log").read_text()
+    # Its images are still there, for a program that has been mended.
+    process.terminate()
+    assert _exit_status(process) == 0
+    (study,) = refused.iterdir()
+    study.rename(tmp_path / "spool" / "reading" / study.name)
+    launch()
+    assert counts(archive.wait_for(1)) == {image.StudyInstanceUID: ["1 images"]}
 
 
 def _end_thread(*_: object) -> float:

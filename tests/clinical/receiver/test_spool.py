@@ -305,12 +305,15 @@ def test_killed_before_any_change_a_refused_study_is_there_or_its_reason(tmp_pat
     assert outcomes == {(2,), (0, "a foot, expected a chest\n")}
 
 
-def test_a_refused_study_lies_beside_its_reason_on_wish(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool", keep_refused=True)
+@pytest.mark.parametrize(("always", "this_one"), [(True, False), (False, True)])
+def test_a_refused_study_lies_beside_its_reason_on_wish(
+    tmp_path: Path, always: bool, this_one: bool
+) -> None:
+    spool = Spool(tmp_path / "spool", keep_refused=always)
     spool.keep_instance("a", "1", b"instance")
     batch = spool.take("a")
     spool.begin(batch)
-    spool.refuse(batch, "a foot, expected a chest")
+    spool.refuse(batch, "a foot, expected a chest", keep=this_one)
     refused = spool.folder / "refused" / batch
     assert sorted(path.name for path in refused.iterdir()) == ["1.dcm", "reason.txt"]
     assert (refused / "reason.txt").read_text() == "a foot, expected a chest\n"

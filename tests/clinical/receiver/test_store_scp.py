@@ -277,17 +277,39 @@ def test_a_study_for_which_there_was_no_room_is_read_later_and_others_meanwhile(
     assert PATIENT_NAME not in caplog.text
 
 
-def test_a_study_for_which_there_is_never_room_is_refused_in_the_end(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_study_for_which_there_is_no_room_for_long_is_read_in_the_end_ever_less_often_tried(
+    start: Start, archive: Archive, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(reading, "RETRY_SECONDS", 0.1)
-    reader, begun = _fail_times(MemoryError(), 100)
+    monkeypatch.setattr(reading, "LONGEST_RETRY_SECONDS", 0.5)
+    reader, begun = _fail_times(MemoryError(), 5)
     _, port = start(reader)
-    assert send(port, radiograph()) == [0x0000]
-    refused = tmp_path / "spool" / "refused"
-    wait_until(lambda: [*refused.glob("*/reason.txt")], "the refusal")
-    assert "the reader failed 3 times: MemoryError" in next(refused.glob("*/reason.txt")).read_text()
-    assert len(begun) == reading.MAX_TRIES
+    image = radiograph()
+    assert send(port, image) == [0x0000]
+    assert counts(archive.wait_for(1)) == {image.StudyInstanceUID: ["1 images"]}
+    assert len(begun) == 6 > reading.MAX_TRIES
+    delays = [record.args[2] for record in caplog.records if "read again in" in record.getMessage()]
+    assert delays == [0.1, 0.2, 0.4, 0.5, 0.5]
+
+
+def test_a_study_that_the_program_fails_at_is_kept_and_read_once_it_is_moved_back(
+    start: Start, archive: Archive, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, _ = _fail_times(KeyError(PATIENT_NAME), 1)
+    server, port = start(reader)
+    image = radiograph()
+    with caplog.at_level(logging.INFO):
+        assert send(port, image) == [0x0000]
+        wait_until(lambda: server.spool.batches("refused"), "the study put aside")
+        assert server.stop()
+    (batch,) = server.spool.batches("refused")
+    assert len(server.spool.files("refused", batch)) == 1
+    assert f"move refused/{batch} to reading/" in caplog.text and PATIENT_NAME not in caplog.text
+    (server.spool.folder / "refused" / batch).rename(server.spool.folder / "reading" / batch)
+    caplog.clear()
+    start(reader)
+    assert counts(archive.wait_for(1)) == {image.StudyInstanceUID: ["1 images"]}
+    assert "comes again" not in caplog.text
 
 
 def test_a_spool_that_is_full_for_long_is_no_reason_to_refuse(
