@@ -150,6 +150,7 @@ def _read(
     identifiers: bool,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows of the table, with the DICOM objects written meanwhile, and the parts of the summary."""
+    from srcmatters.clinical.bundle.marks import audit_mark
     from srcmatters.clinical.prediction.prediction_files import row
     from srcmatters.clinical.prediction.predictor import STATUSES
 
@@ -165,8 +166,8 @@ def _read(
         said.append(f"{without} without DICOM objects (refused or no DICOM)")
     if predictor.passed_over:
         said.append(f"{predictor.passed_over} files passed over that are no images")
-    if not predictor.rules["audited"]:
-        said.append("UNAUDITED bundle")
+    if mark := audit_mark(predictor.rules):
+        said.append(f"bundle: {mark}")
     return rows, said
 
 

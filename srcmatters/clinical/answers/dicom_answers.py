@@ -14,6 +14,7 @@ from pydicom import Dataset, dcmwrite
 
 from srcmatters.clinical.answers.secondary_capture import capture
 from srcmatters.clinical.answers.structured_report import complete, report
+from srcmatters.clinical.bundle.marks import marks
 from srcmatters.clinical.bundle.saliency import saliency
 from srcmatters.clinical.prediction.header_tasks import IDENTITY, PATIENT
 from srcmatters.clinical.prediction.inputs import Item
@@ -98,7 +99,7 @@ def _source(item: Item, values: Mapping[str, str | None]) -> Dataset:
 def _name_characters(sources: list[Dataset], prediction: Prediction, rules: dict[str, Any]) -> None:
     """Objects are in the smallest character set that holds all their text; plain ones need to name none."""
     values = [value for header in prediction.item.headers for value in header["source"].values() if value]
-    texts = [*values, *prediction.reasons, rules["name"], str(rules["finding"])]
+    texts = [*values, *prediction.reasons, *marks(rules), rules["name"], str(rules["finding"])]
     highest = max(max(text, default=" ") for text in texts)
     if not highest.isascii():
         for source in sources:

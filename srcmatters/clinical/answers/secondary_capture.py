@@ -28,7 +28,8 @@ def capture(
     """Write the image beside itself with the saliency over it, and below what the network said.
 
     Patient and study are those of the images. The text names the model, the probability and the threshold,
-    and says what every output must (research use, unaudited); no name of a patient is in the pixels.
+    and says what every output must (research use, what the audit came to), as the header does; no name of a
+    patient is in the pixels.
 
     Args:
         prediction: not refused.
@@ -60,6 +61,7 @@ def capture(
     image.ImageType = ["DERIVED", "SECONDARY", "SALIENCY"]
     image.SoftwareVersions = __version__
     image.DerivationDescription = "Grad-CAM over the input of a neural network, research use only"
+    image.ImageComments = "; ".join(marks(rules))
     image.Laterality = ""
     _repeat(image, prediction)
     image.SourceImageSequence = DicomSequence([_reference(one) for one in sources])

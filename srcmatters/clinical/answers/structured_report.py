@@ -27,7 +27,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
 
 from srcmatters import __version__
-from srcmatters.clinical.bundle.marks import marks
+from srcmatters.clinical.bundle.marks import audit_mark, marks
 from srcmatters.clinical.prediction.header_tasks import PATIENT, REPEATED
 from srcmatters.clinical.prediction.predictor import Prediction
 
@@ -49,7 +49,7 @@ def report(prediction: Prediction, sources: Sequence[Dataset], rules: Mapping[st
 
     It holds the finding as present or absent, the probability, the threshold, the algorithm with its version,
     and references to the images. Patient and study are those of the images. It says that it is preliminary,
-    unverified, for research use, unaudited where that is so, and what the answer was flagged for.
+    unverified, for research use, what the audit came to, and what the answer was flagged for.
 
     Args:
         prediction: not refused.
@@ -102,8 +102,8 @@ def derived_uid(
 
 def described(rules: Mapping[str, Any]) -> str:
     """What viewers show of a series: at most 64 characters."""
-    audited = "" if rules["audited"] else ", UNAUDITED"
-    return f"RESEARCH USE ONLY{audited}: {rules['name']}"[:_MEANING]
+    said = ", ".join(filter(None, ("RESEARCH USE ONLY", audit_mark(rules))))
+    return f"{said}: {rules['name']}"[:_MEANING]
 
 
 def finding_code(rules: Mapping[str, Any]) -> CodedConcept:

@@ -5,12 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+_LEANING = "LEANS ON A CONFOUNDER"
+
 
 def marks(rules: Mapping[str, Any]) -> tuple[str, ...]:
     """What every output must say, each in one line.
+
+    A network that failed its audit says so: it must not look better than one that nobody tested.
 
     Args:
         rules: of the bundle.
     """
     unaudited = () if rules["audited"] else ("UNAUDITED: not tested for confounders",)
-    return ("RESEARCH USE ONLY: not a medical device", *unaudited)
+    leaning = (f"{_LEANING}: {confounder}" for confounder in _leans_on(rules))
+    return ("RESEARCH USE ONLY: not a medical device", *unaudited, *leaning)
+
+
+def audit_mark(rules: Mapping[str, Any]) -> str:
+    """In few words what the audit came to, for places of few characters; empty if nothing was found.
+
+    Args:
+        rules: of the bundle.
+    """
+    if not rules["audited"]:
+        return "UNAUDITED"
+    return _LEANING if _leans_on(rules) else ""
+
+
+def _leans_on(rules: Mapping[str, Any]) -> list[str]:
+    """On what the audit showed that it leans; audits of older versions do not say."""
+    return (rules["audit"] or {}).get("leans_on", [])

@@ -113,7 +113,7 @@ RULES_SCHEMA: dict[str, Any] = _object(
         "ood": _or_null(_OOD),
         "monitors": {"type": "array", "items": _MONITOR},
         "audited": {"type": "boolean"},
-        "audit": _or_null({"type": "object"}),
+        "audit": _or_null(_object({}, leans_on={"type": "array", "items": _WORD})),
         "mlflow_run": _or_null(_WORD),
         "trained": {"type": "object"},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from highdicom.sr import srread
 from PIL import Image, ImageDraw, ImageFont
 from prediction_cases import changed, write_bundle, write_radiographs, write_series
@@ -27,8 +29,6 @@ from srcmatters.errors import InputError
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """films and series, the bundles that read them, and their answers in out and ct-out; read only."""
-    from click.testing import CliRunner
-
     folder = tmp_path_factory.mktemp("answered")
     write_bundle(folder / "bundle", audited=True)
     write_bundle(folder / "ct-bundle", modality="ct", unit="HU", window="lung", patch_mm=40, spatial_dims=3)
@@ -91,6 +91,29 @@ def test_flags_and_missing_audits_are_said_in_the_report(answered: Path) -> None
     )
     for text in (clean, flagged, texts(unaudited)):
         assert any("not a medical device" in line for line in text)
+
+
+def test_a_network_that_failed_its_audit_says_so_in_every_output(answered: Path, tmp_path: Path) -> None:
+    leaning = ["tag: AUC falls by .47 [.33, .60] where the correlation is reversed", "column:Größe: AUC falls"]
+    audits: dict[str, list[str]] = {"failed": leaning, "passed": []}
+    for name, found in audits.items():
+        bundle = write_bundle(tmp_path / name, audited=True, audit={"leans_on": found})
+        given = [bundle, answered / "films" / "film-0.dcm", "--out", tmp_path / f"{name}-out"]
+        done = CliRunner().invoke(predict, [*map(str, given), "--sr", "--sc", "--json"])
+        assert done.exit_code == 0 and ("LEANS ON A CONFOUNDER" in done.output) == bool(found)
+    outs = [tmp_path / f"{name}-out" for name in audits]
+    (report, passed), (shown, clean) = (
+        [dcmread(out / folder / "000001.dcm") for out in outs] for folder in ("reports", "saliency")
+    )
+    table, record = ((outs[0] / f"predictions.{kind}").read_text() for kind in ("csv", "json"))
+    for confounder in leaning:
+        mark = f"LEANS ON A CONFOUNDER: {confounder}"
+        assert mark in texts(report) and mark in shown.ImageComments and mark in table
+        assert mark in json.loads(record)["marks"]
+    for answer in (report, shown):
+        assert answer.SeriesDescription == "RESEARCH USE ONLY, LEANS ON A CONFOUNDER: mass on random weights"
+    assert shown.Rows == clean.Rows + 2 * 16, "a line of the picture for each"
+    assert "LEANS" not in str(passed) + str(clean) + (outs[1] / "predictions.csv").read_text()
 
 
 def test_report_on_a_scan_references_every_slice(answered: Path) -> None:
