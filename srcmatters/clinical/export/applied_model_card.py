@@ -149,6 +149,7 @@ def _ingredients(card: Mapping[str, Any]) -> Tree:
         },
         "TransparencyInformation": {
             "FundingSource": card["funding"],
+            "ThirdPartyInformation": _points([f"{row['part']}: {row['licence']}" for row in card["licence"]]),
             "StakeholdersConsulted": card["stakeholders"],
         },
     }

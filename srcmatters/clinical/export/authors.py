@@ -24,6 +24,7 @@ STATEMENTS = {
     "intended_use": "what it is for, and at which point of the workflow",
     "intended_users": "who may use it",
     "population": "the patients that it is for",
+    "licence": "of the model, that is of its weights",
     "target_licence": "under which licence the images of the training are",
     "maintenance": "how it is watched and updated",
     "funding": "who paid for it",

@@ -57,7 +57,7 @@ def bundle_metadata(rules: Mapping[str, Any], card: Mapping[str, Any]) -> dict[s
         "task": f"Binary classification: {finding['positive']} or {finding['negative']}",
         "description": f"{card['summary']} {card['notice']} {card['verdict']}",
         "authors": card["developer"],
-        "copyright": card["developer"],
+        "copyright": _copyright(card),
         "data_source": card["target_data"]["name"],
         "data_type": "PNG, JPEG, TIFF or DICOM"
         if rules["modality"] == "radiograph"
@@ -73,6 +73,12 @@ def bundle_metadata(rules: Mapping[str, Any], card: Mapping[str, Any]) -> dict[s
             "outputs": {"pred": {**pred, **shared}},
         },
     }
+
+
+def _copyright(card: Mapping[str, Any]) -> str:
+    """Whose it is, and the licence of every part as ``LICENSE`` has it; the schema has no field for that."""
+    parts = "; ".join(f"{row['part']}: {row['licence'].rstrip('.')}" for row in card["licence"])
+    return f"{card['developer']} {parts}."
 
 
 def requirements(described: Mapping[str, Any]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from srcmatters.clinical.export.card_statements import (
     source_data,
     summary,
 )
+from srcmatters.clinical.export.licence import NOT_STATED, licence_terms
 from srcmatters.clinical.export.performance import age_in_words
 from srcmatters.clinical.export.trained_run import TrainedRun, TrainingImages
 from srcmatters.evaluation.natural_shortcut import NaturalShortcut
@@ -72,6 +73,13 @@ def model_card(facts: CardFacts) -> dict[str, Any]:
     rules, settings = facts.rules, facts.run.settings
     finding, say = rules["finding"]["positive"], facts.authors.say
     what = "CT" if rules["modality"] == "ct" else "radiographs"
+    source = source_data(str(settings["source"]), settings["network"])
+    target = {
+        "name": settings["target"],
+        "sha256": facts.run.record.get("dataset_sha256") or NOT_KNOWN,
+        "licence": say("target_licence"),
+        "splits": _splits(facts),
+    }
     card = {
         "name": rules["name"],
         "version": rules["model_version"],
@@ -94,13 +102,9 @@ def model_card(facts: CardFacts) -> dict[str, Any]:
             **{name: rules[name] for name in ("modality", "body_part", "unit", "window", "patch_mm")},
         },
         "decision": {"threshold": rules["threshold"], "calibration": rules["calibration"]},
-        "target_data": {
-            "name": settings["target"],
-            "sha256": facts.run.record.get("dataset_sha256") or NOT_KNOWN,
-            "licence": say("target_licence"),
-            "splits": _splits(facts),
-        },
-        "source_data": source_data(str(settings["source"]), settings["network"]),
+        "target_data": target,
+        "source_data": source,
+        "licence": licence_terms(say("licence", NOT_STATED), source, target),
         "performance": facts.figures,
         "not_measured": not_measured(rules, facts.figures),
         "environments": environments_in_words(facts.run, rules),

@@ -34,6 +34,7 @@ from srcmatters.clinical.export.declared_rules import (
     spatial_dims,
 )
 from srcmatters.clinical.export.failures import described, pictures, worst_errors
+from srcmatters.clinical.export.licence import licence_text
 from srcmatters.clinical.export.model_card import CardFacts, model_card, render_card
 from srcmatters.clinical.export.model_files import describe_script, write_model_files
 from srcmatters.clinical.export.monitor_fitting import features_of, fit_distance, fit_probe
@@ -45,7 +46,6 @@ from srcmatters.images.reading import first_line
 from srcmatters.images.windows import window_edges
 
 _COMPARED = 8  # images on which the files are compared
-_LICENSE = Path(__file__).parent / "templates" / "LICENSE"
 
 
 def export(run: TrainedRun, to: str | Path, options: ExportOptions | None = None) -> Path:
@@ -107,15 +107,15 @@ def _write(run: TrainedRun, folder: Path, options: ExportOptions, found: dict[st
     for name, content in shown.items():
         (folder / "docs" / name).parent.mkdir(exist_ok=True)
         (folder / "docs" / name).write_bytes(content)
-    shutil.copyfile(_LICENSE, folder / "LICENSE")
 
 
 def _describe(folder: Path, rules: Mapping[str, Any], card: Mapping[str, Any], page: str) -> None:
-    """Write the configurations, into the TorchScript as well, and the texts."""
+    """Write the configurations, into the TorchScript as well, the licences and the texts."""
     metadata, inference = bundle_metadata(rules, card), _inference(rules)
     (folder / "configs" / "metadata.json").write_text(_json(metadata))
     (folder / "configs" / "inference.yaml").write_text(inference)
     describe_script(folder / "models", metadata, inference)
+    (folder / "LICENSE").write_text(licence_text(card), encoding="utf-8")
     readme = templates().get_template("readme.md.j2")
     docs = {
         "model_card.json": _json(card),

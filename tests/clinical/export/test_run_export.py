@@ -395,7 +395,7 @@ def test_images_unlike_the_training_are_told_from_its_own(bundle: ExportedBundle
 
 def test_the_command_hands_everything_on(run: Path, tmp_path: Path, quick: None) -> None:
     about = tmp_path / "about.yaml"
-    about.write_text("developer: Somebody's laboratory\nversion: 2.1.0\n")
+    about.write_text("developer: Somebody's laboratory\nversion: 2.1.0\nlicence: CC BY-NC 4.0\n")
     common = [str(run), "--finding", "Mass", "--finding-code", "4147007", "SCT", "Mass", "--no-register"]
     full = [
         *common,
@@ -414,6 +414,10 @@ def test_the_command_hands_everything_on(run: Path, tmp_path: Path, quick: None)
     assert all((tmp_path / "full" / "docs" / row["image"]).is_file() for row in card["failures"])
     rules = open_bundle(tmp_path / "full").rules
     metadata = json.loads((tmp_path / "full" / "configs" / "metadata.json").read_text())
+    assert (
+        "monitors (models, configs/clinical.npz):\n    CC BY-NC 4.0"
+        in (tmp_path / "full" / "LICENSE").read_text()
+    )
     assert {rules["model_version"], card["version"], metadata["version"]} == {"2.1.0"}
     assert rules["finding"]["code"] == ["4147007", "SCT", "Mass"] and rules["finding"]["positive"] == "Mass"
     assert rules["threshold"]["rule"] == "sensitivity 0.9" and rules["calibration"]["method"] == "none"
