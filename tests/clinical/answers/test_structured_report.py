@@ -94,7 +94,7 @@ def test_flags_and_missing_audits_are_said_in_the_report(answered: Path) -> None
 
 
 def test_a_network_that_failed_its_audit_says_so_in_every_output(answered: Path, tmp_path: Path) -> None:
-    leaning = ["tag: AUC falls by .47 [.33, .60] where the correlation is reversed", "column:Größe: AUC falls"]
+    leaning = ["tag: AUC falls by .47 [.33, .60] where the correlation is reversed", "column:Ω: AUC falls"]
     audits: dict[str, list[str]] = {"failed": leaning, "passed": []}
     for name, found in audits.items():
         bundle = write_bundle(tmp_path / name, audited=True, audit={"leans_on": found})
