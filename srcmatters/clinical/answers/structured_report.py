@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,6 +40,9 @@ PROBABILITY = CodedConcept("probability", SCHEME, "Calibrated probability of the
 THRESHOLD = CodedConcept("threshold", SCHEME, "Probability from which on the finding is present")
 SERIES_NUMBER = 9101
 _MEANING = 64  # characters of a code's meaning at most
+_VALUE = 16  # characters of its value
+_DIGITS = 8  # of a hash
+_PLAIN = re.compile("[A-Z0-9 ]+")
 _PROCEDURES = {
     "radiograph": CodedConcept("363680008", "SCT", "Radiographic imaging procedure"),
     "ct": CodedConcept("77477000", "SCT", "Computed tomography"),
@@ -112,7 +117,21 @@ def finding_code(rules: Mapping[str, Any]) -> CodedConcept:
     if finding["code"]:
         value, scheme, meaning = finding["code"]
         return CodedConcept(value, scheme, meaning[:_MEANING])
-    return CodedConcept("finding", SCHEME, finding["positive"][:_MEANING])
+    return CodedConcept(_code_value(finding["positive"]), SCHEME, finding["positive"][:_MEANING])
+
+
+def _code_value(name: str) -> str:
+    """A code for a name: value and scheme are what tells concepts apart, not the meaning beside them.
+
+    Case and white space do not count. A name that does not fit, or of other characters than letters, digits
+    and blanks, ends with a part of its hash, as two such names could begin alike.
+    """
+    words = " ".join(name.upper().split())
+    if len(words) <= _VALUE and _PLAIN.fullmatch(words):
+        return words.replace(" ", "_")
+    beginning = re.sub(r"[^A-Z0-9]", "", words)[: _VALUE - 1 - _DIGITS]
+    digits = hashlib.sha256(words.encode()).hexdigest()[:_DIGITS].upper()
+    return f"{beginning}_{digits}".lstrip("_")
 
 
 def complete(header: Dataset) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,11 +14,13 @@ import torch
 from click.testing import CliRunner
 from highdicom.sr import srread
 from PIL import Image, ImageDraw, ImageFont
-from prediction_cases import changed, write_bundle, write_radiographs, write_series
+from prediction_cases import changed, rules, write_bundle, write_radiographs, write_series
 from pydicom import Dataset, dcmread
+from pydicom.sr.codedict import codes
 from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage, generate_uid
 
 from srcmatters.clinical.answers.dicom_answers import dicom_answers
+from srcmatters.clinical.answers.structured_report import finding_code
 from srcmatters.clinical.bundle.exported import open_bundle
 from srcmatters.clinical.bundle.saliency import draw, saliency
 from srcmatters.clinical.predict_command import predict
@@ -77,6 +80,52 @@ def test_report_holds_finding_score_threshold_algorithm_and_source(answered: Pat
     source = dcmread(answered / "films" / "film-0.dcm")
     (referenced,) = group.source_images
     assert referenced.referenced_sop_instance_uid == source.SOPInstanceUID
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Pneumonia", "PNEUMONIA"),
+        ("mass", "MASS"),
+        ("Pleural  effusion", "PLEURAL_EFFUSION"),
+        ("Nodule 3", "NODULE_3"),
+    ],
+)
+def test_a_finding_without_a_code_has_its_name_as_one(name: str, value: str) -> None:
+    code = finding_code(rules(finding={"positive": name, "negative": "none", "code": None}))
+    assert (code.value, code.scheme_designator, code.meaning) == (value, "99SRCMATTERS", name)
+
+
+def test_codes_of_two_findings_are_never_the_same() -> None:
+    names = [
+        "Ground glass opacity",
+        "Ground glass opacities",
+        "T1",
+        "T 1",
+        "T_1",
+        "T-1",
+        "Ödem",
+        "Dem",
+        "肺炎",
+    ]
+    found = [finding_code(rules(finding={"positive": name, "code": None})) for name in names]
+    assert len({code.value for code in found}) == len(names)
+    assert all(re.fullmatch("[A-Z0-9_]{1,16}", code.value) for code in found), "DICOM's SH"
+
+
+def test_a_negative_answer_is_the_finding_evaluated_as_absent(answered: Path, tmp_path: Path) -> None:
+    finding = {"positive": "Pneumonia", "negative": "No pneumonia", "code": None}
+    sure = {"value": 1.0, "rule": "youden", "fixed_on": "validation", "cases": 40}
+    bundle = write_bundle(tmp_path / "bundle", finding=finding, threshold=sure)
+    with Predictor(open_bundle(bundle)) as predictor:
+        (found,) = predictor.predict([answered / "films" / "film-0.dcm"])
+        (report,) = dicom_answers(found, predictor)
+    assert found.finding is False
+    report.save_as(tmp_path / "report.dcm")
+    (group,) = srread(tmp_path / "report.dcm").content.get_image_measurement_groups()
+    assert (group.finding_type.value, group.finding_type.meaning) == ("PNEUMONIA", "Pneumonia")
+    (evaluation,) = group.get_qualitative_evaluations()
+    assert evaluation.name == group.finding_type and evaluation.value == codes.SCT.Absent
 
 
 def test_flags_and_missing_audits_are_said_in_the_report(answered: Path) -> None:
