@@ -27,7 +27,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     generate_uid,
 )
-from pynetdicom import AE, Association, evt
+from pynetdicom import AE, DEFAULT_TRANSFER_SYNTAXES, Association, evt
 
 from srcmatters.clinical.receiver.server import Server
 from srcmatters.errors import InputError
@@ -117,16 +117,26 @@ class Archive:
     Args:
         statuses: answers to the first results, success (0x0000) afterwards; None: abort instead.
         tls: context of the server.
+        kinds: SOP classes that it takes.
+        syntaxes: transfer syntaxes that it takes.
     """
 
-    def __init__(self, statuses: Sequence[int | None] = (), port: int = 0, tls: Any = None) -> None:
+    def __init__(
+        self,
+        statuses: Sequence[int | None] = (),
+        port: int = 0,
+        tls: Any = None,
+        kinds: Sequence[str] = (ComprehensiveSRStorage, SecondaryCaptureImageStorage),
+        syntaxes: Sequence[str] = tuple(DEFAULT_TRANSFER_SYNTAXES),
+    ) -> None:
         self.received: list[Dataset] = []
+        self.asked = 0
         self._statuses = list(statuses)
         self._changed = threading.Condition()
         node = AE("ARCHIVE")
         node.require_called_aet = True
-        node.add_supported_context(ComprehensiveSRStorage)
-        node.add_supported_context(SecondaryCaptureImageStorage)
+        for kind in kinds:
+            node.add_supported_context(kind, list(syntaxes))
         self._server = node.start_server(
             ("127.0.0.1", port),
             block=False,
@@ -138,6 +148,7 @@ class Archive:
         self.is_open = True
 
     def _store(self, event: evt.Event) -> int:
+        self.asked += 1
         status = self._statuses.pop(0) if self._statuses else 0x0000
         if status is None:
             event.assoc.abort()

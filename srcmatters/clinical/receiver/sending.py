@@ -6,9 +6,10 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pydicom import Dataset, dcmread
+from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import AE, Association, build_context
 
 from srcmatters.clinical.association_rules import Destination
@@ -19,7 +20,8 @@ FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 300.0
 RETRY_SECONDS = 10.0  # after the spool could not be read
 _NO_ANSWER = "no answer"
-_ACCEPTED = {0x0000, 0xB000, 0xB006, 0xB007}  # the last three: stored, with a remark
+#: B000, B006, B007: stored, with a remark. 0111: a duplicate, the acknowledgement of which we have missed.
+_ACCEPTED = {0x0000, 0xB000, 0xB006, 0xB007, 0x0111}
 
 
 class SendingThread(threading.Thread):
@@ -116,7 +118,7 @@ class SendingThread(threading.Thread):
         results = [dcmread(file) for file in files]
         association = self._associate(results)
         if not association.is_established:
-            return "rejected" if association.is_rejected else "no association"
+            return _why_none(association)
         problem, sent = None, 0
         try:
             for file, result in zip(files, results, strict=True):
@@ -137,14 +139,35 @@ class SendingThread(threading.Thread):
         return problem
 
     def _associate(self, results: Sequence[Dataset]) -> Association:
-        encodings = {(result.SOPClassUID, result.file_meta.TransferSyntaxUID) for result in results}
+        encodings = sorted({(result.SOPClassUID, result.file_meta.TransferSyntaxUID) for result in results})
         return self._node.associate(
             self._destination.host,
             self._destination.port,
-            contexts=[build_context(sop_class, syntax) for sop_class, syntax in sorted(encodings)],
+            contexts=[build_context(sop_class, _offered(syntax)) for sop_class, syntax in encodings],
             ae_title=self._destination.ae_title,
             tls_args=None if self._tls is None else (self._tls, self._destination.host),
         )
+
+
+def _offered(syntax: UID) -> list[str | UID]:
+    """A result's own transfer syntax, and the default one, which every archive has (DICOM PS3.5, 10.1).
+
+    pynetdicom encodes anew what it sends in another one, but it decompresses nothing.
+    """
+    return list(dict.fromkeys([syntax] if syntax.is_compressed else [syntax, ImplicitVRLittleEndian]))
+
+
+def _why_none(association: Association) -> str:
+    """Why there is no association."""
+    if association.is_rejected:
+        return "rejected"
+    if association.rejected_contexts:
+        return f"it accepts no {_names(one.abstract_syntax for one in association.rejected_contexts)}"
+    return "no association"
+
+
+def _names(sop_classes: Iterable[str | UID | None]) -> str:
+    return " and no ".join(dict.fromkeys(UID(sop_class or "").name for sop_class in sop_classes))
 
 
 def _offer(association: Association, result: Dataset) -> str | None:
@@ -152,7 +175,7 @@ def _offer(association: Association, result: Dataset) -> str | None:
     try:
         status = association.send_c_store(result).get("Status")
     except ValueError:
-        return "a kind of result that it does not accept"
+        return f"it accepts no {_names([result.SOPClassUID])}"
     if status is None:
         return _NO_ANSWER
     return None if status in _ACCEPTED else f"status 0x{status:04X}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from dicom_nodes import Archive, Start, counting_report, counts, radiograph, send, wait_until
+from pydicom.uid import ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from srcmatters.clinical.association_rules import Destination, Tls, receiving_context, sending_context
 from srcmatters.clinical.receiver import sending
@@ -69,7 +70,9 @@ def test_a_result_that_the_archive_does_not_want_keeps_no_other_of_its_study_wai
     assert spool.files("outgoing", batch) == files[:1]
 
 
-def test_a_kind_of_result_that_the_archive_does_not_know_keeps_no_other_waiting(spool: Spool) -> None:
+def test_a_kind_of_result_that_the_archive_does_not_know_keeps_no_other_waiting(
+    spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
     report, unknown = counting_report([radiograph()]), radiograph()
     spool.keep_instance("first", "1", b"instance")
     batch = spool.take("first")
@@ -81,6 +84,7 @@ def test_a_kind_of_result_that_the_archive_does_not_know_keeps_no_other_waiting(
     assert thread.stop(5)
     archive.close()
     assert [path.name for path in spool.files("outgoing", batch)] == ["0001.dcm"]
+    assert "it accepts no Digital X-Ray Image Storage - For Presentation" in caplog.text
 
 
 def test_a_spool_that_cannot_be_listed_for_a_while_ends_no_sending(
@@ -103,6 +107,37 @@ def test_a_spool_that_cannot_be_listed_for_a_while_ends_no_sending(
     assert set(counts(archive.wait_for(1))) == set(studies.values())
     assert thread.stop(5)
     archive.close()
+
+
+def test_an_archive_of_the_default_transfer_syntax_gets_reports_and_images(spool: Spool) -> None:
+    report, image = counting_report([radiograph()]), radiograph()
+    spool.keep_instance("first", "1", b"instance")
+    spool.commit(spool.take("first"), [report, image])
+    kinds = [report.SOPClassUID, image.SOPClassUID]
+    archive = Archive(kinds=kinds, syntaxes=[ImplicitVRLittleEndian])
+    _send_all(spool, archive.port)
+    archive.close()
+    assert [one.SOPClassUID for one in archive.received] == kinds
+    assert archive.received[0].ContentSequence[0].TextValue == "1 images"
+    assert archive.received[1].PixelData == image.PixelData
+
+
+def test_an_archive_that_takes_no_result_is_said_to(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    _read(spool, "first")
+    archive = Archive(kinds=[SecondaryCaptureImageStorage])
+    thread = SendingThread(spool, Destination("ARCHIVE", "localhost", archive.port), "SRCMATTERS")
+    thread.start()
+    wait_until(lambda: "it accepts no Comprehensive SR Storage" in caplog.text, "the reason")
+    assert thread.stop(5)
+    archive.close()
+
+
+def test_an_archive_that_has_a_result_already_is_not_sent_it_again(spool: Spool) -> None:
+    _read(spool, "first")
+    archive = Archive(statuses=[0x0111] * 100)
+    _send_all(spool, archive.port)
+    archive.close()
+    assert archive.asked == 1
 
 
 def test_an_abort_costs_no_result_and_repeats_none(spool: Spool) -> None:

@@ -306,9 +306,7 @@ def test_killed_before_any_change_a_refused_study_is_there_or_its_reason(tmp_pat
 
 
 @pytest.mark.parametrize(("always", "this_one"), [(True, False), (False, True)])
-def test_a_refused_study_lies_beside_its_reason_on_wish(
-    tmp_path: Path, always: bool, this_one: bool
-) -> None:
+def test_a_refused_study_lies_beside_its_reason_on_wish(tmp_path: Path, always: bool, this_one: bool) -> None:
     spool = Spool(tmp_path / "spool", keep_refused=always)
     spool.keep_instance("a", "1", b"instance")
     batch = spool.take("a")
