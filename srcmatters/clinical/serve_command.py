@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,16 @@ if TYPE_CHECKING:
     from srcmatters.clinical.receiver.reading import StudyReader
     from srcmatters.clinical.receiver.server import ServerSettings
 
+_LOG = logging.getLogger(__name__)
+
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--sc", is_flag=True, help="Send where the network looked as DICOM images, too.")
 @click.option(
     "--reader",
-    default="srcmatters.clinical.receiver.bundle_reader:reports",
-    show_default=True,
-    help="MODULE:FUNCTION that makes a StudyReader of BUNDLE; :reports_and_saliency adds images of saliency.",
+    metavar="MODULE:FUNCTION",
+    help="Makes a StudyReader of BUNDLE [default: one that answers with Structured Reports].",
 )
 @click.option("--aet", default="SRCMATTERS", show_default=True, help="Our AE title.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0: all.")
@@ -68,14 +71,22 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Keep the images of refused studies, too, and not only the reason, in the spool's refused folder.",
 )
-def serve(bundle: Path, reader: str, **options: Any) -> None:
+@click.option(
+    "--which", metavar="UID", help="Print what spool and log call the study of this UID, and serve nothing."
+)
+def serve(bundle: Path, reader: str | None, sc: bool, which: str | None, **options: Any) -> None:
     """Receive studies by C-STORE, read them with BUNDLE and send the results back by C-STORE."""
+    if which is not None:
+        _print_study(options["spool"], which)
+        return
     from srcmatters.clinical.receiver.server import Server, serve_until_stopped
     from srcmatters.clinical.redaction import log_own_lines_only
 
     settings = _settings(**options)
-    made = _make_reader(reader, bundle)
+    made = _make_reader(reader, bundle, sc)
     log_own_lines_only()
+    for line in getattr(made, "about", ()):
+        _LOG.info("%s", line)
     serve_until_stopped(Server(made, settings), getattr(made, "close", lambda: None))
 
 
@@ -119,9 +130,27 @@ def _tls(certificate: Path | None, key: Path | None, authority: Path | None, sen
     return None
 
 
-def _make_reader(name: str, bundle: Path) -> StudyReader:
+def _make_reader(name: str | None, bundle: Path, captures: bool) -> StudyReader:
+    if name is None:
+        from srcmatters.clinical.receiver.bundle_reader import BundleReader
+
+        return BundleReader(bundle, captures)
+    if captures:
+        raise InputError("--sc, --reader: expected one of them, another reader decides what it answers with")
     try:
         make = pkgutil.resolve_name(name)
     except (ValueError, ImportError, AttributeError) as error:
         raise InputError(f"--reader: {name!r} is not MODULE:FUNCTION ({error})") from error
     return make(bundle)
+
+
+def _print_study(spool: Path, uid: str) -> None:
+    """Print the name of a study, and where something of it lies, with the reason if it was refused."""
+    from srcmatters.clinical.receiver.spool import REASON, find_study
+
+    name, places = find_study(spool, uid.strip())
+    click.echo(name)
+    for place in places:
+        reason = place / REASON
+        said = f": {reason.read_text().strip()}" if reason.is_file() else ""
+        click.echo(f"{place.relative_to(spool)}{said}")

@@ -11,6 +11,7 @@ from pydicom import Dataset
 
 from srcmatters.clinical.answers.dicom_answers import dicom_answers
 from srcmatters.clinical.bundle.exported import open_bundle
+from srcmatters.clinical.bundle.marks import marks
 from srcmatters.clinical.bundle.saliency import check_feature_maps
 from srcmatters.clinical.prediction.predictor import Prediction, Predictor
 from srcmatters.clinical.redaction import without_identifiers
@@ -26,6 +27,9 @@ class BundleReader:
         bundle: folder or zip of an exported bundle.
         captures: answer with a Secondary Capture, too, that shows where the network looked.
 
+    Attributes:
+        about: what the log says of the bundle at the start.
+
     Raises:
         InputError: no usable bundle, or captures of a network that Grad-CAM cannot look into.
     """
@@ -37,6 +41,8 @@ class BundleReader:
             self.predictor = Predictor(opened)
         # Nobody closes it: its process ends with this one, and a study at hand is read to its end.
         self.captures = captures
+        rules = self.predictor.rules
+        self.about = (f"reads with {rules['name']}", *marks(rules))
 
     def read(self, folder: Path, files: Sequence[Path]) -> list[Dataset]:
         """A Structured Report for every image or series of the study that the bundle reads.
@@ -44,7 +50,7 @@ class BundleReader:
         Those of its images that are not answered are counted in the log.
 
         Args:
-            folder: where the files lie.
+            folder: where the files lie; it is called as the log calls the study.
             files: its instances.
 
         Raises:
@@ -60,7 +66,8 @@ class BundleReader:
             raise InputError(_listed(reasons) or "no image in it")
         if reasons:
             said = without_identifiers(_listed(reasons), files)
-            _LOG.warning("%d images or series of a study without an answer: %s", reasons.total(), said)
+            unanswered = reasons.total()
+            _LOG.warning("study %s: %d images or series without an answer: %s", folder.name, unanswered, said)
         return answers
 
     def _answer(self, prediction: Prediction) -> tuple[list[Dataset], str]:
@@ -77,13 +84,3 @@ def _listed(reasons: Counter[str]) -> str:
     return " | ".join(
         f"{reason} ({count} times)" if count > 1 else reason for reason, count in reasons.items()
     )
-
-
-def reports(bundle: Path) -> BundleReader:
-    """A reader that answers with Structured Reports."""
-    return BundleReader(bundle)
-
-
-def reports_and_saliency(bundle: Path) -> BundleReader:
-    """A reader that answers with Structured Reports and with images of where the network looked."""
-    return BundleReader(bundle, captures=True)

@@ -27,14 +27,16 @@ _POLL_SECONDS = 0.1
 class StudyReader(Protocol):
     """Whatever turns a study into an answer: an exported bundle, say.
 
-    If it has a method ``close()``, that is called before the program ends.
+    If it has a method ``close()``, that is called before the program ends; if it has an attribute ``about``,
+    its lines are logged at the start.
     """
 
     def read(self, folder: Path, files: Sequence[Path]) -> Sequence[Dataset]:
         """Read one study.
 
         Args:
-            folder: where its files lie; it may be written to and is deleted afterwards.
+            folder: where its files lie, called as the log calls the study; it may be written to and is
+                deleted afterwards.
             files: its instances as they were received, DICOM part 10, any of the accepted SOP classes; what
                 they hold has not been checked.
 

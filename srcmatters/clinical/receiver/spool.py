@@ -97,7 +97,7 @@ class Spool:
 
     def hashed(self, uid: str) -> str:
         """What stands for a UID in names and logs: the same in this spool for ever, meaningless elsewhere."""
-        return hmac.new(self._salt, uid.encode(), hashlib.sha256).hexdigest()[:16]
+        return _hashed(self._salt, uid)
 
     def keep_instance(self, study: str, instance: str, *content: bytes | memoryview) -> None:
         """Write a received instance durably; the same instance once more replaces itself.
@@ -251,6 +251,33 @@ class Spool:
             _write(path, secrets.token_bytes(32))
         path.chmod(0o600)  # with it, a guessed UID can be told from a name in the log
         return path.read_bytes()
+
+
+def find_study(folder: Path, uid: str) -> tuple[str, list[Path]]:
+    """What stands for a study in names and logs of a spool, which a server may hold meanwhile.
+
+    Args:
+        folder: of the spool.
+        uid: Study Instance UID.
+
+    Returns:
+        Its hashed name, and the folders in which something of it lies.
+
+    Raises:
+        InputError: there is no spool, or it is somebody else's.
+    """
+    try:
+        name = _hashed((folder / _SALT).read_bytes(), uid)
+    except OSError as error:
+        raise InputError(
+            f"--spool {folder}: cannot be read ({error.strerror}), expected the spool of a server"
+        ) from error
+    places = [place for stage in STAGES for place in sorted((folder / stage).glob(f"{name}*"))]
+    return name, [place for place in places if place.suffix != _PART]
+
+
+def _hashed(salt: bytes, uid: str) -> str:
+    return hmac.new(salt, uid.encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def study_of(batch: str) -> str:

@@ -7,18 +7,20 @@ import logging
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
+from click.testing import CliRunner
 from dicom_nodes import Archive, Start, send
 from prediction_cases import changed, write_bundle, write_radiographs
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-from srcmatters.clinical import serve_command
+from srcmatters.clinical import redaction, serve_command
+from srcmatters.clinical.bundle.marks import marks
 from srcmatters.clinical.prediction.decoder import Decoder
-from srcmatters.clinical.receiver import reading
-from srcmatters.clinical.receiver.bundle_reader import BundleReader, reports_and_saliency
+from srcmatters.clinical.receiver import reading, server
+from srcmatters.clinical.receiver.bundle_reader import BundleReader
 from srcmatters.clinical.receiver.spool import REASON
 from srcmatters.errors import InputError
 
@@ -26,8 +28,8 @@ from srcmatters.errors import InputError
 def test_study_that_is_stored_comes_back_as_report_and_capture(
     tmp_path: Path, archive: Archive, start: Start
 ) -> None:
-    reader = reports_and_saliency(write_bundle(tmp_path / "bundle"))
-    server, port = start(reader)
+    reader = BundleReader(write_bundle(tmp_path / "bundle"), captures=True)
+    running, port = start(reader)
     film = dcmread(write_radiographs(tmp_path / "films")[0])
     assert send(port, film) == [0x0000]
     archive.wait_for(2)
@@ -38,7 +40,7 @@ def test_study_that_is_stored_comes_back_as_report_and_capture(
     assert send(port, dcmread(knee)) == [0x0000]
     assert send(port, dcmread(write_radiographs(tmp_path / "more", 4)[3])) == [0x0000]
     archive.wait_for(4)
-    (refused,) = (server.spool.folder / "refused").iterdir()
+    (refused,) = (running.spool.folder / "refused").iterdir()
     assert "BodyPartExamined is KNEE" in (refused / REASON).read_text()
     reader.predictor.close()
 
@@ -58,7 +60,7 @@ def test_one_image_without_an_answer_does_not_take_the_others_with_it(
     instances = [one.ReferencedSOPInstanceUID for one in referenced.ReferencedSOPSequence]
     assert instances == [dcmread(films[0]).SOPInstanceUID]
     (line,) = caplog.messages
-    assert line.startswith("2 images or series of a study without an answer")
+    assert line.startswith(f"study {tmp_path.name}: 2 images or series without an answer")
     assert "StudyInstanceUID is missing" in line and "BodyPartExamined is KNEE" in line and name not in line
     with pytest.raises(InputError, match=r"StudyInstanceUID is missing.*BodyPartExamined is KNEE"):
         reader.read(tmp_path, [nobody, knee])
@@ -79,10 +81,10 @@ def test_study_for_which_no_decoder_could_be_started_is_read_later(
 
     monkeypatch.setattr(Decoder, "_start", fail_first)
     reader = BundleReader(write_bundle(tmp_path / "bundle"))
-    server, port = start(reader)
+    running, port = start(reader)
     assert send(port, dcmread(write_radiographs(tmp_path / "films")[0])) == [0x0000]
     archive.wait_for(1)
-    assert failed and not server.spool.batches("refused")
+    assert failed and not running.spool.batches("refused")
     reader.predictor.close()
 
 
@@ -104,13 +106,29 @@ def test_captures_of_a_network_without_feature_maps_are_refused_at_once(tmp_path
     file = bundle / "configs" / "clinical.json"
     file.write_text(file.read_text().replace('"resnet10"', '"vit_b14"'))
     with pytest.raises(InputError, match="vit_b14 has no feature maps for Grad-CAM, expected efficientnet"):
-        reports_and_saliency(bundle)
+        BundleReader(bundle, captures=True)
 
 
-def test_serve_reads_with_the_bundle_unless_told_otherwise(tmp_path: Path) -> None:
-    (option,) = [one for one in serve_command.serve.params if one.name == "reader"]
-    assert isinstance(option, click.Option)
-    made = serve_command._make_reader(str(option.default), write_bundle(tmp_path / "bundle"))
-    assert isinstance(made, BundleReader) and not made.captures
-    with pytest.raises(serve_command.InputError, match="no such bundle"):
-        serve_command._make_reader(str(option.default), tmp_path / "nowhere")
+@pytest.mark.parametrize("captures", [False, True])
+def test_serve_reads_with_the_bundle_and_says_at_the_start_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, captures: bool
+) -> None:
+    served: list[Any] = []
+    monkeypatch.setattr(server, "Server", lambda reader, settings: served.append(reader))
+    monkeypatch.setattr(server, "serve_until_stopped", lambda *_: None)
+    monkeypatch.setattr(redaction, "log_own_lines_only", lambda: None)
+    bundle = write_bundle(tmp_path / "bundle")
+    options = [str(bundle), "--send-to", "ARCHIVE@127.0.0.1:4242", *["--sc"] * captures]
+    with caplog.at_level(logging.INFO):
+        assert CliRunner().invoke(serve_command.serve, options).exit_code == 0
+    (made,) = served
+    assert isinstance(made, BundleReader) and made.captures == captures
+    rules = made.predictor.rules
+    assert caplog.messages == [f"reads with {rules['name']}", *marks(rules)]
+    with pytest.raises(InputError, match="no such bundle"):
+        serve_command._make_reader(None, tmp_path / "nowhere", captures)
+
+
+def test_capture_and_another_reader_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--sc, --reader: expected one of them"):
+        serve_command._make_reader("dicom_nodes:make_counting_reader", tmp_path, True)

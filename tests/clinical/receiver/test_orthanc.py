@@ -46,7 +46,7 @@ def command(orthanc: Orthanc, tmp_path: Path) -> Iterator[subprocess.Popen[bytes
     (tmp_path / "temporary").mkdir()
     options = ["serve", bundle, "--aet", "SRCMATTERS", "--port", "0", "--calling", TITLE]
     options += ["--send-to", f"{TITLE}@127.0.0.1:{orthanc.dicom}", "--spool", tmp_path / "spool"]
-    options += ["--reader", "srcmatters.clinical.receiver.bundle_reader:reports_and_saliency"]
+    options += ["--sc"]
     program = [sys.executable, "-c", "from srcmatters.cli import main; main()", *map(str, options)]
     with (tmp_path / "log").open("w") as log:
         environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
@@ -139,6 +139,7 @@ def _check_traces(folder: Path, films: list[Any]) -> None:
     ]
     assert not left
     log = (folder / "log").read_text().lower()
+    assert "research use only: not a medical device" in log
     assert "results sent to" in log and "stopped; left: 0 received, 0 begun, 0 unsent" in log
     for film in films:
         for secret in (*str(film.PatientName).split("^"), film.PatientID, film.StudyInstanceUID):

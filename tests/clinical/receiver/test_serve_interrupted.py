@@ -27,6 +27,7 @@ from dicom_nodes import (
 from pydicom.uid import generate_uid
 
 from srcmatters.clinical.receiver.sending import SendingThread
+from srcmatters.clinical.receiver.spool import Spool
 from srcmatters.clinical.serve_command import serve
 from srcmatters.errors import InputError
 
@@ -196,6 +197,22 @@ def test_a_server_with_a_dead_thread_ends_and_the_next_one_goes_on(
     assert counts(archive.wait_for(1)) == {image.StudyInstanceUID: ["1 images"]}
 
 
+def test_the_name_of_a_study_is_found_by_its_uid_while_the_spool_is_in_use(tmp_path: Path) -> None:
+    uid = generate_uid()
+    spool = Spool(tmp_path / "spool", keep_refused=True)
+    name = spool.hashed(uid)
+    spool.keep_instance(name, "1", b"instance")
+    batch = spool.take(name)
+    spool.refuse(batch, "a foot, expected a chest")
+    spool.keep_instance(name, "2", b"instance")
+    spool.keep_instance(spool.hashed(generate_uid()), "3", b"instance")
+    options = ["bundle", "--send-to", "ARCHIVE@127.0.0.1:4242", "--spool", str(spool.folder), "--which", uid]
+    result = CliRunner().invoke(serve, options)
+    assert result.exit_code == 0
+    lines = [name, f"incoming/{name}", f"refused/{batch}: a foot, expected a chest"]
+    assert result.output.splitlines() == lines
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -205,6 +222,7 @@ def test_a_server_with_a_dead_thread_ends_and_the_next_one_goes_on(
         (["--send-to", "ARCHIVE"], "--send-to: 'ARCHIVE', expected AET@host:port"),
         (["--tls-key", "key.pem"], "--tls-certificate, --tls-key: expected both"),
         (["--send-tls"], "--tls-certificate, --tls-key: expected both"),
+        (["--which", "1.2.3"], "spool: cannot be read (No such file or directory), expected the spool of"),
         (["--reader", "nowhere:reader"], "--reader: 'nowhere:reader' is not MODULE:FUNCTION"),
     ],
 )
