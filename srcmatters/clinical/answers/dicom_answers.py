@@ -99,7 +99,8 @@ def _source(item: Item, values: Mapping[str, str | None]) -> Dataset:
 def _name_characters(sources: list[Dataset], prediction: Prediction, rules: dict[str, Any]) -> None:
     """Objects are in the smallest character set that holds all their text; plain ones need to name none."""
     values = [value for header in prediction.item.headers for value in header["source"].values() if value]
-    texts = [*values, *prediction.reasons, *marks(rules), rules["name"], str(rules["finding"])]
+    said = (*marks(rules), rules["name"], rules["model_version"], str(rules["finding"]))
+    texts = [*values, *prediction.reasons, *said]
     highest = max(max(text, default=" ") for text in texts)
     if not highest.isascii():
         for source in sources:

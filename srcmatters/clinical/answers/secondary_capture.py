@@ -27,9 +27,9 @@ def capture(
 ) -> SCImage:
     """Write the image beside itself with the saliency over it, and below what the network said.
 
-    Patient and study are those of the images. The text names the model, the probability and the threshold,
-    and says what every output must (research use, what the audit came to), as the header does; no name of a
-    patient is in the pixels.
+    Patient and study are those of the images. The text names the model, its version, the probability and the
+    threshold, and says what every output must (research use, what the audit came to), as the header does; no
+    name of a patient is in the pixels.
 
     Args:
         prediction: not refused.
@@ -90,8 +90,9 @@ def _lines(prediction: Prediction, rules: Mapping[str, Any]) -> list[str]:
     said = finding["positive"] if prediction.finding else finding["negative"]
     return [
         *marks(rules),
-        f"{rules['name']}: {said}, probability {prediction.probability:.3f}, threshold"
-        f" {rules['threshold']['value']:.3f}; colour: what speaks for {finding['positive']} (Grad-CAM)",
+        f"{rules['name']}, version {rules['model_version']}: {said}, probability"
+        f" {prediction.probability:.3f}, threshold {rules['threshold']['value']:.3f}; colour: what speaks"
+        f" for {finding['positive']} (Grad-CAM)",
         *(f"FLAGGED: {reason}" for reason in prediction.reasons),
     ]
 

@@ -52,8 +52,8 @@ _PROCEDURES = {
 def report(prediction: Prediction, sources: Sequence[Dataset], rules: Mapping[str, Any]) -> ComprehensiveSR:
     """Write an answer as TID 1500 measurement report.
 
-    It holds the finding as present or absent, the probability, the threshold, the algorithm with its version,
-    and references to the images. Patient and study are those of the images. It says that it is preliminary,
+    It holds the finding as present or absent, the probability, the threshold, the model with its version, and
+    references to the images. Patient and study are those of the images. It says that it is preliminary,
     unverified, for research use, what the audit came to, and what the answer was flagged for.
 
     Args:
@@ -166,7 +166,7 @@ def _group(
         finding_type=finding,
         algorithm_id=AlgorithmIdentification(
             name=str(rules["name"]),
-            version=__version__,
+            version=rules["model_version"],
             manufacturer=MANUFACTURER,
             parameters=_parameters(rules),
         ),
@@ -196,4 +196,5 @@ def _parameters(rules: Mapping[str, Any]) -> list[str]:
         f"calibration {calibration['method']} on {calibration['cases']} validation cases",
         f"threshold {threshold['rule']} on {threshold['cases']} validation cases",
         f"run {rules['mlflow_run'] or 'unknown'}",
+        f"{MANUFACTURER} {__version__}",
     ]

@@ -19,6 +19,7 @@ from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage, generate_uid
 
+from srcmatters import __version__
 from srcmatters.clinical.answers.dicom_answers import dicom_answers
 from srcmatters.clinical.answers.structured_report import finding_code
 from srcmatters.clinical.bundle.exported import open_bundle
@@ -53,6 +54,15 @@ def texts(item: Dataset) -> list[str]:
     for below in item.get("ContentSequence") or []:
         said += texts(below)
     return [text for text in said if text]
+
+
+def named_texts(item: Dataset, meaning: str) -> list[str]:
+    """The texts of a report under a concept's name."""
+    names = [code.CodeMeaning for code in item.get("ConceptNameCodeSequence") or []]
+    said = [str(item.TextValue)] if meaning in names and "TextValue" in item else []
+    return said + [
+        text for below in item.get("ContentSequence") or [] for text in named_texts(below, meaning)
+    ]
 
 
 def test_report_is_a_tid_1500_of_the_same_patient_and_study(answered: Path) -> None:
@@ -126,6 +136,24 @@ def test_a_negative_answer_is_the_finding_evaluated_as_absent(answered: Path, tm
     assert (group.finding_type.value, group.finding_type.meaning) == ("PNEUMONIA", "Pneumonia")
     (evaluation,) = group.get_qualitative_evaluations()
     assert evaluation.name == group.finding_type and evaluation.value == codes.SCT.Absent
+
+
+def test_answers_name_the_version_of_the_model_and_that_of_the_program(
+    answered: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(
+        "srcmatters.clinical.answers.secondary_capture.draw",
+        lambda preview, heat, said: lines.extend(said) or draw(preview, heat, said),
+    )
+    bundle = write_bundle(tmp_path / "bundle", model_version="2.7 γ")
+    with Predictor(open_bundle(bundle)) as predictor:
+        (found,) = predictor.predict([answered / "films" / "film-0.dcm"])
+        report, _ = dicom_answers(found, predictor, captures=True)
+    assert named_texts(report, "Algorithm Name") == ["mass on random weights"]
+    assert named_texts(report, "Algorithm Version") == ["2.7 γ"]
+    assert f"srcmatters {__version__}" in named_texts(report, "Algorithm Parameters")
+    assert any(line.startswith("mass on random weights, version 2.7 γ: ") for line in lines)
 
 
 def test_flags_and_missing_audits_are_said_in_the_report(answered: Path) -> None:
