@@ -61,6 +61,7 @@ WITH_VIEWS = rules(
         ({"Modality": ""}, "Modality is missing"),
         ({"BodyPartExamined": "KNEE"}, "BodyPartExamined is KNEE"),
         ({"PatientSpeciesDescription": "Feline"}, "PatientSpeciesDescription is Feline, expected human"),
+        ({"PatientSpeciesDescription": "NON-HUMAN PRIMATE"}, "PatientSpeciesDescription is NON-HUMAN"),
         ({"ViewPosition": "antero-posterior"}, "ViewPosition is antero-posterior, expected PA"),
         ({"PhotometricInterpretation": "RGB"}, "PhotometricInterpretation is RGB"),
         ({"NumberOfFrames": 7}, "7 frames"),
@@ -93,7 +94,8 @@ def test_what_the_bundle_was_made_for_is_let_in() -> None:
     assert verdict.refusals == verdict.flags == ()
     assert judge_headers([header(ViewPosition="LL")], rules()).refusals == ()
     assert judge_headers([header(PatientOrientation=[])], WITH_VIEWS) == Verdict()
-    assert judge_headers([header(PatientSpeciesDescription="Homo sapiens")], WITH_VIEWS) == Verdict()
+    for species in ("Homo sapiens", "HUMAN", "human"):
+        assert judge_headers([header(PatientSpeciesDescription=species)], WITH_VIEWS) == Verdict()
     lateral = header(PatientOrientation=["A", "F"], ViewPosition="LL")
     either = rules(
         input={"spacing_mm": None, "size": None, "depth_mm": None, "views": ["PA", "LL"], "positions": False}
