@@ -31,8 +31,7 @@ from pydicom.uid import (
 
 from srcmatters.errors import InputError
 
-#: What is taken. No Secondary Capture: our own saliency images are some, and an archive that forwards
-#: whatever arrives would send them round in circles.
+#: What is taken, beside Secondary Captures of radiographs.
 STORAGE_CLASSES: tuple[UID, ...] = (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,

@@ -191,6 +191,7 @@ def association(
     node.acse_timeout = node.dimse_timeout = node.network_timeout = PATIENCE
     node.add_requested_context("1.2.840.10008.1.1")
     node.add_requested_context(DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian)
+    node.add_requested_context(SecondaryCaptureImageStorage, ExplicitVRLittleEndian)
     node.add_requested_context(ComprehensiveSRStorage, ExplicitVRLittleEndian)
     opened = node.associate("127.0.0.1", port, ae_title=called, tls_args=tls and (tls, "localhost"))
     try:

@@ -13,7 +13,7 @@ from typing import Any
 from pydicom import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID
+from pydicom.uid import UID, SecondaryCaptureImageStorage
 from pynetdicom import Association, _config, evt
 from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event
@@ -30,10 +30,14 @@ from srcmatters.clinical.receiver.connections import (
 )
 from srcmatters.clinical.receiver.spool import Spool
 from srcmatters.errors import InputError
+from srcmatters.images.declarations import MODALITIES
 
 _LOG = logging.getLogger(__name__)
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
-_STUDY, _INSTANCE = 0x0020000D, 0x00080018
+_STUDY, _INSTANCE, _MODALITY = 0x0020000D, 0x00080018, 0x00080060
+#: Radiographs that were scanned or converted are Secondary Captures, but so are our own images of saliency:
+#: what an archive forwards to us of those is turned away at the door, neither kept nor answered.
+_CAPTURED = MODALITIES["radiograph"]
 _VERIFICATION = UID("1.2.840.10008.1.1")
 _MAXIMUM_PDU = 131072  # eight times pynetdicom's: a large image in fewer pieces
 
@@ -61,7 +65,7 @@ class Address:
 
 
 class _Unusable(Exception):
-    """A dataset of which not even the study can be told."""
+    """A dataset of which not even the study can be told, or a picture that no radiograph can be."""
 
 
 class Receiver:
@@ -92,7 +96,7 @@ class Receiver:
         self._node.acse_timeout = ASSOCIATE_SECONDS
         self._connections = Connections(self._node, address.idle_seconds, _log_broken)
         self._node.add_supported_context(_VERIFICATION)
-        for sop_class in STORAGE_CLASSES:
+        for sop_class in (*STORAGE_CLASSES, SecondaryCaptureImageStorage):
             self._node.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
 
     def start(self) -> int:
@@ -188,7 +192,9 @@ class Receiver:
     def _keep(self, event: Event) -> Dataset:
         content = getattr(event.request, "DataSet", None) or BytesIO()
         announced = str(getattr(event.request, "AffectedSOPInstanceUID", ""))
-        study, instance = _identity(content, UID(event.context.transfer_syntax), announced)
+        context = event.context
+        syntax, sop_class = UID(context.transfer_syntax), UID(context.abstract_syntax)
+        study, instance = _identity(content, syntax, sop_class, announced)
         study, instance = self._spool.hashed(study), self._spool.hashed(instance)
         meta = encode_file_meta(event.file_meta)
         # Neither together nor copied: an instance may have half a gigabyte.
@@ -202,11 +208,12 @@ def _log_broken(association: Association, reason: str) -> None:
         _LOG.warning("association of %s broken off: %s", _title(association), reason)
 
 
-def _identity(content: BytesIO, syntax: UID, announced: str) -> tuple[str, str]:
-    """Study and SOP Instance UID of a dataset, of which no more is read than that.
+def _identity(content: BytesIO, syntax: UID, sop_class: UID, announced: str) -> tuple[str, str]:
+    """Study and SOP Instance UID of a dataset, of which little more is read than that.
 
     Raises:
-        _Unusable: one is missing, or the instance is not the announced one.
+        _Unusable: one is missing, the instance is not the announced one, or it was captured of something else
+            than a radiograph.
     """
     try:
         content.seek(0)
@@ -215,15 +222,18 @@ def _identity(content: BytesIO, syntax: UID, announced: str) -> tuple[str, str]:
             syntax.is_implicit_VR,
             syntax.is_little_endian,
             stop_when=_beyond,
-            specific_tags=[Tag(_INSTANCE), Tag(_STUDY)],
+            specific_tags=[Tag(_INSTANCE), Tag(_MODALITY), Tag(_STUDY)],
         )
         study, instance = (str(header[tag].value or "") for tag in (_STUDY, _INSTANCE))
+        modality = str(header[_MODALITY].value) if _MODALITY in header else ""
     except Exception as error:  # the bytes come from anywhere: pydicom raises whatever fits
         raise _Unusable("no readable Study and SOP Instance UID") from error
     if not study or not instance:
         raise _Unusable("Study or SOP Instance UID is empty")
     if instance != announced:
         raise _Unusable("SOP Instance UID is not the one of the request")
+    if sop_class == SecondaryCaptureImageStorage and modality not in _CAPTURED:
+        raise _Unusable(f"a Secondary Capture, expected one of Modality {', '.join(_CAPTURED)}")
     return study, instance
 
 

@@ -14,7 +14,10 @@ from dicom_nodes import (
     counting_report,
     counts,
     radiograph,
+    send,
 )
+from pydicom import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from srcmatters.clinical.association_rules import Tls
 from srcmatters.clinical.receiver.store_scp import Address
@@ -31,6 +34,26 @@ def test_reports_are_not_taken_so_that_none_goes_round_in_circles(start: Start) 
     _, port = start()
     with association(port) as opened, pytest.raises(ValueError, match="presentation context"):
         opened.send_c_store(counting_report([radiograph()]))
+
+
+def _captured(modality: str) -> Dataset:
+    image = radiograph()
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    image.Modality = modality
+    return image
+
+
+def test_captures_of_radiographs_are_taken_and_our_own_images_are_not(
+    start: Start, archive: Archive, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, port = start()
+    film, saliency, unnamed = _captured("CR"), _captured("OT"), _captured("CR")
+    del unnamed.Modality
+    assert send(port, saliency, film, unnamed) == [0xC000, 0x0000, 0xC000]
+    assert set(counts(archive.wait_for(1))) == {film.StudyInstanceUID}
+    assert "a Secondary Capture, expected one of Modality CR, DX, RG" in caplog.text
+    name = server.spool.hashed(saliency.StudyInstanceUID)
+    assert not [*server.spool.folder.glob(f"*/{name}*")]
 
 
 @pytest.mark.parametrize(
