@@ -50,7 +50,7 @@ def applied_model_card(card: Mapping[str, Any]) -> Tree:
         "UsesAndDirections": {
             "IntendedUseAndWorkflow": card["intended_use"],
             "PrimaryIntendedUsers": card["intended_users"],
-            "HowToUse": "See README.md: a file or a folder in, a calibrated probability and a decision out.",
+            "HowToUse": f"README.md: a file or folder in, a {card['decision']['output']} and a decision out.",
             "TargetedPatientPopulation": f"{card['population']} Trained and tested on {_population(card)}",
             "CautionedOutOfScopeSettings": _points(card["out_of_scope"]),
         },
@@ -126,8 +126,8 @@ def _ingredients(card: Mapping[str, Any]) -> Tree:
     return {
         "AISystemFacts": {
             "OutcomesAndOutputs": (
-                f"A probability, calibrated ({decision['calibration']['method']}), and a decision at"
-                f" {decision['threshold']['value']:.4f} ({decision['threshold']['rule']})."
+                f"A {decision['output']} (calibration: {decision['calibration']['method']}), and a decision"
+                f" at {decision['threshold']['value']:.4f} ({decision['threshold']['rule']})."
             ),
             "ModelType": str(card["training"]["network"]),
             "FoundationModels": (
@@ -168,8 +168,8 @@ def _metric(card: Mapping[str, Any], goal: str, results: list[Tree]) -> Tree:
         "TestType": "Retrospective, internal: a part of the same data.",
         "TestingDataDescription": ", ".join(f"{name} {value}" for name, value in test.items()),
         "ValidationProcessAndJustification": (
-            f"No patient is in two parts; threshold and calibration were fixed on"
-            f" {card['decision']['threshold']['cases']} validation cases."
+            f"No patient is in two parts; what decides was fixed on {card['decision']['threshold']['cases']}"
+            " validation cases."
         ),
     }
 

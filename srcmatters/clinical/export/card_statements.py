@@ -36,13 +36,18 @@ def summary(run: TrainedRun, rules: Mapping[str, Any]) -> str:
     return f"{found} {_confounded_training(run)}".strip()
 
 
+def probability_noun(rules: Mapping[str, Any]) -> str:
+    """What the output is called: nothing is calibrated where no calibration was fitted."""
+    return "probability" if rules["calibration"]["method"] == "none" else "calibrated probability"
+
+
 def limitations(run: TrainedRun, rules: Mapping[str, Any]) -> list[str]:
     """What a reader has to know before believing a figure."""
     patients = run.predictions.groupby("label")["patient_id"].nunique()
     found = [
         f"Tested on {int(patients.min())} patients of the rarer class, all of the same target: no external"
         " validation.",
-        _fixed_on(run),
+        _fixed_on(run, rules),
         _prevalence(run, rules),
         "Intervals cover other images, not other trainings of the network.",
     ]
@@ -75,12 +80,15 @@ def _confounded_training(run: TrainedRun) -> str:
     )
 
 
-def _fixed_on(run: TrainedRun) -> str:
-    found = f"Threshold and calibration rest on {len(run.validation)} validation cases"
+def _fixed_on(run: TrainedRun, rules: Mapping[str, Any]) -> str:
+    calibrated = rules["calibration"]["method"] != "none"
+    rest = "Threshold and calibration rest" if calibrated else "The threshold rests"
+    found = f"{rest} on {len(run.validation)} validation cases"
     if run.settings.get("depth") != "screen":
         found += ", the same that chose the epoch of the weights"
     if _confounded_training(run):
-        found += "; these are confounded as the training is, so neither need hold on images that are not"
+        need = "neither need" if calibrated else "it need not"
+        found += f"; these are confounded as the training is, so {need} hold on images that are not"
     return f"{found}."
 
 

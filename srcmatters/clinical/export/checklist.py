@@ -90,7 +90,8 @@ def _method(card: Mapping[str, Any]) -> dict[str, str]:
         "measures": "AUROC, AUPRC, Brier score, sensitivity, specificity, calibration slope and intercept.",
         "uncertainty": "95 % intervals that resample patients; Wilson's for sensitivity and specificity.",
         **_updating(calibration, fixed),
-        "decision": f"Calibrated probability ({calibration['method']}), present from {threshold['value']:.4f}"
+        "decision": f"{card['decision']['output'].capitalize()} (calibration: {calibration['method']}),"
+        f" present from {threshold['value']:.4f}"
         f" ({threshold['rule']}), fixed {fixed}; sensitivity and specificity are in model_card.html.",
         "explainability": "Grad-CAM on request (Secondary Capture). MISSING: nobody has evaluated it.",
         "settings": "See the settings in model_card.html.",

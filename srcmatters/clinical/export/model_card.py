@@ -18,6 +18,7 @@ from srcmatters.clinical.export.card_statements import (
     environments_in_words,
     limitations,
     not_measured,
+    probability_noun,
     source_data,
     summary,
 )
@@ -101,7 +102,11 @@ def model_card(facts: CardFacts) -> dict[str, Any]:
             **rules["input"],
             **{name: rules[name] for name in ("modality", "body_part", "unit", "window", "patch_mm")},
         },
-        "decision": {"threshold": rules["threshold"], "calibration": rules["calibration"]},
+        "decision": {
+            "threshold": rules["threshold"],
+            "calibration": rules["calibration"],
+            "output": probability_noun(rules),
+        },
         "target_data": target,
         "source_data": source,
         "licence": licence_terms(say("licence", NOT_STATED), source, target),

@@ -34,7 +34,7 @@ def version_text(rules: Mapping[str, Any], card: Mapping[str, Any]) -> str:
         [
             card["summary"],
             _verdict(card),
-            f"**Decision.** Positive at a calibrated probability of {threshold['value']:.4f} or more"
+            f"**Decision.** Positive at a {card['decision']['output']} of {threshold['value']:.4f} or more"
             f" ({threshold['rule']}, fixed on {threshold['cases']} validation cases; calibration:"
             f" {rules['calibration']['method']}).",
             "Input: `image`, float32 in [0, 1]; output: `logits`, not calibrated. The model card is among the"

@@ -24,6 +24,7 @@ from srcmatters.clinical.bundle.saliency import check_feature_maps
 from srcmatters.clinical.export.applied_model_card import as_xml
 from srcmatters.clinical.export.audit import audit
 from srcmatters.clinical.export.bundle_metadata import bundle_metadata, requirements
+from srcmatters.clinical.export.card_statements import probability_noun
 from srcmatters.clinical.export.checklist import checklist
 from srcmatters.clinical.export.declared_rules import (
     ExportOptions,
@@ -198,6 +199,7 @@ def _inference(rules: Mapping[str, Any]) -> str:
             **{**rules, "threshold": rules["threshold"]["value"]},
             window_low=low,
             window_high=high,
+            output=probability_noun(rules),
             scores_file="scores.csv" if rules["audited"] else "scores_unaudited.csv",
         )
     )

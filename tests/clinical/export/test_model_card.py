@@ -131,11 +131,29 @@ def test_validation_cases_and_their_prevalence_limit_the_probabilities(
     card: dict[str, Any], run: TrainedRun
 ) -> None:
     text = " ".join(card["limitations"])
-    assert "rest on 80 validation cases, the same that chose the epoch of the weights." in text
+    assert "The threshold rests on 80 validation cases, the same that chose the epoch of the weights." in text
     assert "injected" not in text and "not calibrated" in text
     rules = {"calibration": {"method": "temperature", "temperature": 1.0, "bias": 0.0, "cases": 80}}
     calibrated = make_card(run, **rules)
     assert "the prevalence of the validation cases, .500 (40 of 80)" in " ".join(calibrated["limitations"])
+
+
+def test_nothing_is_called_calibrated_that_is_not(run: TrainedRun) -> None:
+    fitted = {"method": "temperature", "temperature": 1.0, "bias": 0.0, "cases": 80}
+    for given, noun in (({"method": "none", "cases": 80}, "probability"), (fitted, "calibrated probability")):
+        card = make_card(run, calibration=given)
+        method, rules = given["method"], {"calibration": given, "threshold": card["decision"]["threshold"]}
+        said = {
+            f"The {noun} of each test case (calibration: {method})": render_card(card),
+            f"their {noun} is farthest": render_card(card),
+            f"{noun.capitalize()} (calibration: {method}), present from": checklist(card),
+            f"Positive at a {noun} of 0.5": version_text(rules, card),
+            f"A {noun} (calibration: {method}), and a decision": str(card["AppliedModelCard"]),
+            f"or folder in, a {noun} and a decision out": str(card["AppliedModelCard"]),
+        }
+        for words, text in said.items():
+            assert words in text, words
+        assert ("and calibration rest" in " ".join(card["limitations"])) == (noun != "probability")
 
 
 def test_what_was_trained_of_the_network_is_said_as_it_was(tmp_path: Path) -> None:

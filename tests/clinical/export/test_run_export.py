@@ -414,6 +414,9 @@ def test_the_command_hands_everything_on(run: Path, tmp_path: Path, quick: None)
     assert all((tmp_path / "full" / "docs" / row["image"]).is_file() for row in card["failures"])
     rules = open_bundle(tmp_path / "full").rules
     metadata = json.loads((tmp_path / "full" / "configs" / "metadata.json").read_text())
+    for name in ("docs/README.md", "configs/inference.yaml"):
+        text = (tmp_path / "full" / name).read_text()
+        assert "probability" in text and "calibrated probability" not in text, name
     assert (
         "monitors (models, configs/clinical.npz):\n    CC BY-NC 4.0"
         in (tmp_path / "full" / "LICENSE").read_text()
