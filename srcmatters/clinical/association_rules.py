@@ -27,11 +27,12 @@ from pydicom.uid import (
     JPEGLSNearLossless,
     LegacyConvertedEnhancedCTImageStorage,
     RLELossless,
+    SecondaryCaptureImageStorage,
 )
 
 from srcmatters.errors import InputError
 
-#: What is taken, beside Secondary Captures of radiographs.
+#: What is taken and asked for; radiographs that were scanned or converted are Secondary Captures.
 STORAGE_CLASSES: tuple[UID, ...] = (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
@@ -39,6 +40,7 @@ STORAGE_CLASSES: tuple[UID, ...] = (
     CTImageStorage,
     EnhancedCTImageStorage,
     LegacyConvertedEnhancedCTImageStorage,
+    SecondaryCaptureImageStorage,
 )
 #: Encodings that can be decoded here. Deflated is none: a small one may inflate without bounds.
 TRANSFER_SYNTAXES: tuple[UID, ...] = (
@@ -54,6 +56,7 @@ TRANSFER_SYNTAXES: tuple[UID, ...] = (
     JPEG2000Lossless,
     JPEG2000,
     RLELossless,
+    SecondaryCaptureImageStorage,
 )
 HANDSHAKE_SECONDS = 10.0
 

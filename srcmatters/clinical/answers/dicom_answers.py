@@ -54,7 +54,7 @@ def dicom_answers(
                 made.append(_capture(prediction, sources, predictor))
             _check_writable(made)
         return made
-    except InputError:
+    except (InputError, OSError, MemoryError):  # the last two say nothing of the header
         raise
     except Exception as error:  # highdicom refuses headers of others in many ways
         name = prediction.item.name

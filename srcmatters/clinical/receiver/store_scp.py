@@ -96,7 +96,7 @@ class Receiver:
         self._node.acse_timeout = ASSOCIATE_SECONDS
         self._connections = Connections(self._node, address.idle_seconds, _log_broken)
         self._node.add_supported_context(_VERIFICATION)
-        for sop_class in (*STORAGE_CLASSES, SecondaryCaptureImageStorage):
+        for sop_class in STORAGE_CLASSES:
             self._node.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
 
     def start(self) -> int:

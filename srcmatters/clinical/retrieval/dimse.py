@@ -20,10 +20,10 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from srcmatters.clinical.association_rules import TRANSFER_SYNTAXES, Destination
+from srcmatters.clinical.association_rules import STORAGE_CLASSES, TRANSFER_SYNTAXES, Destination
 from srcmatters.clinical.retrieval.connection_errors import reason_of
 from srcmatters.clinical.retrieval.queries import ArchivedSeries, is_uid
-from srcmatters.clinical.retrieval.storing import RETRIEVED_CLASSES, MoveReceiver, Storing
+from srcmatters.clinical.retrieval.storing import MoveReceiver, Storing
 from srcmatters.clinical.retrieval.study_files import Allowance, StudyFiles
 from srcmatters.errors import InputError
 
@@ -95,9 +95,9 @@ class DimseArchive:
         contexts, roles = [build_context(model, _PLAIN)], []
         if self._move is None:
             # One for each encoding: of several in one, the archive would choose, and encode anew.
-            pairs = product(RETRIEVED_CLASSES, TRANSFER_SYNTAXES)
+            pairs = product(STORAGE_CLASSES, TRANSFER_SYNTAXES)
             contexts += [build_context(sop_class, syntax) for sop_class, syntax in pairs]
-            roles = [build_role(sop_class, scp_role=True) for sop_class in RETRIEVED_CLASSES]
+            roles = [build_role(sop_class, scp_role=True) for sop_class in STORAGE_CLASSES]
         receiving = self._move.receiving(storing) if self._move else nullcontext()
         with receiving, self._association(contexts, storing, roles) as association:
             self._retrieve(association, model, _dataset(query), storing)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pydicom.uid import UID, SecondaryCaptureImageStorage
 from pynetdicom import AE, Association, evt
 from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event
@@ -18,9 +17,6 @@ from srcmatters.clinical.association_rules import STORAGE_CLASSES, TRANSFER_SYNT
 from srcmatters.clinical.retrieval.study_files import Allowance, StudyFiles
 from srcmatters.errors import InputError
 
-#: Radiographs that were scanned or converted are Secondary Captures of modality CR or DX. `serve` takes none,
-#: for reasons that do not hold where we do the asking.
-RETRIEVED_CLASSES: tuple[UID, ...] = (*STORAGE_CLASSES, SecondaryCaptureImageStorage)
 _SUCCESS, _OUT_OF_RESOURCES = 0x0000, 0xA700
 _LARGEST_PDU = 2**24  # bytes; we ask for far smaller ones
 _SILENCE_SECONDS = 60.0  # in the middle of a message
@@ -125,7 +121,7 @@ class MoveReceiver:
         node = AE(self._ae_title)
         node.require_called_aet = True
         node.network_timeout = _SILENCE_SECONDS
-        for sop_class in RETRIEVED_CLASSES:
+        for sop_class in STORAGE_CLASSES:
             node.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
         address = own_address(*self._peer)
         try:

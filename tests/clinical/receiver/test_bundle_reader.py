@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
@@ -64,6 +65,17 @@ def test_one_image_without_an_answer_does_not_take_the_others_with_it(
     assert "StudyInstanceUID is missing" in line and "BodyPartExamined is KNEE" in line and name not in line
     with pytest.raises(InputError, match=r"StudyInstanceUID is missing.*BodyPartExamined is KNEE"):
         reader.read(tmp_path, [nobody, knee])
+    reader.predictor.close()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOSPC, "No space left on device")])
+def test_want_of_room_while_a_report_is_made_is_not_held_against_the_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr("srcmatters.clinical.answers.dicom_answers.report", Mock(side_effect=error))
+    reader = BundleReader(write_bundle(tmp_path / "bundle"))
+    with pytest.raises(type(error)):
+        reader.read(tmp_path, write_radiographs(tmp_path / "films", patients=1))
     reader.predictor.close()
 
 

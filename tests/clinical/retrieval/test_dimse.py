@@ -19,7 +19,7 @@ from pynetdicom import evt
 from retrieval_cases import DimseNode, Stock, answers, run, said
 
 from srcmatters.clinical.association_rules import Tls, receiving_context
-from srcmatters.clinical.prediction.predictor import hashed
+from srcmatters.clinical.redaction import hashed
 from srcmatters.clinical.retrieval import storing, study_files
 
 Plan = Callable[[evt.Event, list[Dataset]], Iterator[Any]]
