@@ -58,6 +58,7 @@ def capture(
         list(_SCAN) if rules["modality"] == "ct" else sources[0].get("PatientOrientation")
     )
     image.SeriesDescription = described(rules)
+    image.ConversionType = "WSD"  # made by a workstation; highdicom's default is DI, a digital interface
     image.ImageType = ["DERIVED", "SECONDARY", "SALIENCY"]
     image.SoftwareVersions = __version__
     image.DerivationDescription = "Grad-CAM over the input of a neural network, research use only"

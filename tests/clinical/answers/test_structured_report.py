@@ -204,6 +204,7 @@ def test_capture_shows_the_image_and_names_nobody_else(answered: Path) -> None:
     shown = dcmread(answered / "out" / "saliency" / "000002.dcm")
     assert shown.SOPClassUID == SecondaryCaptureImageStorage and shown.PhotometricInterpretation == "RGB"
     assert str(shown.PatientName) == "Müller^Jörg" and shown.Modality == "OT"
+    assert shown.ConversionType == "WSD"
     assert shown.pixel_array.shape[1:] == (1024, 3) and shown.pixel_array[:512, :512].std() > 10
     source = dcmread(answered / "films" / "film-1.dcm")
     assert shown.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
