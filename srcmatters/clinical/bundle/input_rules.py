@@ -32,7 +32,9 @@ class InputRule:
 INPUT_RULES = {
     "unreadable": InputRule(
         "not readable; missing or doubled positions of slices as `load_ct` says; above 2^25 pixels, 2^27"
-        " voxels, 1 GiB of memory, or 4 s of processor time and half a second per MiB",
+        " voxels, 1 GiB of memory, or 4 s of processor time, 0.4 s more per further file of a series and"
+        " 0.5 s more per MiB, 60 s at most; a process that waits for processor or disk may last five times as"
+        " long",
         _ALWAYS,
     ),
     "modality": InputRule("another one, or none", _ALWAYS),

@@ -19,6 +19,7 @@ from srcmatters.clinical.bundle.exported import open_bundle
 from srcmatters.clinical.bundle.input_rules import CHOICES, INPUT_RULES, declared_actions
 from srcmatters.clinical.export.declared_rules import ExportOptions
 from srcmatters.clinical.export_command import export
+from srcmatters.clinical.prediction import decoder
 from srcmatters.clinical.prediction.predictor import Predictor, recipe_of
 from srcmatters.errors import InputError
 
@@ -183,3 +184,16 @@ def test_a_scan_no_thinner_than_those_of_the_training_is_not_thin(
     declared["input"] = {**declared["input"], "depth_mm": trained}
     (found,) = Predictor(replace(predictor.bundle, rules=declared), predictor.decoder).predict([folder])
     assert any("slices of 2 mm" in reason for reason in found.reasons) == thin, found.reasons
+
+
+def test_the_rule_on_what_is_unreadable_says_the_limits_of_the_decoder() -> None:
+    said = INPUT_RULES["unreadable"].about
+    for limit in (
+        f"{decoder.MEMORY / 2**30:g} GiB of memory",
+        f"{decoder.SECONDS:g} s of processor time",
+        f"{decoder.SECONDS / 10:g} s more per further file",
+        f"{decoder.SECONDS_PER_BYTE * 2**20:g} s more per MiB",
+        f"{decoder.SERIES_SECONDS:g} s at most",
+    ):
+        assert limit in said
+    assert decoder._STARVED == 5 and "five times as long" in said
