@@ -86,6 +86,10 @@ def export(
     found = open_run(run, tracking_uri, runs)
     write_bundle(found, to, options)
     click.echo(f"{to}: exported; read docs/model_card.html in it first")
+    if found.settings.get("unit") == "display":
+        click.echo(
+            "warning: trained with `unit: display`, it will refuse CT in HU, as DICOM has it", err=True
+        )
     if not no_register:
         _register(found, to, register, tracking_uri)
 

@@ -37,6 +37,7 @@ MANUFACTURER = "srcmatters"
 #: Coding scheme of what no standard has a code for.
 SCHEME = "99SRCMATTERS"
 PROBABILITY = CodedConcept("probability", SCHEME, "Calibrated probability of the finding")
+UNCALIBRATED = CodedConcept("uncalibrated", SCHEME, "Uncalibrated probability of the finding")
 THRESHOLD = CodedConcept("threshold", SCHEME, "Probability from which on the finding is present")
 SERIES_NUMBER = 9101
 _MEANING = 64  # characters of a code's meaning at most
@@ -158,7 +159,8 @@ def _group(
     prediction: Prediction, sources: Sequence[Dataset], rules: Mapping[str, Any]
 ) -> MeasurementsAndQualitativeEvaluations:
     finding = finding_code(rules)
-    values = ((PROBABILITY, prediction.probability), (THRESHOLD, rules["threshold"]["value"]))
+    probability = UNCALIBRATED if rules["calibration"]["method"] == "none" else PROBABILITY
+    values = ((probability, prediction.probability), (THRESHOLD, rules["threshold"]["value"]))
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=derived_uid("finding", sources, rules), identifier=rules["finding"]["positive"]

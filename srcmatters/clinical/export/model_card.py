@@ -168,10 +168,16 @@ def _shown(figure: Mapping[str, float | None] | None) -> str:
     return numbers.interval(figure["value"], figure["low"], figure["high"])
 
 
+#: A receiver of a bundle learns it from refusals otherwise.
+GREY_VALUES = "CT in HU, as DICOM has it: trained on 8-bit grey values, it refuses that."
+
+
 def _out_of_scope(rules: Mapping[str, Any]) -> list[str]:
     views = rules["input"]["views"]
+    grey = rules["modality"] == "ct" and rules["unit"] == "display"
     return [
         "Any decision about a patient.",
+        *([GREY_VALUES] if grey else []),
         f"Modalities other than {'CT' if rules['modality'] == 'ct' else 'radiography (CR, DX)'}.",
         f"Body parts other than {rules['body_part']}." if rules["body_part"] else f"Body part: {NOT_KNOWN}",
         f"View positions other than {numbers.listed(views)}." if views else f"View positions: {NOT_KNOWN}",

@@ -200,6 +200,26 @@ def test_report_on_a_scan_references_every_slice(answered: Path) -> None:
     assert referenced == {dcmread(file).SOPInstanceUID for file in (answered / "series").iterdir()}
 
 
+def test_a_report_calls_no_probability_calibrated_that_is_not(answered: Path, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle", calibration={"method": "none", "cases": 0})
+    given = [str(bundle), str(answered / "films" / "film-0.dcm"), "--out", str(tmp_path / "out"), "--sr"]
+    assert CliRunner().invoke(predict, given).exit_code == 0
+
+    def measured(path: Path) -> set[str]:
+        return {
+            name.CodeMeaning
+            for element in dcmread(path).iterall()
+            if element.keyword == "ConceptNameCodeSequence"
+            for name in element.value
+            if name.CodeMeaning.endswith("probability of the finding")
+        }
+
+    assert measured(tmp_path / "out" / "reports" / "000001.dcm") == {
+        "Uncalibrated probability of the finding"
+    }
+    assert measured(answered / "out" / "reports" / "000001.dcm") == {"Calibrated probability of the finding"}
+
+
 def test_capture_shows_the_image_and_names_nobody_else(answered: Path) -> None:
     shown = dcmread(answered / "out" / "saliency" / "000002.dcm")
     assert shown.SOPClassUID == SecondaryCaptureImageStorage and shown.PhotometricInterpretation == "RGB"

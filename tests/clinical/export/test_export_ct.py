@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from exported_runs import BUNDLES, train
 from monai.bundle import create_workflow
 
@@ -16,6 +17,7 @@ from srcmatters.clinical.bundle.exported import open_bundle
 from srcmatters.clinical.export import model_files
 from srcmatters.clinical.export.run_export import export
 from srcmatters.clinical.export.trained_run import open_run
+from srcmatters.clinical.export_command import export as command
 from srcmatters.clinical.prediction.predictor import Predictor
 from srcmatters.cohorts import read_cases
 from srcmatters.evaluation.predictions import log_odds
@@ -76,7 +78,11 @@ def test_a_network_of_grey_patches_does_not_score_hu(
         force=True,
         target="phantom",
     )
-    exported = export(open_run(str(run), ""), tmp_path / "bundle")
+    exported = tmp_path / "bundle"
+    done = CliRunner().invoke(command, [str(run), "--to", str(exported), "--no-register"])
+    assert done.exit_code == 0 and "will refuse CT in HU" in done.stderr, done.output
+    for name in ("README.md", "model_card.html"):
+        assert "8-bit grey values" in (exported / "docs" / name).read_text()
     common = {"bundle_root": str(exported), "output_dir": str(tmp_path / "theirs"), "device": "cpu"}
     _score(exported, dataset_dir=str(cohort), **common)
     found = pd.read_csv(tmp_path / "theirs" / "scores.csv", names=["image", "probability", "decision"])
