@@ -172,7 +172,7 @@ def stock() -> Callable[[Dataset], Any]:
     """How the configuration of an exported bundle shows a header with its pixels."""
     rules = {"scores_file": "scores.csv", "image_size": 32, "threshold": 0.5, "audited": True}
     template = templates().get_template("radiograph_inference.yaml.j2")
-    text = template.render(**rules, calibration={"method": "temperature"})
+    text = template.render(**rules, calibration={"method": "temperature"}, output="probability")
     parsed: Callable[[Dataset], Any] = ConfigParser(yaml.safe_load(text)).get_parsed_content("from_dicom")
     return parsed
 

@@ -81,8 +81,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv(name, value)
     import ray
 
-    # The names of Ray's sockets are long, and those of sockets are limited: no folder of pytest's.
-    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+    # The names of Ray's sockets are long, and those of sockets limited: no folder of pytest's or $TMPDIR.
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
         # A head leaves its address in a folder that only Ray's own command makes.
         monkeypatch.setenv("RAY_TMPDIR", folder)
         (Path(folder) / "ray").mkdir()
