@@ -56,7 +56,6 @@ TRANSFER_SYNTAXES: tuple[UID, ...] = (
     JPEG2000Lossless,
     JPEG2000,
     RLELossless,
-    SecondaryCaptureImageStorage,
 )
 HANDSHAKE_SECONDS = 10.0
 

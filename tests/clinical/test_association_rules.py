@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from srcmatters.clinical.association_rules import (
+    STORAGE_CLASSES,
+    TRANSFER_SYNTAXES,
     Destination,
     Tls,
     check_ae_title,
@@ -13,6 +15,11 @@ from srcmatters.clinical.association_rules import (
     receiving_context,
 )
 from srcmatters.errors import InputError
+
+
+def test_what_is_offered_are_kinds_of_image_and_encodings_of_them() -> None:
+    assert all(uid.name.endswith("Image Storage") or "Image Storage -" in uid.name for uid in STORAGE_CLASSES)
+    assert all(uid.is_transfer_syntax for uid in TRANSFER_SYNTAXES)
 
 
 @pytest.mark.parametrize("title", ["A", "SIXTEEN_LETTERS_", " PADDED ", "with blank"])
