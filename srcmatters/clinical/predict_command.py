@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import closing, nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from srcmatters.clinical.endings import ended_cleanly
 from srcmatters.clinical.retrieval.options import ArchiveOptions, archive_options, check_source, open_archive
 from srcmatters.errors import InputError
 
@@ -20,33 +19,6 @@ if TYPE_CHECKING:
     from srcmatters.clinical.prediction.prediction_files import NewFolder
     from srcmatters.clinical.prediction.predictor import Prediction, Predictor
     from srcmatters.clinical.retrieval.retrieved_predictions import Retrieval
-
-
-_ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # of a scheduler, and of a terminal that is closed
-
-
-@contextmanager
-def _ended_cleanly() -> Iterator[None]:
-    """Let a program that is asked to end delete what it has unpacked, fetched or begun to write.
-
-    Only the first time: a second signal would end the deleting, and service managers send two. What nohup has
-    made the program ignore stays ignored.
-    """
-    before = {number: signal.getsignal(number) for number in _ENDINGS}
-
-    def end(number: int, _: object) -> None:
-        for every in _ENDINGS:
-            signal.signal(every, lambda *_: None)  # of one on its way SIG_IGN would make Python complain
-        sys.exit(128 + number)
-
-    try:
-        for number in _ENDINGS:
-            if before[number] != signal.SIG_IGN:
-                signal.signal(number, end)
-        yield
-    finally:
-        for number in _ENDINGS:
-            signal.signal(number, before[number] or signal.SIG_DFL)
 
 
 @click.command()
@@ -58,7 +30,7 @@ def _ended_cleanly() -> Iterator[None]:
 @click.option("--json", "as_json", is_flag=True, help="JSON beside the CSV, or printed instead of it.")
 @click.option("--identifiers", is_flag=True, help="Write UIDs of study and series instead of hashes.")
 @archive_options
-@_ended_cleanly()
+@ended_cleanly()
 def predict(
     bundle: Path,
     paths: tuple[Path, ...],
@@ -82,9 +54,13 @@ def predict(
     silence_libraries()
     with NewFolder(out) if out else nullcontext() as folder, _open(bundle, sc) as predictor:
         retrieval = None if paths else _retrieval(archive, predictor, identifiers)
-        predictions = predictor.predict(paths) if retrieval is None else retrieval.predictions()
-        with closing(predictions):
-            rows, said = _read(predictions, predictor, folder, (sr, sc), identifiers)
+        try:
+            predictions = predictor.predict(paths) if retrieval is None else retrieval.predictions()
+            with closing(predictions):
+                rows, said = _read(predictions, predictor, folder, (sr, sc), identifiers)
+        except (OSError, MemoryError) as error:  # no file's fault: those are refused one by one
+            why = getattr(error, "strerror", None) or type(error).__name__
+            raise InputError(f"this machine cannot go on ({why}), expected room for a decoder") from error
         if not rows:
             raise InputError(_nothing_in(paths))
         said += retrieval.remarks if retrieval else ()
@@ -114,18 +90,12 @@ def _open(bundle: Path, captures: bool) -> Predictor:
     from srcmatters.clinical.bundle.exported import open_bundle
     from srcmatters.clinical.prediction.predictor import Predictor
 
-    try:
-        with open_bundle(bundle) as opened:
-            if captures:
-                from srcmatters.clinical.bundle.saliency import check_feature_maps
+    with open_bundle(bundle) as opened:
+        if captures:
+            from srcmatters.clinical.bundle.saliency import check_feature_maps
 
-                check_feature_maps(opened.rules["network"])
-            return Predictor(opened)
-    except OSError as error:
-        said = error.strerror or type(error).__name__
-        raise InputError(
-            f"{bundle}: cannot be read ({said}), expected a folder or zip of `srcmatters export`"
-        ) from error
+            check_feature_maps(opened.rules["network"])
+        return Predictor(opened)
 
 
 def _nothing_in(paths: tuple[Path, ...]) -> str:

@@ -116,7 +116,8 @@ def target_examples(cells: pd.DataFrame) -> tuple[list[Example], list[str]]:
             rows, _ = without_text(cache, np.flatnonzero(labels == value), 1)
             if not rows:
                 left_out.append(
-                    f"{label} is shown on no {name} of {target}: text may be in the pixels of all."
+                    f"{label} is shown on no {name} of {target}: text may be in their pixels, or they"
+                    " are gone."
                 )
                 continue
             states = [cache.state(state)[rows[0]] for state in ("clean", "confounded")]

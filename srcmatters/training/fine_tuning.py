@@ -79,7 +79,8 @@ class FineTuning:
         chosen, left_out = np.array(found[0][0] + found[1][0], dtype=int), found[0][1] + found[1][1]
         if left_out:
             print(
-                f"test images that are not shown as examples, since text may be in their pixels: {left_out}"
+                "test images that are not shown as examples, since text may be in their pixels or they are"
+                f" gone: {left_out}"
             )
         if not len(chosen):
             return None

@@ -9,6 +9,7 @@ from pydicom import dcmread
 
 from srcmatters.images import LoadCTd
 from srcmatters.images.burnt_in_text import text_lines
+from srcmatters.images.digests import image_files
 from srcmatters.images.reading import is_dicom, is_volume
 from srcmatters.training.decoding import positions
 from srcmatters.training.state_cache import StateCache
@@ -67,9 +68,10 @@ def shows_text(cache: StateCache, row: int) -> bool:
 
 
 def _header_says_so(path: Path) -> bool:
-    """BurnedInAnnotation YES of a DICOM file, or of the first one of a series."""
-    first = next((one for one in sorted(path.iterdir()) if one.is_file()), path) if path.is_dir() else path
-    if not is_dicom(first):
-        return False
-    header = dcmread(first, stop_before_pixels=True, specific_tags=["BurnedInAnnotation"])
-    return str(header.get("BurnedInAnnotation", "")).strip().upper() == "YES"
+    """BurnedInAnnotation YES of a DICOM file, or of any of a series."""
+    for one in image_files(path):
+        if is_dicom(one):
+            header = dcmread(one, stop_before_pixels=True, specific_tags=["BurnedInAnnotation"])
+            if str(header.get("BurnedInAnnotation", "")).strip().upper() == "YES":
+                return True
+    return False

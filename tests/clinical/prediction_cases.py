@@ -43,7 +43,7 @@ def rules(actions: dict[str, str] | None = None, **changes: Any) -> dict[str, An
         "ood": None,
         "monitors": [],
         "audited": False,
-        "audit": None,
+        "audit": {"leans_on": []} if changes.get("audited") else None,
         "mlflow_run": None,
         "trained": {},
     } | changes

@@ -302,7 +302,9 @@ def test_images_with_text_in_their_pixels_are_not_shown_even_if_asked_for(
     monkeypatch.setattr("srcmatters.training.shown_images.shows_text", lambda cache, row: True)
     examples, left_out = target_examples(real_run)
     assert examples == [] and len(left_out) == 2
-    assert left_out[0] == "tag is shown on no positive of cohort: text may be in the pixels of all."
+    assert (
+        left_out[0] == "tag is shown on no positive of cohort: text may be in their pixels, or they are gone."
+    )
 
 
 def test_images_that_are_gone_cost_a_sentence_not_the_report(tmp_path: Path) -> None:

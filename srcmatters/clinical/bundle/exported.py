@@ -103,9 +103,19 @@ def open_bundle(path: str | Path) -> ExportedBundle:
 
     Raises:
         InputError: no bundle; a zip that is damaged, too large, or would write outside of its folder; a rule
-            that is missing or wrong; one line that names the file and the field.
+            that is missing or wrong; what cannot be read; one line that names the file and the field.
     """
     path = Path(path)
+    try:
+        return _opened(path)
+    except OSError as error:
+        said = error.strerror or type(error).__name__
+        raise InputError(
+            f"{path}: cannot be read ({said}), expected a folder or zip of `srcmatters export`"
+        ) from error
+
+
+def _opened(path: Path) -> ExportedBundle:
     if path.is_dir():
         return _read(path, path, None)
     if not path.is_file():

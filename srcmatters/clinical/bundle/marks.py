@@ -33,5 +33,5 @@ def audit_mark(rules: Mapping[str, Any]) -> str:
 
 
 def _leans_on(rules: Mapping[str, Any]) -> list[str]:
-    """On what the audit showed that it leans; audits of older versions do not say."""
-    return (rules["audit"] or {}).get("leans_on", [])
+    """On what the audit showed that it leans."""
+    return rules["audit"]["leans_on"] if rules["audited"] else []

@@ -19,8 +19,8 @@ _RANGE = {
 }
 
 
-def _object(required: dict[str, Any], **optional: Any) -> dict[str, Any]:
-    return {"type": "object", "required": list(required), "properties": {**required, **optional}}
+def _object(required: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(required), "properties": required}
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -113,8 +113,13 @@ RULES_SCHEMA: dict[str, Any] = _object(
         "ood": _or_null(_OOD),
         "monitors": {"type": "array", "items": _MONITOR},
         "audited": {"type": "boolean"},
-        "audit": _or_null(_object({}, leans_on={"type": "array", "items": _WORD})),
+        "audit": _or_null(_object({"leans_on": {"type": "array", "items": _WORD}})),
         "mlflow_run": _or_null(_WORD),
         "trained": {"type": "object"},
     }
 )
+# What is called audited must say what came of it.
+RULES_SCHEMA |= {
+    "if": {"properties": {"audited": {"const": True}}},
+    "then": {"properties": {"audit": {"type": "object"}}},
+}

@@ -29,7 +29,7 @@ def bundle_metadata(rules: Mapping[str, Any], card: Mapping[str, Any]) -> dict[s
     shared: dict[str, Any] = {"dtype": "float32", "is_patch_data": False}
     image = {
         "type": "image",
-        "format": "magnitude" if rules["modality"] == "radiograph" else "hounsfield",
+        "format": "hounsfield" if rules["unit"] == "HU" else "magnitude",
         "modality": _MODALITY[rules["modality"]],
         "num_channels": 1,
         "spatial_shape": [rules["image_size"]] * dims,
@@ -78,7 +78,7 @@ def bundle_metadata(rules: Mapping[str, Any], card: Mapping[str, Any]) -> dict[s
 def _copyright(card: Mapping[str, Any]) -> str:
     """Whose it is, and the licence of every part as ``LICENSE`` has it; the schema has no field for that."""
     parts = "; ".join(f"{row['part']}: {row['licence'].rstrip('.')}" for row in card["licence"])
-    return f"{card['developer']} {parts}."
+    return f"{card['developer'].rstrip('.')}. {parts}."
 
 
 def requirements(described: Mapping[str, Any]) -> dict[str, str]:

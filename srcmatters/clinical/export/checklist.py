@@ -97,7 +97,7 @@ def _method(card: Mapping[str, Any]) -> dict[str, str]:
         "settings": "See the settings in model_card.html.",
         "availability": "The files of this bundle; source code: srcmatters.",
         "guard": "`srcmatters predict` refuses or flags it by the rules in configs/clinical.json;"
-        " configs/inference.yaml checks nothing.",
+        " configs/inference.yaml does not.",
     }
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pydicom
 from PIL import Image
 
+from srcmatters.images.digests import image_files
 from srcmatters.images.pixel_spacing import SPACINGS, pixel_spacing
 from srcmatters.images.reading import NIFTI, PICTURES, has_ending, is_dicom
 
@@ -55,7 +56,7 @@ def _ends(values: Iterable[float]) -> list[float] | None:
 def _header(path: Path) -> tuple[list[float], list[int], list[float]]:
     """Spacing and size in the plane, and depth; empty where the file does not say it."""
     if path.is_dir():
-        inside = sorted(part for part in path.iterdir() if part.is_file() and not part.name.startswith("."))
+        inside = [part for part in image_files(path) if is_dicom(part)]
         return _header(inside[0]) if inside else ([], [], [])
     if is_dicom(path):
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[*SPACINGS, "Rows", "Columns"])

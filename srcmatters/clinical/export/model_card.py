@@ -178,7 +178,7 @@ def _out_of_scope(rules: Mapping[str, Any]) -> list[str]:
     return [
         "Any decision about a patient.",
         *([GREY_VALUES] if grey else []),
-        f"Modalities other than {'CT' if rules['modality'] == 'ct' else 'radiography (CR, DX)'}.",
+        f"Modalities other than {'CT' if rules['modality'] == 'ct' else 'radiography (CR, DX, RG)'}.",
         f"Body parts other than {rules['body_part']}." if rules["body_part"] else f"Body part: {NOT_KNOWN}",
         f"View positions other than {numbers.listed(views)}." if views else f"View positions: {NOT_KNOWN}",
         "Images that a monitor finds unlike those of the training, or to carry an audited confounder.",

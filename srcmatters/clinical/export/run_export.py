@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from torch import nn
 from srcmatters.clinical.bundle.exported import ARRAYS, RULES
 from srcmatters.clinical.bundle.input_rules import INPUT_RULES
 from srcmatters.clinical.bundle.saliency import check_feature_maps
+from srcmatters.clinical.endings import ended_cleanly
 from srcmatters.clinical.export.applied_model_card import as_xml
 from srcmatters.clinical.export.audit import audit
 from srcmatters.clinical.export.bundle_metadata import bundle_metadata, requirements
@@ -241,7 +240,7 @@ def _whole(to: Path) -> Iterator[Path]:
     beside = place if place.is_dir() else place.parent
     working = beside / f".{place.name}.{os.getpid()}"
     packed = working.with_name(f"{working.name}.zip")
-    with _ended_by_signals():
+    with ended_cleanly():
         try:
             working.mkdir()
             yield working
@@ -258,27 +257,6 @@ def _whole(to: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(working, ignore_errors=True)
             packed.unlink(missing_ok=True)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end what is inside as Ctrl-C does, so that it tidies up."""
-
-    def end(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second one would end the tidying
-        raise SystemExit(128 + number)
-
-    wanted = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
-    # One that is ignored, as under nohup, stays so; None is a handler that is not Python's.
-    before = {number: signal.getsignal(number) for number in wanted}
-    before = {number: was for number, was in before.items() if was not in (signal.SIG_IGN, None)}
-    for number in before:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, was in before.items():
-            signal.signal(number, was)
 
 
 def _pack(folder: Path, file: Path, top: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import multiprocessing
 import os
@@ -32,6 +33,8 @@ PROCESS = 15 * 2**27  # bytes that the process may take in all, 1.9 GiB
 _LEAST = 2**28  # bytes that decoding may take in any case
 _TOO_LARGE = "decoding takes too much memory"
 _PR_SET_PDEATHSIG = 1
+#: What the system says when it has no files left to open, whatever the file that was to be opened.
+EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 _LONGEST = 4096  # characters of a message, which may quote what is in a file
 
 
@@ -103,7 +106,8 @@ class Decoder:
 
         Raises:
             InputError: it refused the file, failed, took too long or too much, or two processes died of it.
-            OSError: the first process died, and no second one could be started.
+            OSError: the first process died, and no second one could be started; or the machine has no files
+                left to open.
         """
         try:
             kind, value, seconds, worn = self._receive()
@@ -118,6 +122,8 @@ class Decoder:
         self.spent = self._lost + seconds
         if worn:
             self.close()
+        if kind == "exhausted":
+            raise OSError(value, os.strerror(value))
         if kind == "refused":
             raise InputError(value)
         return value
@@ -133,16 +139,17 @@ class Decoder:
 
     def _try_again(self) -> None:
         """Give the task to another process; what the dead one took of its time stays taken."""
-        self._lost = self._processor_seconds() - self._began
+        # Of a process that is gone without a trace nothing is known.
+        self._lost = max(0.0, self._processor_seconds() - self._began)
         self._start()
         self._began = 0.0
         assert self._answers is not None
         self._answers.send(self._task)
         self._unanswered = True
 
-    def run(self, task: Callable[..., Any], *arguments: Any, files: int = 1) -> Any:
+    def run(self, task: Callable[..., Any], *arguments: Any) -> Any:
         """:meth:`submit` and :meth:`result`."""
-        self.submit(task, *arguments, files=files)
+        self.submit(task, *arguments)
         return self.result()
 
     def _answered(self) -> bool:
@@ -275,14 +282,17 @@ def _resident() -> int:
 
 
 def _answer(task: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
+    """What is sent back: kind and value."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return "value", task(*arguments)
-        except InputError as error:
-            exhausted = isinstance(error.__cause__, MemoryError)
-            return "refused", _TOO_LARGE if exhausted else str(error)[:_LONGEST]
-        except MemoryError:
-            return "refused", _TOO_LARGE
         except Exception as error:  # foreign bytes make decoders raise anything
+            cause = error.__cause__ if isinstance(error, InputError) else error
+            if isinstance(cause, OSError) and cause.errno in EXHAUSTED:
+                return "exhausted", cause.errno
+            if isinstance(cause, MemoryError):
+                return "refused", _TOO_LARGE
+            if isinstance(error, InputError):
+                return "refused", str(error)[:_LONGEST]
             return "refused", f"not readable ({type(error).__name__}: {first_line(error)})"[:_LONGEST]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from srcmatters.clinical.prediction.decoder import Decoder
+from srcmatters.clinical.prediction.decoder import EXHAUSTED, Decoder
 from srcmatters.clinical.prediction.found_files import IMAGES, Found, find_files, pixels_of
 from srcmatters.clinical.prediction.header_tasks import read_fields
 from srcmatters.errors import InputError
@@ -19,7 +19,6 @@ from srcmatters.images.volume_files import load_itk
 
 _LONGEST = 300  # characters of a reason, which may quote a header that is damaged
 _QUOTED = 10_000  # characters of a message that are looked at
-_EXHAUSTED = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # which says nothing of the file that was opened
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def _look_at(found: Found, decoder: Decoder) -> Item | None:
         if not dicom and has_ending(found.path, ITK):
             item = _with_pixels(item)
     except OSError as error:
-        if error.errno in _EXHAUSTED:
+        if error.errno in (*EXHAUSTED, errno.ENOMEM):  # which says nothing of the file
             raise
         return replace(item, refusal=f"cannot be read ({error.strerror or type(error).__name__})")
     # What the system refuses from here on, such as a process that decodes, is no fault of the file's.

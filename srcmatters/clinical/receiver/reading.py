@@ -22,6 +22,7 @@ MAX_TRIES = 3  # a study over which the program ended as often is put aside
 RETRY_SECONDS = 10.0  # after the disk or the memory was full; twice as long after every further time
 LONGEST_RETRY_SECONDS = 300.0
 _POLL_SECONDS = 0.1
+_PIECE = 2**20  # bytes
 
 
 class StudyReader(Protocol):
@@ -132,9 +133,11 @@ class ReadingThread(threading.Thread):
             return self._put_aside(batch, f"the program ended {MAX_TRIES} times while it read this study")
         self._tell_repetition(batch, files)
         try:
-            results = self._reader.read(folder, files)
-        except InputError as error:
-            return self._refuse(batch, files, str(error))
+            try:
+                results = self._reader.read(folder, files)
+            except InputError as error:
+                _read_through(files)
+                return self._refuse(batch, files, str(error))
         except (OSError, MemoryError) as error:
             return self._postpone(batch, error)
         except Exception as error:
@@ -144,6 +147,8 @@ class ReadingThread(threading.Thread):
         except OSError:
             self._spool.forgive(batch)  # a full disk is not the study's fault
             raise
+        except MemoryError as error:
+            return self._postpone(batch, error)
         except Exception as error:
             return self._put_aside(batch, _where("a result is no valid DICOM", error))
         self._remember(batch, files)
@@ -195,6 +200,14 @@ class ReadingThread(threading.Thread):
         self._remember(batch, files)
         _LOG.warning("study %s: refused: %s", batch, said)
         return True
+
+
+def _read_through(files: Sequence[Path]) -> None:
+    """Raise OSError if a disk does not give the files back: that is no reason to part with them."""
+    for path in files:
+        with path.open("rb") as file:
+            while file.read(_PIECE):
+                pass
 
 
 def _where(what: str, error: Exception) -> str:

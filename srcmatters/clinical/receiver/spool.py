@@ -156,10 +156,14 @@ class Spool:
             part = target.with_name(f"{batch}{_PART}")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
-            for number, result in enumerate(results, 1):
-                with (part / f"{number:04d}.dcm").open("wb") as file:
-                    dcmwrite(file, result, enforce_file_format=True)
-                    _sync_file(file.fileno())
+            try:
+                for number, result in enumerate(results, 1):
+                    with (part / f"{number:04d}.dcm").open("wb") as file:
+                        dcmwrite(file, result, enforce_file_format=True)
+                        _sync_file(file.fileno())
+            except BaseException:
+                shutil.rmtree(part, ignore_errors=True)
+                raise
             _sync_folder(part)
             part.rename(target)
             _sync_folder(target.parent)

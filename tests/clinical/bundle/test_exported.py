@@ -126,6 +126,8 @@ def test_a_link_and_a_bomb_are_refused(tmp_path: Path) -> None:
         ("network", None, "network: None is not of type 'string'"),
         ("threshold", {"value": 7}, "threshold"),
         ("calibration", {"method": "magic"}, "calibration"),
+        ("audited", True, "audit: None is not of type 'object'"),
+        ("audit", {"tested": []}, "audit: "),
         ("modality", "photograph", "modality: 'photograph' is not one of"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from pathlib import Path
 
@@ -83,6 +84,8 @@ def test_a_network_of_grey_patches_does_not_score_hu(
     assert done.exit_code == 0 and "will refuse CT in HU" in done.stderr, done.output
     for name in ("README.md", "model_card.html"):
         assert "8-bit grey values" in (exported / "docs" / name).read_text()
+    metadata = json.loads((exported / "configs" / "metadata.json").read_text())
+    assert metadata["network_data_format"]["inputs"]["image"]["format"] == "magnitude"
     common = {"bundle_root": str(exported), "output_dir": str(tmp_path / "theirs"), "device": "cpu"}
     _score(exported, dataset_dir=str(cohort), **common)
     found = pd.read_csv(tmp_path / "theirs" / "scores.csv", names=["image", "probability", "decision"])

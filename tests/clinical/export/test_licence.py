@@ -13,7 +13,12 @@ from srcmatters.clinical.export.model_card import render_card
 from srcmatters.sources.catalogue import find_entry
 
 ROOT = Path(__file__).parents[3]
-RULES = {"finding": {"positive": "Mass", "negative": "no Mass"}, "spatial_dims": 2, "modality": "radiograph"}
+RULES = {
+    "finding": {"positive": "Mass", "negative": "no Mass"},
+    "spatial_dims": 2,
+    "modality": "radiograph",
+    "unit": "display",
+}
 
 
 def test_the_source_and_the_target_license_what_is_theirs(tmp_path: Path) -> None:

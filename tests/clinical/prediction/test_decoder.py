@@ -175,6 +175,25 @@ def test_all_that_a_process_may_take_stays_below_two_gigabytes() -> None:
     assert left + resident < 2**31 or left <= 2**28
 
 
+def _fail(number: int, told: bool) -> None:
+    try:
+        raise OSError(number, "no more")
+    except OSError as error:
+        if told:
+            raise InputError("x.dcm: not readable") from error
+        raise
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_machine_without_files_to_open_is_not_held_against_the_file(told: bool) -> None:
+    with Decoder() as decoder:
+        with pytest.raises(OSError, match="Too many open files") as caught:
+            decoder.run(_fail, errno.EMFILE, told)
+        assert caught.value.errno == errno.EMFILE
+        with pytest.raises(InputError, match="not readable"):
+            decoder.run(_fail, errno.EINVAL, told)
+
+
 def test_processes_that_end_leave_nothing_open() -> None:
     before = open_files(), Process().children()
     for _ in range(20):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gc
 import json
 import os
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner, Result
@@ -239,6 +241,17 @@ def test_options_of_an_archive_are_refused_where_there_is_none(
 ) -> None:
     assert said(run(given, work / "out", *options)) == f"{options[0]}: expected --from URL with it"
     assert not list(work.iterdir())
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EAGAIN, "Resource temporarily unavailable"), MemoryError()])
+def test_a_machine_without_room_is_one_line_and_leaves_nothing(
+    given: Path, work: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr("srcmatters.clinical.prediction.decoder.Decoder._start", Mock(side_effect=error))
+    result = run(given, work / "out")
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception).startswith("this machine cannot go on (")
+    assert not (work / "out").exists()
 
 
 def test_bundle_in_a_closed_folder_is_a_mistake_in_one_line(given: Path, work: Path) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from io import BytesIO
 from pathlib import Path
+from unittest.mock import DEFAULT, Mock
 
 import pytest
 from dicom_nodes import (
@@ -29,7 +30,8 @@ from pynetdicom import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
-from srcmatters.clinical.receiver import reading
+from srcmatters.clinical.receiver import reading, spool
+from srcmatters.errors import InputError
 
 
 def test_a_study_is_answered_with_a_report_that_refers_to_it(start: Start, archive: Archive) -> None:
@@ -290,6 +292,39 @@ def test_a_study_for_which_there_is_no_room_for_long_is_read_in_the_end_ever_les
     assert len(begun) == 6 > reading.MAX_TRIES
     delays = [record.args[2] for record in caplog.records if "read again in" in record.getMessage()]
     assert delays == [0.1, 0.2, 0.4, 0.5, 0.5]
+
+
+def test_a_study_whose_files_the_disk_does_not_give_back_is_not_deleted(
+    start: Start, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(
+        reading, "_read_through", Mock(side_effect=[OSError(errno.EIO, "Input/output error")])
+    )
+    reader, begun = _fail_times(InputError("not readable"), 1)
+    server, port = start(reader)
+    assert send(port, radiograph()) == [0x0000]
+    archive.wait_for(1)
+    assert len(begun) == 2 and not list((server.spool.folder / "refused").iterdir())
+
+
+def test_want_of_memory_while_a_result_is_written_is_not_held_against_it(
+    start: Start, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "RETRY_SECONDS", 0.1)
+    server, port = start()
+    parts: list[list[Path]] = []
+
+    def begin(batch: str) -> int:
+        parts.append(list((server.spool.folder / "outgoing").iterdir()))
+        return 1
+
+    monkeypatch.setattr(server.spool, "begin", begin)
+    write = Mock(side_effect=[MemoryError(), DEFAULT], wraps=spool.dcmwrite)
+    monkeypatch.setattr(spool, "dcmwrite", write)
+    assert send(port, radiograph()) == [0x0000]
+    archive.wait_for(1)
+    assert parts == [[], []] and not list((server.spool.folder / "refused").iterdir())
 
 
 def test_a_study_that_the_program_fails_at_is_kept_and_read_once_it_is_moved_back(
