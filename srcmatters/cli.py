@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from srcmatters import __version__
-from srcmatters.clinical.export_command import export
-from srcmatters.clinical.predict_command import predict
-from srcmatters.clinical.serve_command import serve
+from srcmatters.deployment.predict_command import predict
+from srcmatters.deployment.serve_command import serve
 from srcmatters.errors import InputError
+from srcmatters.export.command import export
 from srcmatters.reports.commands import report
 from srcmatters.studies.commands import study
 
@@ -145,7 +145,7 @@ def phantom(
     seed: int,
 ) -> None:
     """Write a cohort of synthetic chests to a new FOLDER."""
-    from srcmatters.cohorts.phantom import write_phantom_cohort
+    from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 
     file_format = file_format or ("png" if modality == "xray" else "nifti")
     try:
@@ -171,7 +171,7 @@ def sources() -> None:
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("mlruns/outputs"))
 def results(folder: Path) -> None:
     """Compare all finished runs below FOLDER [default: mlruns/outputs]."""
-    from srcmatters.reports.summary import print_comparison, read_runs
+    from srcmatters.reports.terminal_tables import print_comparison, read_runs
 
     print_comparison(read_runs(folder))
 

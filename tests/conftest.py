@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from srcmatters.cohorts.phantom import write_phantom_cohort
+from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 
 torch.set_num_threads(1)
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from srcmatters import __version__
 from srcmatters.cli import command
 from srcmatters.cohorts import read_cases
-from srcmatters.cohorts.phantom import write_phantom_cohort
+from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 from srcmatters.errors import InputError
 
 DATA_ENTRY = """Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position

@@ -18,12 +18,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from srcmatters.evaluation.estimates import Estimate, image_freedom
-from srcmatters.evaluation.resampled_figures import (
-    Figure,
-    difference,
-    mean_over_trainings,
-    resampled_auc,
-)
+from srcmatters.evaluation.resampled_statistics import Figure, difference, mean_over_trainings, resampled_auc
 from srcmatters.evaluation.resampling import Ranking, resample_patients
 
 

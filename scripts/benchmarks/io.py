@@ -35,7 +35,7 @@ from pydicom.uid import (
 from torch.nn import functional
 
 from srcmatters.images import load_ct, load_radiograph
-from srcmatters.training.resizing import resize
+from srcmatters.preprocessing.resizing import resize
 
 SERIES = 17
 Ways = dict[str, Callable[[], object]]

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the libraries below when they are imported
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "clinical"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "helpers"))
 
 import numpy as np
 import pydicom
@@ -31,9 +31,9 @@ from prediction_cases import write_bundle
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
-from srcmatters.clinical.bundle.exported import open_bundle
-from srcmatters.clinical.prediction.prediction_files import as_csv, row
-from srcmatters.clinical.prediction.predictor import Predictor
+from srcmatters.deployment.prediction.prediction_files import as_csv, row
+from srcmatters.deployment.prediction.predictor import Predictor
+from srcmatters.exported_bundle.bundle import open_bundle
 
 BLOCK = 50  # radiographs that are on disk at once
 

@@ -22,17 +22,17 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the libraries below when they are imported
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "clinical"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "helpers"))
 
 import torch
 from dicom_nodes import Archive, CountingReader, counting_report, radiograph, send
 from prediction_cases import write_bundle
 
-from srcmatters.clinical.association_rules import Destination
-from srcmatters.clinical.receiver.bundle_reader import BundleReader
-from srcmatters.clinical.receiver.reading import StudyReader
-from srcmatters.clinical.receiver.server import Server, ServerSettings
-from srcmatters.clinical.receiver.store_scp import Address
+from srcmatters.deployment.dicom_association import Destination
+from srcmatters.deployment.receiver.bundle_reader import BundleReader
+from srcmatters.deployment.receiver.server import Server, ServerSettings
+from srcmatters.deployment.receiver.store_scp import Address
+from srcmatters.deployment.receiver.study_reading import StudyReader
 
 
 class Measurement:

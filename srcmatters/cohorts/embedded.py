@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from srcmatters.cohorts import phantom
+from srcmatters import phantom
 from srcmatters.cohorts.case_table import read_cases
 from srcmatters.cohorts.ct_files import VOLUMES, find_ct
-from srcmatters.cohorts.phantom import write_phantom_cohort
+from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images.reading import PICTURES, has_ending, is_volume, may_be_dicom
 

@@ -10,15 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from srcmatters.confounders.streams import case_stream
-from srcmatters.confounders.taxonomy import Miccat
+from srcmatters.case_stream import case_stream
 from srcmatters.errors import InputError, did_you_mean
 
 _BAND = re.compile(r"\s*(?P<sign>>=|<=|>|<)\s*(?P<limit>-?\d+(\.\d+)?)\s*")
 _BETWEEN = re.compile(r"\s*(?P<low>\d+(\.\d+)?)\s*-\s*(?P<high>\d+(\.\d+)?)\s*")
 _SIGNS: dict[str, Callable] = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
-_DEMOGRAPHIC = ("sex", "age", "ethnicity")
-_IMAGING = ("view", "manufacturer", "contrast", "site", "slice_thickness_mm", "pixel_spacing_mm")
 _ROLES = ("train", "validation", "test")
 # Cells: label and whether the case has the value. A positive with it carries the confounder.
 _CELLS = {"positives with it": (1, True), "positives without": (1, False),
@@ -49,15 +46,6 @@ class SampledCohort:
     counts: dict[str, int]
 
 
-def sampled_miccat(column: str) -> Miccat:
-    """Place of a sampled confounder in MICCAT: demographic, imaging, or else anatomical."""
-    if column in _DEMOGRAPHIC:
-        return Miccat("patient", "demographic", column, "sampled")
-    if column in _IMAGING:
-        return Miccat("environment", "imaging", column, "sampled")
-    return Miccat("patient", "anatomical", column, "sampled")
-
-
 def sample_cohort(
     cases: pd.DataFrame,
     column: str,
@@ -75,7 +63,7 @@ def sample_cohort(
 ) -> SampledCohort:
     """Choose cases so that a property of the patient goes with the label.
 
-    MICCAT: see :func:`sampled_miccat`. Nothing is painted: images stay as they are.
+    Nothing is painted: images stay as they are.
 
     First every patient gets a role (test, validation, training), whatever ``p_art``: drawn per patient, in
     the proportions asked for within patients of the same kind of cases. Then, within a role, cases are taken

@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.transforms.utils import scale_affine
 
-from srcmatters.confounders.streams import case_stream
+from srcmatters.case_stream import case_stream
 from srcmatters.confounders.taxonomy import Miccat
 from srcmatters.errors import InputError
 from srcmatters.images.pixel_spacing import known_spacing
@@ -34,7 +34,7 @@ class Confounder(RandomizableTransform):
 
     A subclass states its place in MICCAT and implements two methods: :meth:`draw` (everything random, one
     case) and :meth:`apply` (pure, a batch). Who carries the confounder is not decided here but by
-    :func:`srcmatters.confounders.assign`. Where the *un*confounded image is not the image itself (the
+    :func:`srcmatters.cohorts.assignment.assign`. Where the *un*confounded image is not the image itself (the
     published noise model also adds noise to those), :meth:`apply_clean` says what it is.
 
     Args:

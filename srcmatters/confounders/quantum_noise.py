@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from srcmatters.case_stream import torch_stream
 from srcmatters.confounders.base import Confounder, Parameters
 from srcmatters.confounders.published_noise import published_noise
-from srcmatters.confounders.streams import torch_stream
 from srcmatters.confounders.taxonomy import Miccat
 from srcmatters.errors import InputError
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from srcmatters.evaluation.analysis_plan import USUAL_SUBGROUPS, AnalysisPlan
 from srcmatters.evaluation.cell_tables import environment_rows, gap_rows, subgroup_rows
-from srcmatters.evaluation.collection import AXES, StudyResults
 from srcmatters.evaluation.contrasts import adjusted_p_values, contrast_rows, with_families
 from srcmatters.evaluation.curves import curve_rows, interaction_rows
-from srcmatters.evaluation.plan import USUAL_SUBGROUPS, AnalysisPlan
-from srcmatters.evaluation.trainings import RunGroup, group_runs, resample_runs
+from srcmatters.evaluation.run_groups import RunGroup, group_runs, resample_runs
+from srcmatters.runs.finished_runs import AXES, StudyResults
 
 _CELL = (*AXES, "source", "p_art")
 _PAIR = ("source_a", "source_b")
@@ -39,7 +39,7 @@ _SMALL = 100  # patients of the rarer class below which an AUC is known to some 
 class Analysis:
     """What a study found.
 
-    Every table begins with the columns :data:`srcmatters.evaluation.collection.AXES`. ``low`` and ``high``
+    Every table begins with the columns :data:`srcmatters.runs.finished_runs.AXES`. ``low`` and ``high``
     end an interval of the plan's confidence, for other images *and* other trainings of the same kind.
 
     Args:
@@ -78,7 +78,7 @@ def analyse(results: StudyResults, plan: AnalysisPlan | None = None) -> Analysis
     """Analyse a study as its plan says.
 
     Args:
-        results: what :func:`srcmatters.evaluation.read_results` read.
+        results: what :func:`srcmatters.runs.finished_runs.read_results` read.
         plan: declared before running; None: the default one.
 
     Raises:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.evaluation.classification import (
     average_precision,
     brier_score,
@@ -18,9 +19,8 @@ from srcmatters.evaluation.classification import (
 )
 from srcmatters.evaluation.contrasts import boundary_errors
 from srcmatters.evaluation.estimates import auc_interval, estimate, image_freedom, widened
-from srcmatters.evaluation.plan import AnalysisPlan
 from srcmatters.evaluation.resampling import auc, auc_influence
-from srcmatters.evaluation.trainings import ResampledRuns, RunGroup, TestSet
+from srcmatters.evaluation.run_groups import ResampledRuns, RunGroup, TestSet
 
 _BANDS = 3  # into which a column of numbers is cut
 _SCORED = ("labels", "scores")

@@ -11,7 +11,7 @@ import statsmodels.api as sm
 from sklearn.metrics import average_precision_score, roc_curve
 
 from srcmatters.errors import InputError
-from srcmatters.evaluation.predictions import log_odds
+from srcmatters.runs.prediction_table import log_odds
 
 
 def average_precision(labels: np.ndarray, scores: np.ndarray, shares: np.ndarray | None = None) -> float:

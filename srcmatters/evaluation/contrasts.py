@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
+from srcmatters.evaluation.analysis_plan import CONTRAST_METRICS, AnalysisPlan
 from srcmatters.evaluation.estimates import Estimate, boundary_error, widened
 from srcmatters.evaluation.fold_tests import (
     delong_p_value,
     nadeau_bengio_p_value,
     permutation_test_over_folds,
 )
-from srcmatters.evaluation.plan import CONTRAST_METRICS, AnalysisPlan
-from srcmatters.evaluation.resampled_figures import Figure, difference
-from srcmatters.evaluation.trainings import ResampledRuns
+from srcmatters.evaluation.resampled_statistics import Figure, difference
+from srcmatters.evaluation.run_groups import ResampledRuns
 
 _AREAS = {
     "clean_auc": ("clean_auc",),

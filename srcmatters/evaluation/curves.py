@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.evaluation.contrasts import source_pairs
-from srcmatters.evaluation.plan import AnalysisPlan
-from srcmatters.evaluation.resampled_figures import Figure, combine, difference
-from srcmatters.evaluation.trainings import Repetition, ResampledRuns
+from srcmatters.evaluation.resampled_statistics import Figure, combine, difference
+from srcmatters.evaluation.run_groups import Repetition, ResampledRuns
 
 
 def trapezoid_weights(positions: np.ndarray) -> np.ndarray:

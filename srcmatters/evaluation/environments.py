@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from srcmatters.errors import InputError
-from srcmatters.evaluation.predictions import log_odds
+from srcmatters.runs.prediction_table import log_odds
 
 Environment = Literal["iid", "ood", "clean", "confounded"]
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from srcmatters.evaluation.analysis import Analysis
-from srcmatters.evaluation.collection import AXES
-from srcmatters.evaluation.plan import AnalysisPlan
+from srcmatters.evaluation.analysis_plan import AnalysisPlan
+from srcmatters.runs.finished_runs import AXES
 
 _METRICS = {
     "clean_auc": "clean AUC",

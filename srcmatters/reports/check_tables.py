@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from srcmatters.evaluation.detectability import MINIMUM_DETECTABILITY
-from srcmatters.reports.numbers import interval, number, share
+from srcmatters.numbers import interval, number, share
 from srcmatters.reports.setups import Setup
 from srcmatters.reports.study_tables import Table, of_confounder
 

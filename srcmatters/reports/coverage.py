@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from srcmatters.confounders import known_confounders
-from srcmatters.evaluation.plan import AnalysisPlan
-from srcmatters.evaluation.predictions import SCHEMA
-from srcmatters.reports.numbers import counted, listed, share
+from srcmatters.evaluation.analysis_plan import AnalysisPlan
+from srcmatters.numbers import counted, listed, share
+from srcmatters.runs.prediction_table import SCHEMA
 from srcmatters.sources.catalogue import known_sources
 
 _MOST_GROUPS = 20  # a column with more different texts is free text

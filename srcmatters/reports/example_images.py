@@ -7,7 +7,6 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +16,13 @@ import torch.nn.functional as functional
 from matplotlib import colormaps
 from PIL import Image
 
-from srcmatters.cohorts.phantom import draw_patient, radiograph
 from srcmatters.confounders import create_confounder, known_confounders
-from srcmatters.errors import InputError, find_input_error
+from srcmatters.errors import InputError
+from srcmatters.phantom import draw_patient, radiograph
 from srcmatters.reports.phantom_scan import phantom_states
 
 if TYPE_CHECKING:
-    from srcmatters.training.state_cache import StateCache
+    from srcmatters.runs.trained_run import open_images
 
 # Purple to orange is told apart with every common colour blindness; orange is where the image got brighter.
 _COLOURS = "PuOr_r"
@@ -99,7 +98,9 @@ def target_examples(cells: pd.DataFrame) -> tuple[list[Example], list[str]]:
     Returns:
         Examples, and a sentence for each confounder that has none.
     """
-    from srcmatters.training.shown_images import without_text  # trainings draw with what is in here
+    from srcmatters.preprocessing.images_without_text import (
+        without_text,  # trainings draw with what is in here
+    )
 
     examples, left_out = [], []
     for (target, label), runs in cells.groupby(["target", "label"], sort=True):
@@ -123,31 +124,6 @@ def target_examples(cells: pd.DataFrame) -> tuple[list[Example], list[str]]:
             states = [cache.state(state)[rows[0]] for state in ("clean", "confounded")]
             examples.append(_example(f"{name} of {target}", str(label), *states))
     return examples, left_out
-
-
-def open_images(output_dir: str | Path) -> StateCache:
-    """The preprocessed images of a run, opened (or decoded again) by its own configuration.
-
-    The configuration is evaluated as ``python -m monai.bundle run`` does: only for runs that one trusts.
-
-    Raises:
-        InputError: the configuration or the images are not there any more; names no file of the target.
-    """
-    from monai.bundle import ConfigParser
-
-    path = Path(output_dir) / "config.yaml"
-    if not path.is_file():
-        raise InputError("the run kept no config.yaml")
-    try:
-        parser = ConfigParser()
-        parser.read_config(str(path))
-        return parser.get_parsed_content("cache")
-    except Exception as error:  # whatever a configuration raises: the report is written without its images
-        if find_input_error(error) is None and not isinstance(error.__cause__, OSError):
-            raise InputError(
-                f"the run's configuration cannot be evaluated ({type(error).__name__})"
-            ) from error
-        raise InputError("the images of the run are not there any more") from error
 
 
 def _example(title: str, label: str, clean: torch.Tensor, confounded: torch.Tensor) -> Example:

@@ -11,12 +11,12 @@ import torch
 from monai.data import MetaTensor
 
 from srcmatters.cohorts.case_table import POSITION
-from srcmatters.cohorts.phantom import ct_volume, draw_patient, voxel_axes
-from srcmatters.cohorts.phantom.computed_tomography import slab_slices
 from srcmatters.confounders import Confounder
 from srcmatters.images import window
-from srcmatters.training.patches import ResamplePatchd
-from srcmatters.training.study_cases import confounder_place
+from srcmatters.phantom import ct_volume, draw_patient, voxel_axes
+from srcmatters.phantom.computed_tomography import slab_slices
+from srcmatters.preprocessing.confounder_placement import confounder_place
+from srcmatters.preprocessing.patches import ResamplePatchd
 
 _SPACING_MM, _SLAB_MM = (1.0, 1.0, 2.0), 12.0
 _CASE = "phantom"

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from srcmatters import __version__
-from srcmatters.reports.numbers import counted, listed, share
+from srcmatters.numbers import counted, listed, share
 from srcmatters.reports.study_tables import Table
 
 _PACKAGES = ("torch", "monai", "pytorch-ignite", "mlflow", "scikit-learn", "scipy", "statsmodels", "numpy")

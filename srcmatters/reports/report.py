@@ -13,22 +13,15 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from srcmatters import numbers
 from srcmatters.errors import InputError
 from srcmatters.evaluation.analysis import Analysis, analyse
-from srcmatters.evaluation.collection import StudyResults, read_results
 from srcmatters.evaluation.verdicts import verdicts
-from srcmatters.reports import numbers
 from srcmatters.reports.check_tables import control_table, detectability_table, subgroup_table
 from srcmatters.reports.coverage import missing_cells, not_tested, unreadable_images
 from srcmatters.reports.example_images import legend_colours, phantom_examples, target_examples
 from srcmatters.reports.printing import find_browser, print_pdf
-from srcmatters.reports.provenance import (
-    hashes,
-    method_facts,
-    settings_table,
-    versions,
-    written_on,
-)
+from srcmatters.reports.provenance import hashes, method_facts, settings_table, versions, written_on
 from srcmatters.reports.setups import Setup, confounder_label, setups
 from srcmatters.reports.shortcut_record import shortcuts
 from srcmatters.reports.study_figures import (
@@ -50,6 +43,7 @@ from srcmatters.reports.study_tables import (
     planned_contrasts,
     quality_table,
 )
+from srcmatters.runs.finished_runs import StudyResults, read_results
 
 _TEMPLATE = "report.html.j2"
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from srcmatters.errors import InputError
 from srcmatters.evaluation.natural_shortcut import NaturalShortcut, natural_shortcut
-from srcmatters.reports.example_images import open_images
+from srcmatters.runs.trained_run import open_images
 
 RECORD = "natural_shortcut.json"
 

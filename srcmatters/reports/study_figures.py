@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Transform
 
+from srcmatters.numbers import interval, number, share, signed
 from srcmatters.reports.inline_svg import INK, Picture, inline, style
-from srcmatters.reports.numbers import interval, number, share, signed
 
 #: The paper's panels: column prefix of the environment and what is written above.
 PANELS = {

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from srcmatters.errors import InputError
-from srcmatters.evaluation.plan import AnalysisPlan
+from srcmatters.evaluation.analysis_plan import AnalysisPlan
 
 STUDY_FILE, MANIFEST, FAILURE, RESULT = "study.yaml", "study.json", "failure.json", "metrics.json"
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from srcmatters.reports.numbers import interval, number, p_value, share
+from srcmatters.numbers import interval, number, p_value, share
 from srcmatters.reports.setups import Setup
 
 METRIC_NAMES = {

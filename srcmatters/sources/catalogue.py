@@ -3,112 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
 
 from srcmatters.errors import InputError, did_you_mean
+from srcmatters.sources.entry import Entry, entry_from
+from srcmatters.sources.source_file import read_source_entry
 
 _CATALOGUE = "catalogue.yaml"
-_SCHEMA = "catalogue_schema.json"
 #: Where the bundle that makes sources writes them: ``<folder>/<name>/<name>.safetensors``.
 OWN_SOURCES = Path("mlruns") / "sources"
 #: The network of the one entry that fits every network: random initialisation.
 ANY_NETWORK = "any"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What is known about one source for one network.
-
-    Args:
-        name: unique; the network is part of it ("imagenet-resnet50").
-        source: what a study calls it ("imagenet").
-        network: the network whose weights these are.
-        spatial_dims: 2 or 3.
-        channels: 1 or 3, of the image that the network takes.
-        scheme: how the file names its tensors.
-        trained_on: images, their number and labels, in words.
-        licence: of the weights.
-        citation: what to cite.
-        normalisation: ``kind`` (fixed or zscore_positive), ``channel_order`` (RGB, BGR or grey) and, of a
-            fixed one, ``mean`` and ``std`` per channel in that order, of images in [0, 1].
-        location: where the file is: ``pip`` and ``file``, ``url``, ``huggingface`` with ``file`` and
-            ``revision``, ``manual`` (a page) with ``file``, or ``file`` alone (on this machine). None: there
-            is no file.
-        sha256: of the file: 64 hexadecimal digits, or the first ones, 8 at least; None: none was published.
-        notes: what a user has to know.
-        training: of a source made here: data hash, classes, epochs, metrics, command.
-    """
-
-    name: str
-    source: str
-    network: str
-    spatial_dims: int
-    channels: int
-    scheme: str
-    trained_on: str
-    licence: str
-    citation: str
-    normalisation: Mapping[str, Any]
-    location: Mapping[str, Any] | None
-    sha256: str | None
-    notes: str = ""
-    training: Mapping[str, Any] | None = None
-
-
-def entry_from(content: object, origin: str) -> Entry:
-    """An entry out of YAML or JSON, checked against the schema.
-
-    Args:
-        content: what the parser made of it.
-        origin: file and place, for error messages.
-
-    Raises:
-        InputError: naming the origin, the field, what was got and what was expected.
-    """
-    error = best_match(_validator().iter_errors(content))
-    if error is not None:
-        raise InputError(f"{origin}: {_explain(error)}")
-    assert isinstance(content, dict)
-    return Entry(**content)
-
-
-def entry_content(entry: Entry) -> dict[str, Any]:
-    """The plain mapping that :func:`entry_from` takes; fields that say nothing are left out."""
-    content = dataclasses.asdict(entry)
-    return {name: value for name, value in content.items() if name not in ("notes", "training") or value}
-
-
-@cache
-def _validator() -> Draft202012Validator:
-    text = resources.files(__package__).joinpath(_SCHEMA).read_text(encoding="utf-8")
-    return Draft202012Validator(json.loads(text))
-
-
-def _explain(error: ValidationError) -> str:
-    """One line: jsonschema's own message prints the whole entry where a field in it is wrong."""
-    field = ".".join(str(part) for part in error.absolute_path)
-    if error.validator == "required":
-        assert isinstance(error.instance, dict)
-        missing = [name for name in error.validator_value if name not in error.instance]
-        return f"{field + ': ' if field else ''}{', '.join(missing)} missing"
-    if error.validator == "additionalProperties":
-        assert isinstance(error.instance, dict)
-        known = list(error.schema["properties"])
-        extra = next(name for name in error.instance if name not in known)
-        return f"{field + '.' if field else ''}{extra} is unknown{did_you_mean(str(extra), known)}"
-    expected = error.schema.get("description", f"{error.validator} {error.validator_value}")
-    return f"{field or 'entry'}: got {repr(error.instance)[:80]}, expected {expected}"
 
 
 def read_catalogue(path: Path | None = None) -> tuple[Entry, ...]:
@@ -165,8 +75,6 @@ def own_sources() -> tuple[Entry, ...]:
 
     A file that cannot be read is left out; it is an error only when it is asked for.
     """
-    from srcmatters.sources.source_file import read_source_entry
-
     found: dict[str, Entry] = {}
     for path in _own_files():
         try:
@@ -251,8 +159,6 @@ def named_entry(name: str, network: str | None = None) -> Entry:
 
 
 def _find_file(source: str | Path, network: str | None) -> Entry | None:
-    from srcmatters.sources.source_file import read_source_entry
-
     own = {path.stem: path for path in reversed(_own_files())}
     path = Path(source) if Path(source).is_file() else own.get(str(source))
     if path is None:

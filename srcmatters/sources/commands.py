@@ -19,7 +19,7 @@ class _WithComparison(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name == "compare":
-            module = importlib.import_module("srcmatters.sources.comparison_command")
+            module = importlib.import_module("srcmatters.source_comparison.command")
             return module.compare
         return super().get_command(ctx, name)
 

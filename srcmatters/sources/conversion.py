@@ -11,11 +11,11 @@ import torch
 
 from srcmatters.errors import InputError
 from srcmatters.sources.architecture import STANDARD, architecture_of, marker
+from srcmatters.sources.conversion_report import ConversionReport, Draft
 from srcmatters.sources.inflation import inflate
 from srcmatters.sources.keras_layers import take_keras
 from srcmatters.sources.loading import Weights, misfits
 from srcmatters.sources.networks import HEADS, check_network, create_network
-from srcmatters.sources.report import ConversionReport, Draft
 from srcmatters.sources.schemes import SCHEMES, STEMS, Scheme, find_scheme
 
 

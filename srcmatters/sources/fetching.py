@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 from filelock import FileLock
 
 from srcmatters.errors import InputError
-from srcmatters.sources.catalogue import Entry
 from srcmatters.sources.download import download
+from srcmatters.sources.entry import Entry
 
 _HUB = "https://huggingface.co"
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from srcmatters.errors import InputError
-from srcmatters.sources.catalogue import Entry, read_catalogue
+from srcmatters.sources.catalogue import read_catalogue
 from srcmatters.sources.conversion import convert, guess_scheme
+from srcmatters.sources.conversion_report import ConversionReport
+from srcmatters.sources.entry import Entry
 from srcmatters.sources.fetching import file_sha256
 from srcmatters.sources.loading import Weights
 from srcmatters.sources.networks import check_network
-from srcmatters.sources.report import ConversionReport
 from srcmatters.sources.schemes import find_scheme
 from srcmatters.sources.source_file import write_source
 from srcmatters.sources.weight_files import read_weights

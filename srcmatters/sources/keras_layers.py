@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from srcmatters.errors import InputError
-from srcmatters.sources.report import Draft
+from srcmatters.sources.conversion_report import Draft
 
 _HEAD = re.compile(r"(predictions|dense|fc)(_?\d+)?$")
 _WEIGHTS = {

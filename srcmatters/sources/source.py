@@ -10,12 +10,13 @@ from torch import nn
 
 from srcmatters.errors import InputError
 from srcmatters.sources.architecture import STANDARD, architecture_of
-from srcmatters.sources.catalogue import Entry, find_entry, read_catalogue
+from srcmatters.sources.catalogue import find_entry, read_catalogue
 from srcmatters.sources.conversion import convert, guess_scheme, nearest_scheme
+from srcmatters.sources.conversion_report import ConversionReport
+from srcmatters.sources.entry import Entry
 from srcmatters.sources.loading import Weights, load_strictly
 from srcmatters.sources.networks import HEADS, check_network, create_network
 from srcmatters.sources.normalisation import Normalisation, read_normalisation
-from srcmatters.sources.report import ConversionReport
 from srcmatters.sources.schemes import STEMS, find_scheme
 from srcmatters.sources.weight_files import read_weights
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from srcmatters.errors import InputError
-from srcmatters.sources.catalogue import Entry
-from srcmatters.sources.report import ConversionReport
+from srcmatters.sources.conversion_report import ConversionReport
+from srcmatters.sources.entry import Entry
 from srcmatters.sources.source import create_classifier, load_source
 
 #: Pixels or voxels a side of the fixed images: a multiple of 14 and of 32.

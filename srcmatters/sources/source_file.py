@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from srcmatters.errors import InputError
-from srcmatters.sources.catalogue import Entry, entry_content, entry_from
+from srcmatters.sources.entry import Entry, entry_content, entry_from
 from srcmatters.sources.networks import HEADS
 
 #: Where the entry lies in the header of the file.

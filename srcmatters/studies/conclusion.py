@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from srcmatters.evaluation.analysis import analyse
-from srcmatters.evaluation.collection import read_results
 from srcmatters.reports.report import ReportOptions, render_report
 from srcmatters.reports.study_folder import open_study
+from srcmatters.runs.finished_runs import read_results
 
 #: Folder of the tables, and the page, in the study's folder.
 TABLES, REPORT = "tables", "report.html"

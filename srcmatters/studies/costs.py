@@ -9,10 +9,10 @@ from functools import cache
 import torch
 
 from srcmatters.cohorts import open_cohort
+from srcmatters.confounders import sampled_column
 from srcmatters.sources.networks import HEADS, create_network
 from srcmatters.studies.cells import Cell, bundle_config
 from srcmatters.studies.study_file import Study
-from srcmatters.training.study_cases import is_sampled
 
 _FLOAT = 4
 
@@ -49,7 +49,7 @@ def estimate_disk(study: Study, cells: Sequence[Cell]) -> Disk | None:
     seen: set[str] = set()
     for cell in cells:
         one = settings[cell.cell_id]
-        states = 1 if one["confounder"] == "none" or is_sampled(one["confounder"], table) else 2
+        states = 1 if one["confounder"] == "none" or sampled_column(one["confounder"], table) else 2
         if cell.images not in seen:
             images += states * len(table) * int(one["image_size"]) ** dims * _FLOAT
         width, weights = _network_size(one["network"], dims)

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from srcmatters.cohorts import open_cohort
-from srcmatters.evaluation.plan import AnalysisPlan
+from srcmatters.cohorts import CaseChoice, choose_cases, control_labels, open_cohort
+from srcmatters.confounders import sampled_column
+from srcmatters.evaluation.analysis_plan import AnalysisPlan
+from srcmatters.preprocessing import confounder_place, create_image_confounder
 from srcmatters.sources import load_source
 from srcmatters.studies.cells import Cell, bundle_config
 from srcmatters.studies.study_file import Study
-from srcmatters.training import (
-    check_settings,
-    choose_cases,
-    confounder_place,
-    control_labels,
-    create_image_confounder,
-)
+from srcmatters.training import check_settings
 
 # Settings that a bundle need not have; those that it has are checked.
 _OF_THE_SPLIT = ("confounder", "confounder_args", "p_art", "fold", "num_folds", "validation_folds", "seed",
@@ -60,7 +56,8 @@ def _check_cases(settings: Sequence[Mapping[str, Any]]) -> None:
             continue
         seen.add(key)
         labelled = control_labels(cases, one.get("control", "none"), one["seed"])
-        choose_cases(labelled, **chosen)
+        others = {name: value for name, value in chosen.items() if name != "confounder"}
+        choose_cases(labelled, CaseChoice(sampled_column(one["confounder"], cases), **others))
         confounder = create_image_confounder(
             one["confounder"], cases, one["protocol"], one["seed"], **one.get("confounder_args", {})
         )

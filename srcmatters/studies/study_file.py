@@ -43,7 +43,7 @@ class Study:
         overrides: fixed for all cells.
         overlays: more configuration files of the bundle.
         controls: null controls that are run besides, at p_art .5.
-        analysis: what will be tested, as :class:`srcmatters.evaluation.plan.AnalysisPlan` takes it.
+        analysis: what will be tested, as :class:`srcmatters.evaluation.analysis_plan.AnalysisPlan` takes it.
         retries: how often a cell that failed is tried again.
         tracking_uri: MLflow store; empty or None for none.
         dataset_dir: the target; None keeps the bundle's default.

@@ -14,12 +14,12 @@ import requests
 import yaml
 
 from srcmatters.errors import InputError
-from srcmatters.evaluation import read_predictions
+from srcmatters.runs.mlflow_tracking import Tracker, end_dead_runs
+from srcmatters.runs.prediction_table import read_predictions
+from srcmatters.runs.pseudonyms import pseudonymise
 from srcmatters.studies.cells import PLACES, Cell
 from srcmatters.studies.records import RESULT, CellPlace, read_json, write_json
 from srcmatters.studies.study_file import Study
-from srcmatters.training.pseudonyms import pseudonymise
-from srcmatters.training.tracking import Tracker, end_dead_runs
 
 _SECONDS = 5
 # Fields of a study file that say where things are on this machine.

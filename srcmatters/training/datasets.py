@@ -18,7 +18,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from srcmatters.training.state_cache import StateCache
+from srcmatters.preprocessing.state_cache import StateCache
 
 
 class CaseDataset(Dataset):

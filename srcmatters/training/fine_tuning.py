@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from monai.engines import Trainer
 from torch import nn
 
-from srcmatters.reports.figures import example_states, training_curves
-from srcmatters.training.evidence import EXAMPLES, Evidence
+from srcmatters.preprocessing.images_without_text import without_text
+from srcmatters.reports.run_figures import example_states, training_curves
+from srcmatters.runs.output_folder import EXAMPLES
 from srcmatters.training.handlers import EpochLog
-from srcmatters.training.shown_images import without_text
-from srcmatters.training.two_states import TwoStateTest
+from srcmatters.training.run_record import Evidence
+from srcmatters.training.two_state_test import TwoStateTest
 
 _EXAMPLES = 6
 

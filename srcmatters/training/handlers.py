@@ -11,7 +11,7 @@ from monai.handlers import EarlyStopHandler
 from tqdm import tqdm
 
 from srcmatters.errors import InputError
-from srcmatters.training.tracking import Tracker
+from srcmatters.runs.mlflow_tracking import Tracker
 
 
 class EarlyStop(EarlyStopHandler):

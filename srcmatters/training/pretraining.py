@@ -23,17 +23,17 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from srcmatters.errors import InputError
-from srcmatters.reports.figures import training_curves
-from srcmatters.sources.catalogue import Entry
+from srcmatters.preprocessing.state_cache import StateCache
+from srcmatters.reports.run_figures import training_curves
+from srcmatters.runs.mlflow_tracking import Tracker
+from srcmatters.runs.output_folder import Results
+from srcmatters.sources.entry import Entry
 from srcmatters.sources.networks import HEADS
 from srcmatters.sources.normalisation import InputNormalisation
 from srcmatters.sources.source_file import write_source
 from srcmatters.training.handlers import EpochLog, PrepareBatch
 from srcmatters.training.overrides import write_config
-from srcmatters.training.results import Results
 from srcmatters.training.resumption import BestWeights, Resumption
-from srcmatters.training.state_cache import StateCache
-from srcmatters.training.tracking import Tracker
 
 _PLACES = ("dataset_dir", "cases", "output_dir", "cache_dir", "tracking_uri", "bundle_root")
 

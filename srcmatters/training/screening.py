@@ -11,12 +11,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+from srcmatters.cohorts.study_cases import StudyCases
 from srcmatters.errors import InputError
-from srcmatters.training.evidence import Evidence
-from srcmatters.training.frozen_features import FeatureCache
-from srcmatters.training.state_cache import State
-from srcmatters.training.study_cases import StudyCases
-from srcmatters.training.two_states import TwoStateTest
+from srcmatters.preprocessing.feature_cache import FeatureCache
+from srcmatters.preprocessing.state_cache import State
+from srcmatters.training.run_record import Evidence
+from srcmatters.training.two_state_test import TwoStateTest
 
 #: C of the logistic regression, the inverse of its penalty: 1e-5 .. 1 in half decades, one of them is chosen.
 STRENGTHS: tuple[float, ...] = tuple(float(10.0**power) for power in np.arange(-5, 0.25, 0.5))

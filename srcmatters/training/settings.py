@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
+from srcmatters.cohorts.study_cases import CONTROLS
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images import file_digest
+from srcmatters.preprocessing.state_cache import UNREADABLE
 from srcmatters.training.augmentation import AUGMENTATIONS
-from srcmatters.training.state_cache import UNREADABLE
-from srcmatters.training.study_cases import CONTROLS
 
 
 @dataclass(frozen=True)

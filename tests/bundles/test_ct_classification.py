@@ -19,13 +19,14 @@ from monai.bundle import ConfigParser, ConfigWorkflow, create_workflow, verify_m
 from PIL import Image
 
 from srcmatters.cohorts import read_cases
-from srcmatters.cohorts.phantom import draw_patient, write_phantom_cohort
+from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 from srcmatters.confounders import create_confounder
 from srcmatters.errors import InputError, find_input_error
-from srcmatters.evaluation import read_predictions
 from srcmatters.images import load_ct, window
+from srcmatters.phantom import draw_patient
+from srcmatters.preprocessing import ResamplePatchd, StateCache
+from srcmatters.runs.prediction_table import read_predictions
 from srcmatters.studies.bundle_files import read_config_file
-from srcmatters.training import ResamplePatchd, StateCache
 
 REPOSITORY = Path(__file__).parents[2]
 BUNDLES = REPOSITORY / "bundles"

@@ -19,7 +19,8 @@ from monai.bundle import ConfigWorkflow, ckpt_export, create_workflow, verify_me
 from PIL import Image
 
 from srcmatters.errors import InputError, find_input_error
-from srcmatters.evaluation import compute_metrics, read_predictions
+from srcmatters.evaluation import compute_metrics
+from srcmatters.runs.prediction_table import read_predictions
 from srcmatters.sources import create_classifier
 
 REPOSITORY = Path(__file__).parents[2]
@@ -388,7 +389,7 @@ def test_a_crash_ends_the_run_as_failed_and_leaves_no_files(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
-    monkeypatch.setattr("srcmatters.training.evidence.compute_metrics", lambda *_: 1 / 0)
+    monkeypatch.setattr("srcmatters.training.run_record.compute_metrics", lambda *_: 1 / 0)
     with pytest.raises(RuntimeError):
         run(tracking_uri=store)
     mlflow.set_tracking_uri(store)
@@ -571,7 +572,7 @@ def test_two_processes_train_one_network(radiograph_cohort: Path, tmp_path: Path
 
 
 def test_errors_of_the_program_are_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("srcmatters.training.evidence.compute_metrics", lambda *_: 1 / 0)
+    monkeypatch.setattr("srcmatters.training.run_record.compute_metrics", lambda *_: 1 / 0)
     with pytest.raises(RuntimeError) as caught:
         run()
     assert find_input_error(caught.value) is None

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from srcmatters.cohorts import read_cases, read_dicom_folder, write_cases
-from srcmatters.cohorts.phantom import write_phantom_cohort
+from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 from srcmatters.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # one of the real files

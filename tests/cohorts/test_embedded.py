@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from srcmatters.cohorts import embedded, find_images, open_cohort
-from srcmatters.cohorts.phantom import write_phantom_cohort
+from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 from srcmatters.errors import InputError
 
 small_cohort = partial(write_phantom_cohort, patients=4, image_size=32)
@@ -76,7 +76,7 @@ def test_a_cohort_that_could_not_be_finished_is_written_anew(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("srcmatters.cohorts.phantom.cohort.write_png", interrupted)
+        patch.setattr("srcmatters.cohorts.phantom_cohort.write_png", interrupted)
         with pytest.raises(KeyboardInterrupt):
             open_cohort("phantom")
     assert len(open_cohort("phantom")) == 4

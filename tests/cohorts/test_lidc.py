@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from phantom_lidc import write_phantom_lidc
 from pydicom.dataset import Dataset
 
 from srcmatters.cli import command
@@ -19,7 +20,7 @@ from srcmatters.cohorts import LabelRule, open_cohort, read_cases, read_lidc
 from srcmatters.cohorts.lidc import cluster_nodules, find_annotations, read_annotations
 from srcmatters.cohorts.lidc.readings import AnnotatedScan, Contour, Reading
 from srcmatters.cohorts.lidc.series import CtSeries
-from srcmatters.cohorts.phantom import write_phantom_cohort, write_phantom_lidc
+from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 from srcmatters.errors import InputError
 from srcmatters.images import load_ct
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srcmatters.cohorts.sampled import SampledCohort, _ranked, sample_cohort, sampled_miccat
+from srcmatters.cohorts.sampled import SampledCohort, _ranked, sample_cohort
 from srcmatters.errors import InputError
 
 DATA = Path(os.environ.get("SRCMATTERS_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -174,12 +174,6 @@ def test_labels_and_identifiers_are_checked(cases: pd.DataFrame) -> None:
         sample_cohort(cases.assign(label=2), "sex", "F", 0.5)
     with pytest.raises(InputError, match="that no other row has"):
         sample_cohort(cases.assign(case_id="same"), "sex", "F", 0.5)
-
-
-def test_each_column_has_a_place_in_miccat() -> None:
-    assert str(sampled_miccat("sex")) == "patient / demographic / sex / sampled"
-    assert str(sampled_miccat("view")) == "environment / imaging / view / sampled"
-    assert str(sampled_miccat("diameter_mm")) == "patient / anatomical / diameter_mm / sampled"
 
 
 @pytest.mark.skipif(not NIH.is_file(), reason=f"{NIH} is not there (set SRCMATTERS_TEST_DATA)")

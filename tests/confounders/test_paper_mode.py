@@ -12,8 +12,8 @@ from monai.data import MetaTensor
 from PIL import Image, ImageDraw, ImageFont
 from scipy import fftpack
 
+from srcmatters.case_stream import case_stream
 from srcmatters.confounders import Confounder, Confounderd, create_confounder
-from srcmatters.confounders.streams import case_stream
 from srcmatters.errors import InputError
 
 

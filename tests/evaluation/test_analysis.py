@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic_study import draw_study
 
 from srcmatters.errors import InputError
-from srcmatters.evaluation import (
-    Analysis,
-    AnalysisPlan,
-    StudyResults,
-    analyse,
-    environment_auc,
-    environment_scores,
-)
+from srcmatters.evaluation import Analysis, AnalysisPlan, analyse, environment_auc, environment_scores
 from srcmatters.evaluation.classification import fix_threshold
-from srcmatters.evaluation.collection import AXES
 from srcmatters.evaluation.curves import crossing, slope_weights, trapezoid_weights
-from srcmatters.evaluation.trainings import group_runs
-
-SPEC = importlib.util.spec_from_file_location(
-    "synthetic_study", Path(__file__).with_name("synthetic_study.py")
-)
-assert SPEC is not None and SPEC.loader is not None
-synthetic_study = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(synthetic_study)
-draw_study = synthetic_study.draw_study
+from srcmatters.evaluation.run_groups import group_runs
+from srcmatters.runs.finished_runs import AXES, StudyResults
 
 PLAN = AnalysisPlan(replicates=400, subgroups=())
 SMALL = {"folds": 3, "cases": 60}

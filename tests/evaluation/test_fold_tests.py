@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
+from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.evaluation.contrasts import adjusted_p_values, with_families
 from srcmatters.evaluation.fold_tests import nadeau_bengio_p_value, permutation_test_over_folds
-from srcmatters.evaluation.plan import AnalysisPlan
 
 LOWEST = 2 / 252
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from ct_files import SHAPE, SPACING, volume, write_enhanced, write_itk, write_nifti, write_series
 
-from srcmatters.cohorts.phantom import files
-from srcmatters.cohorts.phantom.computed_tomography import ct_volume, voxel_axes
-from srcmatters.cohorts.phantom.patient import draw_patient
 from srcmatters.images import load_ct
+from srcmatters.phantom import files
+from srcmatters.phantom.computed_tomography import ct_volume, voxel_axes
+from srcmatters.phantom.patient import draw_patient
 
 AXES = ["PLS", "PLI", "ARS", "ALI", "ILP", "SRA", "IPL", "SAR", "LPS"]
 #: Of (H, W, D) with the first voxel at the origin: H is +y of LPS, W is +x.

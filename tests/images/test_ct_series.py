@@ -13,10 +13,10 @@ import torch
 from ct_files import SPACING, item, new_slice, store, volume, write_enhanced, write_series
 from pydicom.uid import RLELossless, generate_uid
 
-from srcmatters.cohorts.phantom import ct_volume, draw_patient
-from srcmatters.cohorts.phantom.files import write_ct_series
 from srcmatters.errors import InputError
 from srcmatters.images import file_digest, file_signature, load_ct
+from srcmatters.phantom import ct_volume, draw_patient
+from srcmatters.phantom.files import write_ct_series
 
 
 def refusal(path: Path, **options: object) -> str:

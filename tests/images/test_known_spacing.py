@@ -13,12 +13,12 @@ from PIL import Image
 from pydicom import Dataset
 from radiograph_files import write_dicom
 
-from srcmatters.clinical.prediction.decoding_tasks import Recipe, prepare
 from srcmatters.confounders import LowPassDenoising
+from srcmatters.deployment.prediction.decoding_tasks import Recipe, prepare
 from srcmatters.errors import InputError
 from srcmatters.images import load_radiograph
 from srcmatters.images.pixel_spacing import known_spacing
-from srcmatters.training import ResamplePatchd
+from srcmatters.preprocessing import ResamplePatchd
 
 PIXELS = (np.arange(24)[:, None] * 5 + np.arange(20)).astype(np.uint8)
 RADIOGRAPH = Recipe("radiograph", "", 16)

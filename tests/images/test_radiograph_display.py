@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from pydicom import Dataset, dcmread
 from radiograph_files import write_dicom
 
-from srcmatters.clinical.export.run_export import templates
+from srcmatters.export.run_export import templates
 from srcmatters.images import load_radiograph
 
 #: 14 bits of which the device uses a few.

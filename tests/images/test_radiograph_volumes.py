@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from srcmatters.cohorts.phantom import files
-from srcmatters.cohorts.phantom.patient import draw_patient
-from srcmatters.cohorts.phantom.radiography import radiograph
 from srcmatters.errors import InputError
 from srcmatters.images import LoadRadiographd, load_radiograph
+from srcmatters.phantom import files
+from srcmatters.phantom.patient import draw_patient
+from srcmatters.phantom.radiography import radiograph
 
 #: Axes of stored (columns, rows) in the patient, RAS+: a converted picture, and three placed in the patient.
 PLACED = {

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from synthetic_study import HOSTILE, cohort_of, write_run, write_study
+from study_tables_on_disk import HOSTILE, cohort_of, write_run, write_study
 
 from srcmatters.evaluation.analysis import Analysis, analyse
-from srcmatters.evaluation.collection import StudyResults, read_results
 from srcmatters.reports.report import ReportOptions, render_report
 from srcmatters.reports.study_folder import StudyFolder, open_study
+from srcmatters.runs.finished_runs import StudyResults, read_results
 
 PLAN = {"metric": "ood_auc", "p_art": 1.0, "sources": ["imagenet", HOSTILE], "replicates": 200}
 

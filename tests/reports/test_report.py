@@ -17,23 +17,23 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
-from synthetic_study import HOSTILE, write_study
+from study_tables_on_disk import HOSTILE, write_study
 
 from srcmatters.errors import InputError
 from srcmatters.evaluation.analysis import Analysis
-from srcmatters.evaluation.collection import StudyResults
+from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.evaluation.natural_shortcut import NaturalShortcut, natural_shortcut
-from srcmatters.evaluation.plan import AnalysisPlan
 from srcmatters.evaluation.verdicts import verdicts
+from srcmatters.numbers import interval, listed, number, p_value, share, signed
 from srcmatters.reports import printing, report, shortcut_record
 from srcmatters.reports.commands import report as command
 from srcmatters.reports.coverage import missing_cells, not_tested
 from srcmatters.reports.example_images import target_examples
-from srcmatters.reports.numbers import interval, listed, number, p_value, share, signed
 from srcmatters.reports.report import ReportOptions, render_report, write_report
 from srcmatters.reports.setups import confounder_label, setups
 from srcmatters.reports.shortcut_record import shortcuts
 from srcmatters.reports.study_folder import StudyFolder, open_study
+from srcmatters.runs.finished_runs import StudyResults
 
 TRAIN = Path(__file__).parents[2] / "bundles" / "xray_classification" / "configs" / "train.yaml"
 
@@ -299,7 +299,7 @@ def test_images_of_the_target_come_from_the_run_itself(
 def test_images_with_text_in_their_pixels_are_not_shown_even_if_asked_for(
     real_run: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("srcmatters.training.shown_images.shows_text", lambda cache, row: True)
+    monkeypatch.setattr("srcmatters.preprocessing.images_without_text.shows_text", lambda cache, row: True)
     examples, left_out = target_examples(real_run)
     assert examples == [] and len(left_out) == 2
     assert (

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from srcmatters.reports.source_figures import source_comparison_figure
-from srcmatters.reports.source_tables import print_source_comparison
+from srcmatters.source_comparison.figures import source_comparison_figure
+from srcmatters.source_comparison.tables import print_source_comparison
 
 STAGES = ["stem", "blocks1", "features"]
 

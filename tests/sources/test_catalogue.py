@@ -12,15 +12,8 @@ import yaml
 from safetensors.torch import save_file
 
 from srcmatters.errors import InputError
-from srcmatters.sources.catalogue import (
-    Entry,
-    entry_content,
-    find_entry,
-    known_sources,
-    named_entry,
-    own_sources,
-    read_catalogue,
-)
+from srcmatters.sources.catalogue import find_entry, known_sources, named_entry, own_sources, read_catalogue
+from srcmatters.sources.entry import Entry, entry_content
 from srcmatters.sources.networks import HEADS
 from srcmatters.sources.normalisation import read_normalisation
 from srcmatters.sources.schemes import find_scheme

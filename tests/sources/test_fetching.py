@@ -16,7 +16,8 @@ from weights_server import WeightsServer, serving
 
 from srcmatters.errors import InputError
 from srcmatters.sources import download, load_source
-from srcmatters.sources.catalogue import Entry, named_entry
+from srcmatters.sources.catalogue import named_entry
+from srcmatters.sources.entry import Entry
 from srcmatters.sources.fetching import cached_path, fetch, find_local, weights_cache, whereabouts
 from srcmatters.sources.source import convert_entry
 from srcmatters.sources.weight_files import read_weights

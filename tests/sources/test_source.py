@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 
 from srcmatters.errors import InputError
 from srcmatters.sources import convert, create_classifier, load_source, networks, read_weights
-from srcmatters.sources.catalogue import Entry, read_catalogue
+from srcmatters.sources.catalogue import read_catalogue
+from srcmatters.sources.entry import Entry
 from srcmatters.sources.normalisation import IMAGENET
 from srcmatters.sources.schemes import SCHEMES
 from srcmatters.sources.source import convert_entry

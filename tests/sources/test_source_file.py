@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from srcmatters.errors import InputError
 from srcmatters.sources import create_classifier, create_network
-from srcmatters.sources.catalogue import Entry, read_catalogue
+from srcmatters.sources.catalogue import read_catalogue
+from srcmatters.sources.entry import Entry
 from srcmatters.sources.source_file import read_source_entry, write_source
 
 ENTRY = dataclasses.replace(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from srcmatters.errors import InputError
-from srcmatters.training import Results, Tracker
+from srcmatters.runs import Results, Tracker
 
 SCORED = 8
 

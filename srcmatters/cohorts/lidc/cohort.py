@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from srcmatters.case_stream import case_stream
 from srcmatters.cohorts.case_table import check_cases
 from srcmatters.cohorts.lidc.annotations import find_annotations, read_annotations
 from srcmatters.cohorts.lidc.nodules import MOST_READERS, Nodule, cluster_nodules
 from srcmatters.cohorts.lidc.readings import AnnotatedScan
 from srcmatters.cohorts.lidc.series import CtSeries, find_ct_series
-from srcmatters.confounders.streams import case_stream
 from srcmatters.errors import InputError, did_you_mean
 
 RULES = ("malignancy", "slices")

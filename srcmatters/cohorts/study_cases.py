@@ -1,0 +1,180 @@
+"""Who trains, who validates, who tests, and who carries the confounder: the cases of one cell of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from srcmatters.case_stream import case_stream
+from srcmatters.cohorts.assignment import assign
+from srcmatters.cohorts.folds import Split, split_cases
+from srcmatters.cohorts.sampled import sample_cohort
+from srcmatters.errors import InputError
+
+#: Null controls: what a study must find nothing in. "shuffled_labels": labels that have nothing to do with
+#: the images; "independent_confounder": as many negatives carry the confounder as positives. In both the
+#: confounder says nothing about the label in training, so it cannot be learnt in its place.
+Control = Literal["none", "shuffled_labels", "independent_confounder"]
+CONTROLS: tuple[str, ...] = get_args(Control)
+
+
+@dataclass(frozen=True)
+class CaseChoice:
+    """How the cases of one cell are chosen.
+
+    Args:
+        sampled: column of the case table (sex, age, view, ...) that is sampled so that it goes with the
+            label; None for a confounder that is put into images, or for none.
+        confounder_args: for a sampled confounder ``value`` (such as "F" or ">=60") and any other argument of
+            :func:`srcmatters.cohorts.sampled.sample_cohort`; otherwise not read.
+        p_art: share of the positives that carry it.
+        fold: number of the fold.
+        num_folds: see :func:`srcmatters.cohorts.split_cases`; a sampled confounder has one test set and
+            ``num_folds`` validation sets.
+        validation_folds: see :func:`srcmatters.cohorts.split_cases`.
+        seed: seed of folds, ranks and samples.
+        assignment: "image" or "patient", see :func:`srcmatters.cohorts.assignment.assign`.
+        protocol: "paper" draws over all cases together and anew for every ``p_art``, as the published code
+            does; otherwise the share holds in each of the three sets.
+        control: see :data:`CONTROLS`; with one, ``p_art`` of the negatives of each set carry it as well.
+    """
+
+    sampled: str | None = None
+    confounder_args: Mapping[str, Any] = field(default_factory=dict)
+    p_art: float = 0.0
+    fold: int = 0
+    num_folds: int = 5
+    validation_folds: int = 8
+    seed: int = 0
+    assignment: Literal["image", "patient"] = "image"
+    protocol: str = "corrected"
+    control: str = "none"
+
+
+@dataclass(frozen=True)
+class StudyCases:
+    """The cases of one cell.
+
+    Args:
+        split: row positions in the case table.
+        carries: (rows of the table,) bool.
+        environments: (rows of the table,) "iid", "ood", "iid+ood" or "" for each row, for a confounder that
+            is sampled and whose environments are therefore different cases; None where every test case is in
+            every environment.
+    """
+
+    split: Split
+    carries: np.ndarray
+    environments: np.ndarray | None = None
+
+
+def control_labels(cases: pd.DataFrame, control: str = "none", seed: int = 0) -> pd.DataFrame:
+    """The case table with permuted labels for the control "shuffled_labels", as it is otherwise.
+
+    Labels are permuted over images, so their number stays; a fixed test set keeps its own (column ``split``).
+    Images of one patient need not agree any more.
+
+    Args:
+        cases: case table.
+        control: see :data:`CONTROLS`.
+        seed: seed of the permutation.
+    """
+    if control != "shuffled_labels":
+        return cases
+    labels = cases["label"].to_numpy().copy()
+    parts = cases["split"].to_numpy() if "split" in cases else np.zeros(len(cases))
+    stream = case_stream(seed, "", "shuffled labels")
+    for part in np.unique(parts):
+        labels[parts == part] = stream.permutation(labels[parts == part])
+    return cases.assign(label=labels)
+
+
+def choose_cases(cases: pd.DataFrame, choice: CaseChoice) -> StudyCases:
+    """Split a case table and decide who carries the confounder.
+
+    Args:
+        cases: case table.
+        choice: how.
+
+    Raises:
+        InputError: a share, fold or size that the table cannot give; see
+            :func:`srcmatters.cohorts.split_cases` and :func:`srcmatters.cohorts.sampled.sample_cohort`.
+    """
+    if choice.sampled is not None:
+        return _sampled(cases, choice.sampled, choice)
+    split = split_cases(cases, choice.fold, choice.num_folds, choice.validation_folds, choice.seed)
+    if choice.protocol == "paper" and choice.control == "none":
+        return StudyCases(split, assign(cases, choice.p_art, choice.seed, choice.assignment, nested=False))
+    carries = np.zeros(len(cases), dtype=bool)
+    for rows in (split.train, split.validation, split.test):
+        members = cases.iloc[rows]
+        carries[rows] = assign(members, choice.p_art, choice.seed, choice.assignment)
+        if choice.control != "none":
+            negatives = members.assign(label=1 - members["label"])
+            carries[rows] |= assign(negatives, choice.p_art, choice.seed, choice.assignment)
+    return StudyCases(split, carries)
+
+
+def choose_readable(
+    planned: StudyCases, cases: pd.DataFrame, readable: pd.DataFrame, choice: CaseChoice
+) -> StudyCases:
+    """The choice among the cases whose images can be read; the planned one where that is all of them.
+
+    Args:
+        planned: :func:`choose_cases` of ``cases``.
+        cases: case table.
+        readable: the same without the cases that were left out.
+        choice: how they are chosen.
+
+    Raises:
+        InputError: see :func:`choose_cases`.
+    """
+    return planned if len(readable) == len(cases) else choose_cases(readable, choice)
+
+
+def _sampled(cases: pd.DataFrame, column: str, choice: CaseChoice) -> StudyCases:
+    args = {**choice.confounder_args, "independent": choice.control != "none"}
+    entries = cases[column].dropna()
+    if entries.empty:
+        raise InputError(f"confounder: the column {column!r} of the case table is empty")
+    if "split" in cases:
+        raise InputError(
+            f"confounder: {column} is sampled and chooses its own test patients, which the column 'split' of"
+            " the case table forbids; expected a table without it"
+        )
+    if "value" not in args:
+        raise InputError(
+            f"confounder_args: {column} is sampled from the case table, expected a value that goes with the"
+            f" label, such as {{'value': {str(entries.iloc[0])!r}}}"
+        )
+    try:
+        cohort = sample_cohort(
+            cases,
+            column,
+            p_art=choice.p_art,
+            fold=choice.fold,
+            num_folds=choice.num_folds,
+            seed=choice.seed,
+            **args,
+        )
+    except TypeError as error:
+        raise InputError(f"confounder_args: {error}") from error
+    position = {case_id: row for row, case_id in enumerate(cases["case_id"])}
+
+    def rows(table: pd.DataFrame) -> np.ndarray:
+        return np.array([position[case_id] for case_id in table["case_id"]], dtype=int)
+
+    carries = np.zeros(len(cases), dtype=bool)
+    environments = np.full(len(cases), "", dtype=object)
+    for table in (cohort.train, cohort.validation, cohort.iid_test, cohort.ood_test):
+        carries[rows(table)] = table["carries"].to_numpy()
+    iid, ood = rows(cohort.iid_test), rows(cohort.ood_test)
+    environments[iid] = "iid"
+    environments[ood] = "ood"
+    environments[np.intersect1d(iid, ood)] = "iid+ood"
+    test = np.union1d(iid, ood)
+    return StudyCases(Split(rows(cohort.train), rows(cohort.validation), test), carries, environments)

@@ -1,0 +1,86 @@
+"""An exported bundle behind the DICOM port: what `srcmatters serve` reads studies with."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydicom import Dataset
+
+from srcmatters.deployment.dicom_results.result_objects import dicom_answers
+from srcmatters.deployment.prediction.predictor import Prediction, Predictor
+from srcmatters.deployment.redaction import without_identifiers
+from srcmatters.errors import InputError
+from srcmatters.exported_bundle.bundle import open_bundle
+from srcmatters.exported_bundle.disclaimers import marks
+from srcmatters.exported_bundle.saliency import check_feature_maps
+
+_LOG = logging.getLogger(__name__)
+
+
+class BundleReader:
+    """Reads studies (:class:`srcmatters.deployment.receiver.study_reading.StudyReader`).
+
+    Args:
+        bundle: folder or zip of an exported bundle.
+        captures: answer with a Secondary Capture, too, that shows where the network looked.
+
+    Attributes:
+        about: what the log says of the bundle at the start.
+
+    Raises:
+        InputError: no usable bundle, or captures of a network that Grad-CAM cannot look into.
+    """
+
+    def __init__(self, bundle: Path, captures: bool = False) -> None:
+        with open_bundle(bundle) as opened:
+            if captures:
+                check_feature_maps(opened.rules["network"])
+            self.predictor = Predictor(opened)
+        # Nobody closes it: its process ends with this one, and a study at hand is read to its end.
+        self.captures = captures
+        rules = self.predictor.rules
+        self.about = (f"reads with {rules['name']}", *marks(rules))
+
+    def read(self, folder: Path, files: Sequence[Path]) -> list[Dataset]:
+        """A Structured Report for every image or series of the study that the bundle reads.
+
+        Those of its images that are not answered are counted in the log.
+
+        Args:
+            folder: where the files lie; it is called as the log calls the study.
+            files: its instances.
+
+        Raises:
+            InputError: none of them could be answered; the reasons, and how often each.
+        """
+        answers: list[Dataset] = []
+        reasons: Counter[str] = Counter()
+        for prediction in self.predictor.predict(files):
+            found, reason = self._answer(prediction)
+            answers += found
+            reasons.update([reason] if reason else [])
+        if not answers:
+            raise InputError(_listed(reasons) or "no image in it")
+        if reasons:
+            said = without_identifiers(_listed(reasons), files)
+            unanswered = reasons.total()
+            _LOG.warning("study %s: %d images or series without an answer: %s", folder.name, unanswered, said)
+        return answers
+
+    def _answer(self, prediction: Prediction) -> tuple[list[Dataset], str]:
+        """What is sent back for an image or series, or why nothing is."""
+        if prediction.status == "refused":
+            return [], "; ".join(prediction.reasons)
+        try:
+            return dicom_answers(prediction, self.predictor, captures=self.captures), ""
+        except InputError as error:
+            return [], prediction.item.said(str(error))
+
+
+def _listed(reasons: Counter[str]) -> str:
+    return " | ".join(
+        f"{reason} ({count} times)" if count > 1 else reason for reason, count in reasons.items()
+    )

@@ -1,0 +1,321 @@
+"""The spool: every instance is on disk before its sender is told so, and stays until its answer has arrived.
+
+    spool/
+      incoming/<study>/<instance>.dcm       received, not yet read
+      reading/<study>-<token>/              being read; once more after a crash
+      outgoing/<study>-<token>/0001.dcm     results that the destination has not acknowledged
+      refused/<study>-<token>/              reason.txt of what was not read; its instances, if they are kept,
+                                            as they always are where the program was at fault
+      done/<study>-<token>/                 acknowledged results, if they are kept
+      known/<study>                         which instances of it have been read; for the log
+
+Names are salted hashes, so that a path may be logged; the files themselves hold what the sender sent. A
+study moves by renaming its folder, which either has happened or has not: from whatever moment the program
+is killed at, :meth:`Spool.recover` goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import hmac
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydicom import Dataset, dcmwrite
+
+from srcmatters.deployment.receiver.known_studies import KNOWN, KnownStudies
+from srcmatters.errors import InputError
+
+STAGES = ("incoming", "reading", "outgoing", "refused", "done")
+REASON = "reason.txt"
+SPARE = 2**28  # bytes of the disk that answers and other programs may need
+_SALT, _LOCK, _TRIES = "salt", "lock", "tries"
+_PART = ".part"
+
+
+class Spool:
+    """A spool folder, held by one server at a time.
+
+    Args:
+        folder: made if it is not there, readable by its owner only.
+        keep_sent: move acknowledged results to done/ instead of deleting them.
+        keep_refused: keep the instances of a refused study beside the reason, instead of deleting them.
+
+    Raises:
+        InputError: the folder cannot be written, or another server holds it.
+    """
+
+    def __init__(self, folder: Path, keep_sent: bool = False, keep_refused: bool = False) -> None:
+        self.folder = folder
+        self.keep_sent, self.keep_refused = keep_sent, keep_refused
+        self.known = KnownStudies(folder / KNOWN)
+        self._lock = FileLock(folder / _LOCK)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise InputError(
+                f"--spool {folder}: another server is using it, expected one of its own"
+            ) from error
+        except OSError as error:
+            raise InputError(f"--spool {folder}: cannot be written ({error.strerror})") from error
+        try:
+            self._make_private()
+            self._salt = self._read_salt()
+            self.recover()
+        except OSError as error:
+            self.close()
+            raise InputError(f"--spool {folder}: cannot be written ({error.strerror})") from error
+
+    def close(self) -> None:
+        """Let another server have it."""
+        self._lock.release()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still ours."""
+        return self._lock.is_locked
+
+    def recover(self) -> None:
+        """Tidy up after a server that was killed at any moment: half-written files, studies it had read."""
+        for stage in ("incoming", "reading", "outgoing", "refused"):
+            for part in [*(self.folder / stage).rglob(f"*{_PART}")]:
+                shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+        for batch in self.batches("reading"):
+            if any((self.folder / stage / batch).exists() for stage in ("outgoing", "refused")):
+                shutil.rmtree(self.folder / "reading" / batch)
+        for stage in ("incoming", "outgoing"):
+            for name in self.batches(stage):
+                if not self.files(stage, name):
+                    shutil.rmtree(self.folder / stage / name)
+
+    def hashed(self, uid: str) -> str:
+        """What stands for a UID in names and logs: the same in this spool for ever, meaningless elsewhere."""
+        return _hashed(self._salt, uid)
+
+    def keep_instance(self, study: str, instance: str, *content: bytes | memoryview) -> None:
+        """Write a received instance durably; the same instance once more replaces itself.
+
+        Args:
+            study: hashed Study Instance UID.
+            instance: hashed SOP Instance UID.
+            content: the file as DICOM part 10 has it, in pieces.
+
+        Raises:
+            OSError: it could not be written, or would leave less of the disk than answers and other programs
+                need; nothing of it stays.
+        """
+        size = sum(memoryview(piece).nbytes for piece in content)
+        if shutil.disk_usage(self.folder).free - size < SPARE:
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} but {SPARE >> 20} MiB")
+        folder = self.folder / "incoming" / study
+        if not folder.exists():
+            folder.mkdir(exist_ok=True)
+            _sync_folder(folder.parent)
+        _write(folder / f"{instance}.dcm", *content)
+
+    def take(self, study: str) -> str:
+        """Hand a study over to the reader, out of reach of instances that arrive from now on.
+
+        Returns:
+            Its name from now on, that of a folder in reading/.
+        """
+        batch = f"{study}-{secrets.token_hex(4)}"
+        self._move("incoming", study, "reading", batch)
+        return batch
+
+    def begin(self, batch: str) -> int:
+        """Count how often this study has been begun; the count is lost only with the study.
+
+        Returns:
+            1 the first time; more if the program ended in the middle of the times before.
+        """
+        path = self.folder / "reading" / batch / _TRIES
+        tries = 1 + (int(path.read_text()) if path.exists() else 0)
+        _write(path, str(tries).encode())
+        return tries
+
+    def forgive(self, batch: str) -> None:
+        """Forget how often it was begun: the program was asked to stop, which is not the study's fault."""
+        (self.folder / "reading" / batch / _TRIES).unlink(missing_ok=True)
+
+    def commit(self, batch: str, results: Sequence[Dataset]) -> None:
+        """Exchange a study that has been read for its results, which are then there all or none.
+
+        Raises:
+            OSError: they could not be written; the study is still in reading/.
+        """
+        target = self.folder / "outgoing" / batch
+        if results and not target.exists():
+            part = target.with_name(f"{batch}{_PART}")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            try:
+                for number, result in enumerate(results, 1):
+                    with (part / f"{number:04d}.dcm").open("wb") as file:
+                        dcmwrite(file, result, enforce_file_format=True)
+                        _sync_file(file.fileno())
+            except BaseException:
+                shutil.rmtree(part, ignore_errors=True)
+                raise
+            _sync_folder(part)
+            part.rename(target)
+            _sync_folder(target.parent)
+        self._forget(batch)
+
+    def refuse(self, batch: str, reason: str, keep: bool = False) -> None:
+        """Exchange a study that will not be read for the reason, or put it aside with the reason beside it.
+
+        Its folder may be moved back to reading/ while no server holds the spool: the next one reads it.
+
+        Args:
+            batch: in reading/.
+            reason: one line without identifiers.
+            keep: put it aside even where refused studies are not kept.
+
+        Raises:
+            OSError: the disk is full; the study is still in reading/.
+        """
+        said = f"{reason}\n".encode()
+        if keep or self.keep_refused:
+            _write(self.folder / "reading" / batch / REASON, said)
+            self.forgive(batch)
+            self._move("reading", batch, "refused", batch)
+            return
+        part = self.folder / "refused" / f"{batch}{_PART}"
+        if not part.with_name(batch).exists():
+            part.mkdir(exist_ok=True)
+            _write(part / REASON, said)
+            self._move("refused", part.name, "refused", batch)
+        self._forget(batch)
+
+    def acknowledged(self, batch: str, file: Path) -> None:
+        """Take a result that has arrived out of outgoing/, so that it is never sent again."""
+        if self.keep_sent:
+            kept = self.folder / "done" / batch
+            kept.mkdir(exist_ok=True)
+            os.replace(file, kept / file.name)
+        else:
+            file.unlink()
+        _sync_folder(file.parent)
+        if not any(file.parent.iterdir()):
+            file.parent.rmdir()
+
+    def batches(self, stage: str) -> list[str]:
+        """Names of the studies in incoming/, reading/, ..., the oldest first."""
+        found = []
+        for path in (self.folder / stage).iterdir():
+            # Another thread may have moved it since it was listed.
+            with contextlib.suppress(FileNotFoundError):
+                if path.suffix != _PART:
+                    found.append((path.stat().st_mtime_ns, path.name))
+        return [name for _, name in sorted(found)]
+
+    def unsent(self) -> list[str]:
+        """Names of the studies whose results wait for the destination, the oldest first.
+
+        One that still lies in reading/ too is not among them: were it sent now and the program killed, it
+        would be read and sent once more.
+        """
+        being_read = set(self.batches("reading"))
+        return [batch for batch in self.batches("outgoing") if batch not in being_read]
+
+    def files(self, stage: str, batch: str) -> list[Path]:
+        """DICOM files of a study in one of the stages."""
+        return sorted((self.folder / stage / batch).glob("*.dcm"))
+
+    def _forget(self, batch: str) -> None:
+        """Delete a study of which nothing but its answer is needed; it is gone at once, or not at all."""
+        read = self.folder / "reading" / f"{batch}{_PART}"
+        self._move("reading", batch, "reading", read.name)
+        shutil.rmtree(read, ignore_errors=True)  # what is left is deleted at the next start
+
+    def _move(self, stage: str, name: str, to: str, new_name: str) -> None:
+        (self.folder / stage / name).rename(self.folder / to / new_name)
+        _sync_folder(self.folder / to)
+        _sync_folder(self.folder / stage)
+
+    def _make_private(self) -> None:
+        """Make the folders, out of reach of other users; a folder with other things in it stays as it is."""
+        ours = {*STAGES, KNOWN, _SALT, _LOCK}
+        if all(path.name in ours or path.suffix == _PART for path in self.folder.iterdir()):
+            self.folder.chmod(0o700)
+        for stage in (*STAGES, KNOWN):
+            (self.folder / stage).mkdir(exist_ok=True, mode=0o700)
+
+    def _read_salt(self) -> bytes:
+        path = self.folder / _SALT
+        if not path.exists():
+            _write(path, secrets.token_bytes(32))
+        path.chmod(0o600)  # with it, a guessed UID can be told from a name in the log
+        return path.read_bytes()
+
+
+def find_study(folder: Path, uid: str) -> tuple[str, list[Path]]:
+    """What stands for a study in names and logs of a spool, which a server may hold meanwhile.
+
+    Args:
+        folder: of the spool.
+        uid: Study Instance UID.
+
+    Returns:
+        Its hashed name, and the folders in which something of it lies.
+
+    Raises:
+        InputError: there is no spool, or it is somebody else's.
+    """
+    try:
+        name = _hashed((folder / _SALT).read_bytes(), uid)
+    except OSError as error:
+        raise InputError(
+            f"--spool {folder}: cannot be read ({error.strerror}), expected the spool of a server"
+        ) from error
+    places = [place for stage in STAGES for place in sorted((folder / stage).glob(f"{name}*"))]
+    return name, [place for place in places if place.suffix != _PART]
+
+
+def _hashed(salt: bytes, uid: str) -> str:
+    return hmac.new(salt, uid.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def study_of(batch: str) -> str:
+    """The study that a folder in reading/, outgoing/ or refused/ belongs to."""
+    return batch.partition("-")[0]
+
+
+def _write(path: Path, *content: bytes | memoryview) -> None:
+    """Write a file so that after a power cut it is there whole or not at all."""
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_PART}")
+    try:
+        with open(part, "wb", opener=_private) as file:
+            file.writelines(content)
+            file.flush()
+            _sync_file(file.fileno())
+        os.replace(part, path)
+        _sync_folder(path.parent)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _sync_file(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: syncing a file alone does not."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,243 @@
+"""The runs of a study in groups that can be compared, and every figure of every run, resampled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from srcmatters.errors import InputError
+from srcmatters.evaluation.analysis_plan import AnalysisPlan
+from srcmatters.evaluation.environments import environment_scores, in_environment
+from srcmatters.evaluation.estimates import Estimate, image_freedom
+from srcmatters.evaluation.resampled_statistics import (
+    Figure,
+    difference,
+    mean_over_trainings,
+    resampled_auc,
+    resampled_effect,
+)
+from srcmatters.evaluation.resampling import PatientWeights, Ranking, resample_patients
+from srcmatters.runs.finished_runs import AXES, StudyResults
+
+#: Settings that differ between the runs of one source without making them another experiment.
+_REPEATED = ("source", "p_art", "fold", "seed", "device", *AXES)
+
+Repetition = tuple[int, int]  # fold, seed
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """Runs that can be compared with each other: they differ in source, p_art, fold and seed alone.
+
+    Args:
+        axes: what they have in common.
+        cells: their rows of :attr:`StudyResults.cells`.
+        tables: prediction table by cell.
+        validation: table of the validation cases by cell, where one was kept.
+        weights: resampled patients, the same for all of them.
+        positives: patients with a positive case.
+        negatives: patients with a negative case.
+    """
+
+    axes: dict[str, Any]
+    cells: pd.DataFrame
+    tables: Mapping[Any, pd.DataFrame]
+    validation: Mapping[Any, pd.DataFrame]
+    weights: PatientWeights
+    positives: int
+    negatives: int
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the confounder is a property of the patients, which makes the environments other cases."""
+        return any("environment" in table for table in self.tables.values())
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """The environments that exist."""
+        return ("clean", "iid", "ood") if self.sampled else ("clean", "iid", "ood", "confounded")
+
+    @cached_property
+    def _places(self) -> dict[str, dict[float, dict[Repetition, Any]]]:
+        places: dict[str, dict[float, dict[Repetition, Any]]] = {}
+        columns = [self.cells[name] for name in ("source", "p_art", "fold", "seed")]
+        for source, p_art, fold, seed, label in sorted(zip(*columns, self.cells.index, strict=True)):
+            places.setdefault(source, {}).setdefault(float(p_art), {})[int(fold), int(seed)] = label
+        return places
+
+    @property
+    def sources(self) -> list[str]:
+        """In alphabetical order."""
+        return list(self._places)
+
+    def shares(self, source: str) -> list[float]:
+        """The p_art of a source, ascending."""
+        return list(self._places[source])
+
+    def runs(self, source: str, p_art: float) -> dict[Repetition, Any]:
+        """Cell label by (fold, seed), in their order."""
+        return self._places[source][p_art]
+
+    @property
+    def one_test_set(self) -> bool:
+        """Whether the folds test the same patients (a fixed or sampled test set) instead of dividing them."""
+        source = self.sources[0]
+        runs = self.runs(source, self.shares(source)[0])
+        seen: set[tuple[int, str]] = set()
+        for (_, seed), label in runs.items():
+            patients = {(seed, str(name)) for name in self.tables[label]["patient_id"]}
+            if seen & patients:
+                return True
+            seen |= patients
+        return False
+
+    def over(self, figures: Sequence[Figure]) -> Estimate:
+        """Mean of the figures of several trainings."""
+        return mean_over_trainings(figures, image_freedom(self.positives, self.negatives))
+
+    @property
+    def rarer(self) -> int:
+        """Patients of the rarer class."""
+        return min(self.positives, self.negatives)
+
+
+def group_runs(results: StudyResults, plan: AnalysisPlan) -> Iterator[RunGroup]:
+    """The groups of a study, one after the other.
+
+    Raises:
+        InputError: two runs of one cell, runs of one source that differ in a setting that is no axis, or
+            scores that are no numbers.
+    """
+    cells = results.cells
+    tables = dict(iter(results.predictions.groupby("cell", sort=False)))
+    validation = dict(iter(results.validation.groupby("cell", sort=False))) if len(results.validation) else {}
+    settings = [name for name in cells.attrs.get("settings", []) if name not in _REPEATED]
+    for values, members in cells.groupby(list(AXES), sort=True, dropna=False):
+        _check(members, settings)
+        # Columns that this group does not have came from other groups when the tables were put together.
+        own = {
+            label: _own_columns(tables[label], members.loc[label])
+            for label in members.index
+            if label in tables
+        }
+        missing = [label for label in members.index if label not in own]
+        if missing:
+            raise InputError(f"{_where(members.loc[missing[0]])}: the run has no predictions")
+        people = pd.concat([table[["patient_id", "label"]] for table in own.values()]).drop_duplicates()
+        counted = people.groupby("label")["patient_id"].nunique()
+        yield RunGroup(
+            dict(zip(AXES, values, strict=True)),
+            members,
+            own,
+            {label: validation[label] for label in members.index if label in validation},
+            resample_patients(people["patient_id"], plan.replicates, plan.seed),
+            int(counted.get(1, 0)),
+            int(counted.get(0, 0)),
+        )
+
+
+def _own_columns(table: pd.DataFrame, cell: pd.Series) -> pd.DataFrame:
+    if not np.isfinite(table[["score_clean", "score_confounded"]].to_numpy(dtype=float)).all():
+        raise InputError(f"{_where(cell)}: predictions hold a score that is no number")
+    return table.dropna(axis=1, how="all")
+
+
+def _where(cell: pd.Series) -> str:
+    named = [f"{name} {cell[name]}" for name in ("source", "confounder", "p_art", "fold", "seed")]
+    return str(cell.get("output_dir", ", ".join(named)))
+
+
+def _check(members: pd.DataFrame, settings: Sequence[str]) -> None:
+    for source, runs in members.groupby("source"):
+        for name in settings:
+            if runs[name].nunique(dropna=False) > 1:
+                values = ", ".join(sorted({str(value) for value in runs[name]}))
+                raise InputError(
+                    f"runs of {source} differ in {name} ({values}), which is no axis of an analysis;"
+                    " expected one value: analyse their folders one by one"
+                )
+    keys = ["source", "p_art", "fold", "seed"]
+    twice = members[members.duplicated(keys, keep=False)]
+    if len(twice):
+        first, second = twice.sort_values(keys).iloc[0], twice.sort_values(keys).iloc[1]
+        raise InputError(
+            f"{_where(first)} and {_where(second)} are the same cell ({', '.join(keys)}), expected each once"
+        )
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The test set of one run in one environment.
+
+    Args:
+        case_ids: (cases,) text.
+        ranking: their labels, scores and patients.
+    """
+
+    case_ids: np.ndarray
+    ranking: Ranking
+
+    def subset(self, rows: np.ndarray) -> TestSet:
+        """Some of its cases; (cases,) bool."""
+        whole = self.ranking
+        strata = None if whole.strata is None else whole.strata[rows]
+        part = Ranking(whole.labels[rows], whole.scores[rows], whole.patients[rows], strata)
+        return TestSet(self.case_ids[rows], part)
+
+
+def test_set(table: pd.DataFrame, environment: Any, weights: PatientWeights) -> TestSet:
+    """The test set of a run in one environment."""
+    rows = in_environment(table, environment)
+    within = "environment" in table and environment == "clean"
+    ranking = Ranking(
+        table["label"].to_numpy()[rows],
+        environment_scores(table, environment)[rows],
+        weights.rows(table["patient_id"].to_numpy()[rows]),
+        strata=table["carries"].to_numpy(dtype=int)[rows] if within else None,
+    )
+    return TestSet(table["case_id"].to_numpy(dtype=str)[rows], ranking)
+
+
+@dataclass(frozen=True)
+class ResampledRuns:
+    """Every figure of every run of a group.
+
+    Args:
+        group: the runs.
+        tests: test set by cell label and environment.
+        figures: by cell label and name: "clean_auc", "iid_auc", "ood_auc", "iid_minus_ood_auc"; and, unless
+            the confounder is sampled, "confounded_auc" and "effect".
+    """
+
+    group: RunGroup
+    tests: Mapping[tuple[Any, str], TestSet]
+    figures: Mapping[Any, Mapping[str, Figure]]
+
+    def of(self, source: str, p_art: float, name: str) -> dict[Repetition, Figure]:
+        """A figure of all repetitions of a cell."""
+        return {place: self.figures[label][name] for place, label in self.group.runs(source, p_art).items()}
+
+    def mean(self, source: str, p_art: float, name: str) -> Estimate:
+        """A figure averaged over all repetitions of a cell."""
+        return self.group.over(list(self.of(source, p_art, name).values()))
+
+
+def resample_runs(group: RunGroup) -> ResampledRuns:
+    """Compute all figures of a group."""
+    tests: dict[tuple[Any, str], TestSet] = {}
+    figures: dict[Any, dict[str, Figure]] = {}
+    for label, table in group.tables.items():
+        own: dict[str, Figure] = {}
+        for name in group.environments:
+            tests[label, name] = test_set(table, name, group.weights)
+            own[f"{name}_auc"] = resampled_auc(tests[label, name].ranking, group.weights)
+        own["iid_minus_ood_auc"] = difference(own["iid_auc"], own["ood_auc"])
+        if not group.sampled:
+            own["effect"] = resampled_effect(table, group.weights)
+        figures[label] = own
+    return ResampledRuns(group, tests, figures)

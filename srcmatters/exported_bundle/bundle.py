@@ -1,0 +1,185 @@
+"""An exported bundle as it is read again: its rules checked, its weights loaded without running code."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zipfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+from torch import nn
+
+from srcmatters.errors import InputError
+from srcmatters.exported_bundle.calibration import ProbabilityCalibration, read_calibration
+from srcmatters.exported_bundle.monitors import DISTANCE_NUMBERS, ConfounderProbe, FeatureDistance
+from srcmatters.exported_bundle.rules_schema import RULES_SCHEMA, RULES_VERSION
+from srcmatters.exported_bundle.unpacking import unpack
+from srcmatters.images.reading import first_line
+from srcmatters.sources import classifier_of, read_weights
+
+RULES = "configs/clinical.json"
+ARRAYS = "configs/clinical.npz"
+WEIGHTS = "models/model.pt"
+
+
+@dataclass(frozen=True)
+class ExportedBundle:
+    """What `srcmatters export` wrote.
+
+    A context manager: :meth:`close` deletes what was unpacked of a zip. Rules and arrays are in memory.
+
+    Args:
+        folder: of the bundle; of a zip, where it was unpacked.
+        rules: ``configs/clinical.json``, checked.
+        arrays: of ``configs/clinical.npz``.
+    """
+
+    folder: Path
+    rules: dict[str, Any]
+    arrays: dict[str, np.ndarray] = field(repr=False)
+    _unpacked: tempfile.TemporaryDirectory | None = field(default=None, repr=False, compare=False)
+
+    def close(self) -> None:
+        """Delete what was unpacked; of a folder nothing. Its files, the weights among them, are gone then."""
+        if self._unpacked is not None:
+            self._unpacked.cleanup()
+
+    def __enter__(self) -> ExportedBundle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def network(self) -> nn.Module:
+        """The network in evaluation mode: (B, 1, H, W[, D]) float32 in [0, 1] to (B, 2) logits.
+
+        Raises:
+            InputError: weights that are missing, damaged, of another network, or hold code.
+        """
+        path = self.folder / WEIGHTS
+        return classifier_of(read_weights(path), self.rules["network"], origin=str(path)).eval()
+
+    def calibrate(self, log_odds: np.ndarray | float) -> np.ndarray:
+        """Calibrated probabilities of log-odds (logit of label 1 minus logit of label 0)."""
+        return self.calibration(log_odds)
+
+    @cached_property
+    def calibration(self) -> ProbabilityCalibration:
+        """How log-odds become probabilities."""
+        return read_calibration(self.rules["calibration"])
+
+    @cached_property
+    def monitors(self) -> list[ConfounderProbe]:
+        """A probe for each audited confounder that can be put into an image."""
+        return [self._monitor(record) for record in self.rules["monitors"]]
+
+    @cached_property
+    def ood(self) -> FeatureDistance | None:
+        """The distance to the training images; None where the bundle carries none."""
+        record = self.rules["ood"]
+        if record is None:
+            return None
+        numbers = {name: record[name] for name in DISTANCE_NUMBERS}
+        return FeatureDistance(**self._named(record["arrays"]), **numbers)
+
+    def _monitor(self, record: dict[str, Any]) -> ConfounderProbe:
+        names = ("confounder", "bias", "threshold", "auc", "sensitivity", "false_alarms")
+        return ConfounderProbe(**self._named(record["arrays"]), **{name: record[name] for name in names})
+
+    def _named(self, names: dict[str, str]) -> dict[str, Any]:
+        return {name: self.arrays[stored] for name, stored in names.items()}
+
+
+def open_bundle(path: str | Path) -> ExportedBundle:
+    """Open an exported bundle.
+
+    Args:
+        path: its folder; or a zip file, which is unpacked into a temporary folder until the result is closed.
+
+    Raises:
+        InputError: no bundle; a zip that is damaged, too large, or would write outside of its folder; a rule
+            that is missing or wrong; what cannot be read; one line that names the file and the field.
+    """
+    path = Path(path)
+    try:
+        return _opened(path)
+    except OSError as error:
+        said = error.strerror or type(error).__name__
+        raise InputError(
+            f"{path}: cannot be read ({said}), expected a folder or zip of `srcmatters export`"
+        ) from error
+
+
+def _opened(path: Path) -> ExportedBundle:
+    if path.is_dir():
+        return _read(path, path, None)
+    if not path.is_file():
+        raise InputError(f"{path}: no such bundle, expected a folder or zip of `srcmatters export`")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: not a bundle, expected a folder or zip of `srcmatters export`")
+    unpacked = tempfile.TemporaryDirectory(prefix="srcmatters-bundle-")
+    try:
+        folder = Path(unpacked.name) / "bundle"
+        unpack(path, folder, keep_paths=True)
+        return _read(path, _root(path, folder), unpacked)
+    except BaseException:
+        unpacked.cleanup()
+        raise
+
+
+def _read(origin: Path, folder: Path, unpacked: tempfile.TemporaryDirectory | None) -> ExportedBundle:
+    rules = _read_rules(origin, folder / RULES)
+    arrays = _read_arrays(origin, folder / ARRAYS)
+    records = [*rules["monitors"], *([rules["ood"]] if rules["ood"] else [])]
+    for name in (name for record in records for name in record["arrays"].values()):
+        if name not in arrays:
+            raise InputError(f"{origin}, {ARRAYS}: no array {name!r}, which {RULES} names")
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(f"{origin}: no {WEIGHTS}, expected a bundle of `srcmatters export`")
+    return ExportedBundle(folder, rules, arrays, unpacked)
+
+
+def _read_rules(origin: Path, file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise InputError(f"{origin}: no {RULES}, expected a bundle of `srcmatters export`")
+    try:
+        rules = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{origin}, {RULES}: not readable ({first_line(error)})") from error
+    version = rules.get("version") if isinstance(rules, dict) else None
+    if isinstance(version, int) and version != RULES_VERSION:
+        raise InputError(
+            f"{origin}, {RULES}, version: {version}, of another version of srcmatters, expected"
+            f" {RULES_VERSION}; export the run again"
+        )
+    mistake = jsonschema.exceptions.best_match(
+        jsonschema.Draft202012Validator(RULES_SCHEMA).iter_errors(rules)
+    )
+    if mistake is not None:
+        where = ".".join(str(part) for part in mistake.absolute_path) or "the whole"
+        raise InputError(f"{origin}, {RULES}, {where}: {first_line(mistake)[:200]}")
+    return rules
+
+
+def _read_arrays(origin: Path, file: Path) -> dict[str, np.ndarray]:
+    if not file.is_file():
+        return {}
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: np.asarray(stored[name], dtype=np.float64) for name in stored.files}
+    except Exception as error:  # a damaged archive makes zipfile and numpy raise anything
+        raise InputError(f"{origin}, {ARRAYS}: not readable ({first_line(error)})") from error
+
+
+def _root(path: Path, folder: Path) -> Path:
+    """The one folder at the top of the zip, or all of it."""
+    found = [folder / RULES, *folder.glob(f"*/{RULES}")]
+    present = [file for file in found if file.is_file()]
+    if len(present) != 1:
+        raise InputError(f"{path}: {len(present)} times {RULES}, expected one bundle of `srcmatters export`")
+    return present[0].parents[1]

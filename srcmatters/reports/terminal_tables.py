@@ -1,0 +1,94 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from srcmatters.runs.finished_runs import read_runs as read_runs
+
+_AXES = ["target", "network", "confounder", "source", "p_art"]
+# Repetitions of one cell, and what does not matter to it.
+_REPEATED = ("fold", "seed", "device")
+_FIGURES = {
+    "clean_auc": "clean AUC",
+    "iid_auc": "i.i.d. AUC",
+    "ood_auc": "o.o.d. AUC",
+    "iid_minus_ood_auc": "i.i.d. - o.o.d.",
+    "confounder_effect": "effect (log-odds)",
+}
+
+
+def print_run(
+    settings: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    output_dir: Path,
+    where_to_look: str,
+    seconds: float,
+) -> None:
+    """Print what one run found and where its evidence lies."""
+    title = escape(f"{settings['source']} → {settings['target']} · {settings['network']}")
+    table = Table(title=title, title_justify="left", show_header=False)
+    confounder = (
+        f"{settings['confounder']} on {settings['p_art']:.0%} of the positives, fold {settings['fold']}"
+    )
+    table.add_row("confounder", escape(confounder))
+    table.add_row("test", f"{metrics['cases']} images, {metrics['positives']} positive")
+    table.add_row("clean AUC", f"{metrics['clean_auc']:.3f}")
+    table.add_row("i.i.d. AUC", f"{metrics['iid_auc']:.3f}   (confounded as in training)")
+    table.add_row("o.o.d. AUC", f"{metrics['ood_auc']:.3f}   (correlation reversed)")
+    if "confounder_effect" in metrics:
+        effect, error = metrics["confounder_effect"], metrics["confounder_effect_standard_error"]
+        table.add_row("effect of the confounder", f"{effect:+.2f} ± {error:.2f} in log-odds")
+    if "detectability_auc" in metrics:
+        table.add_row("detectability", f"{metrics['detectability_auc']:.2f}   (a probe's AUC, .5 is none)")
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{seconds:.0f} s. Everything is in [bold]{escape(str(output_dir))}[/bold]",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if where_to_look:
+        console.print(f"Compare runs: {escape(where_to_look)}", highlight=False, soft_wrap=True)
+
+
+def print_comparison(runs: pd.DataFrame) -> None:
+    """Print mean ± standard deviation over folds and seeds; runs that differ otherwise are kept apart.
+
+    What is the same in all runs (target, network, confounder as a rule) stands in the title.
+    """
+    others = [name for name in runs.attrs.get("settings", []) if name not in (*_AXES, *_REPEATED)]
+    shown = [axis for axis in _AXES if axis in ("source", "p_art")]
+    varying = [name for name in (*others, *_AXES) if name in shown or runs[name].nunique(dropna=False) > 1]
+    same = [escape(str(runs[axis].iloc[0])) for axis in _AXES if axis not in varying]
+    title = " · ".join([*same, "mean ± standard deviation over folds and seeds"])
+    table = Table(title=title, title_justify="left")
+    for axis in varying:
+        table.add_column(axis)
+    for name in ("runs", *_FIGURES.values()):
+        table.add_column(name, justify="right")
+    last: tuple[Any, ...] = ()
+    # Runs of a sampled confounder have no effect, alone they have not even the column.
+    runs = runs.reindex(columns=[*varying, *_FIGURES])
+    for group, members in runs.groupby(varying, sort=True, dropna=False):
+        if last and group[:-1] != last:
+            table.add_section()
+        last = tuple(group[:-1])
+        cells = [f"{value:g}" if isinstance(value, float) else escape(str(value)) for value in group]
+        table.add_row(*cells, str(len(members)), *(_mean(members[figure]) for figure in _FIGURES))
+    # Redirected into a file or a pipe there is no terminal whose width would be known.
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _mean(values: pd.Series) -> str:
+    if values.isna().all():
+        return "–"
+    return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")

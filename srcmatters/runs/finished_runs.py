@@ -1,0 +1,133 @@
+"""All finished runs below a folder, as three tables: every analysis of a study starts here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from srcmatters.errors import InputError
+from srcmatters.runs.prediction_table import read_predictions
+
+#: Settings by which runs are told apart in an analysis, besides source and p_art.
+AXES = ("target", "network", "depth", "protocol", "control", "confounder", "confounder_args")
+
+_NEEDED = ("target", "network", "confounder", "source", "p_art")
+_FIGURES = ("clean_auc", "iid_auc", "ood_auc")
+#: What a run meant that was made before the setting existed.
+_ALWAYS = {
+    "confounder_args": "{}",
+    "seed": 0,
+    "protocol": "corrected",
+    "depth": "finetune",
+    "control": "none",
+}
+_PREDICTIONS, _VALIDATION = "predictions.csv", "validation.csv"
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """The results of a study, whichever machine or depth they come from.
+
+    Args:
+        cells: one row per finished run: every setting as a column (source, target, network, confounder,
+            confounder_args as text, p_art, fold, seed, protocol, depth "finetune" or "screen", control, ...),
+            the figures of its ``metrics.json``, and output_dir. ``cells.attrs["settings"]`` names the columns
+            that are settings.
+        predictions: all prediction tables one under another; the column ``cell`` is the label of the row in
+            ``cells``.
+        validation: likewise the validation cases of each run; empty if no run kept any.
+    """
+
+    cells: pd.DataFrame
+    predictions: pd.DataFrame
+    validation: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def read_runs(folder: str | Path) -> pd.DataFrame:
+    """Settings and figures of every finished run below a folder, one row each.
+
+    A folder whose name begins with a dot is not looked into: what is in there is unfinished.
+
+    Args:
+        folder: any folder; runs are found at any depth.
+
+    Returns:
+        One row per run; ``attrs["settings"]`` names the columns that are settings.
+
+    Raises:
+        InputError: no run there, or a ``metrics.json`` that is not one of ours.
+    """
+    rows: list[dict[str, Any]] = []
+    names: set[str] = set()
+    for path in sorted(Path(folder).rglob("metrics.json")):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts[:-1]):
+            continue
+        record = _read_record(path)
+        if record is None:
+            continue
+        settings = record.pop("settings")
+        names.update(settings)
+        rows.append({**settings, **record, "output_dir": str(path.parent)})
+    if not rows:
+        raise InputError(f"{folder}: no metrics.json below this folder, expected the output of a run")
+    runs = pd.DataFrame(rows)
+    runs.attrs["settings"] = sorted(names)
+    return runs
+
+
+def read_results(folder: str | Path) -> StudyResults:
+    """Every finished run below a folder with its predictions.
+
+    Args:
+        folder: a study, or any folder with runs below it. Retests of a run are not read.
+
+    Raises:
+        InputError: no run there, or a file that is not one of ours; names the file and the field.
+    """
+    cells = read_runs(folder)
+    names = cells.attrs["settings"]
+    for name, meaning in _ALWAYS.items():
+        present = cells[name] if name in cells else pd.Series(None, index=cells.index, dtype=object)
+        cells[name] = present.where(present.notna(), meaning)
+    cells = cells.infer_objects()
+    cells.attrs["settings"] = sorted({*names, *_ALWAYS})
+    folders = [Path(name) for name in cells["output_dir"]]
+    return StudyResults(cells, _stacked(folders, _PREDICTIONS), _stacked(folders, _VALIDATION, optional=True))
+
+
+def _stacked(folders: list[Path], name: str, optional: bool = False) -> pd.DataFrame:
+    """One table per run one under another; ``cell`` is the number of the run."""
+    tables = [
+        read_predictions(path / name).assign(cell=number)
+        for number, path in enumerate(folders)
+        if not optional or (path / name).is_file()
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """Figures and, under "settings", settings that one can group by; None for a retest."""
+    try:
+        record = json.loads(path.read_text())
+        if "retest_of" in record:
+            return None
+        settings = {name: _shown(value) for name, value in record["settings"].items()}
+    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+        raise InputError(f"{path}: not the metrics of a run ({error})") from error
+    present = settings.keys() | record.keys()
+    missing = [name for name in (*_NEEDED, *_FIGURES) if name not in present]
+    if missing:
+        raise InputError(f"{path}: not the metrics of a run (no {', '.join(missing)})")
+    return {**record, "settings": settings}
+
+
+def _shown(value: Any) -> Any:
+    """A setting as one can group by it."""
+    if isinstance(value, Mapping):
+        return str(dict(sorted(value.items(), key=lambda item: str(item[0]))))
+    return str(value) if isinstance(value, list) else value

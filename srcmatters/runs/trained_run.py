@@ -1,0 +1,232 @@
+"""A finished run as an export needs it: from its folder, an MLflow run, or a registered model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from torch import nn
+
+from srcmatters.cohorts.study_cases import StudyCases
+from srcmatters.errors import InputError, find_input_error
+from srcmatters.images.reading import first_line
+from srcmatters.preprocessing.state_cache import StateCache
+from srcmatters.runs.output_folder import RUN_ID
+from srcmatters.runs.prediction_table import read_predictions
+from srcmatters.sources import classifier_of, read_weights
+
+_FILES = {
+    "model.pt": "a fine-tuned run, or one of depth screen that saved its model",
+    "config.yaml": "the output of a run",
+    "predictions.csv": "the output of a run",
+    "validation.csv": "a run that kept its validation cases, on which threshold and calibration are fixed;"
+    " run it again with this version",
+}
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+_VERSION = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[\w.-]+))")
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """The images that a run was trained on, and who of them trained.
+
+    Args:
+        cache: both states of every case.
+        chosen: the cases of the run.
+    """
+
+    cache: StateCache
+    chosen: StudyCases
+
+    def cases(self, part: str) -> pd.DataFrame:
+        """Rows of the case table of "train", "validation" or "test"."""
+        return self.cache.cases.iloc[getattr(self.chosen.split, part)]
+
+    def as_trained(self, part: str) -> torch.Tensor:
+        """(n, 1, H, W[, D]) of a part, each image in the state that it has in this study."""
+        rows = getattr(self.chosen.split, part)
+        state = self.chosen.carries[rows].astype(np.int64) * (self.cache.states - 1)
+        return self.cache.images[torch.from_numpy(state), torch.from_numpy(np.asarray(rows, np.int64))]
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run.
+
+    Args:
+        folder: its output_dir.
+        record: its metrics.json.
+        config: its config.yaml, not evaluated.
+        mlflow_run: run id, where it was found by one or its output records it.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    config: dict[str, Any]
+    mlflow_run: str | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a user chose."""
+        return self.record["settings"]
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """Prediction table of the test cases."""
+        return read_predictions(self.folder / "predictions.csv")
+
+    @cached_property
+    def validation(self) -> pd.DataFrame:
+        """Prediction table of the validation cases."""
+        return read_predictions(self.folder / "validation.csv")
+
+    def network(self) -> nn.Module:
+        """The trained network, in evaluation mode on the CPU."""
+        path = self.folder / "model.pt"
+        return classifier_of(read_weights(path), self.settings["network"], origin=str(path)).eval()
+
+    def images(self) -> TrainingImages:
+        """The images, opened (or decoded again) by the run's own configuration.
+
+        The configuration is evaluated as ``python -m monai.bundle run`` does: only for runs that one trusts.
+
+        Raises:
+            InputError: the configuration or the images are not there any more.
+        """
+        from monai.bundle import ConfigParser
+
+        try:
+            parser = ConfigParser()
+            parser.read_config(str(self.folder / "config.yaml"))
+            cache, chosen = (parser.get_parsed_content(name) for name in ("cache", "chosen"))
+        except Exception as error:  # a configuration may raise anything
+            reason = find_input_error(error) or first_line(error.__cause__ or error)
+            raise InputError(
+                f"{self.folder}: its images cannot be opened ({reason}); `--no-data` exports without run-time"
+                " monitors"
+            ) from error
+        return TrainingImages(cache, chosen)
+
+
+def open_images(output_dir: str | Path) -> StateCache:
+    """The preprocessed images of a run, opened (or decoded again) by its own configuration.
+
+    The configuration is evaluated as ``python -m monai.bundle run`` does: only for runs that one trusts.
+
+    Raises:
+        InputError: the configuration or the images are not there any more; names no file of the target.
+    """
+    from monai.bundle import ConfigParser
+
+    path = Path(output_dir) / "config.yaml"
+    if not path.is_file():
+        raise InputError("the run kept no config.yaml")
+    try:
+        parser = ConfigParser()
+        parser.read_config(str(path))
+        return parser.get_parsed_content("cache")
+    except Exception as error:  # whatever a configuration raises: the report is written without its images
+        if find_input_error(error) is None and not isinstance(error.__cause__, OSError):
+            raise InputError(
+                f"the run's configuration cannot be evaluated ({type(error).__name__})"
+            ) from error
+        raise InputError("the images of the run are not there any more") from error
+
+
+def open_run(run: str, tracking_uri: str, runs: str | Path = "mlruns") -> TrainedRun:
+    """Find a finished run.
+
+    Args:
+        run: its output_dir; an MLflow run id; or a registered model as NAME/VERSION or NAME@ALIAS.
+        tracking_uri: MLflow store of the latter two.
+        runs: folder below which the output of an MLflow run is looked for: MLflow keeps no weights.
+
+    Raises:
+        InputError: no such run, or one that lacks a file; names what was expected.
+    """
+    if Path(run).is_dir():
+        return _read(Path(run), None)
+    version = _VERSION.fullmatch(run)
+    if not _RUN_ID.fullmatch(run) and not version:
+        raise InputError(
+            f"RUN: {run!r} is no folder, expected the output_dir of a run, an MLflow run id, or NAME/VERSION"
+            " or NAME@ALIAS of a registered model"
+        )
+    run_id, content = _tracked(run, version, tracking_uri)
+    found = [path.parent for path in _records(Path(runs)) if path.read_bytes() == content]
+    if not found:
+        raise InputError(
+            f"RUN: MLflow run {run_id} has no output below {runs}, expected a folder with its metrics.json"
+            " and model.pt; give the folder instead"
+        )
+    return _read(found[0], run_id)
+
+
+def _records(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("metrics.json")) if (path.parent / "model.pt").is_file())
+
+
+def _tracked(run: str, version: re.Match[str] | None, tracking_uri: str) -> tuple[str, bytes]:
+    """Run id and the metrics.json that MLflow keeps of it, a copy of the run's own."""
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # for one small file
+    try:
+        if version is not None:
+            found = (
+                client.get_model_version(version["name"], version["version"])
+                if version["version"]
+                else client.get_model_version_by_alias(version["name"], version["alias"])
+            )
+            run = str(found.run_id)
+        path = mlflow.artifacts.download_artifacts(
+            run_id=run, artifact_path="metrics.json", tracking_uri=tracking_uri
+        )
+        return run, Path(path).read_bytes()
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise InputError(f"RUN: {run!r} is not in MLflow ({first_line(error)})") from error
+
+
+def _read(folder: Path, mlflow_run: str | None) -> TrainedRun:
+    record = _mapping(folder / "metrics.json", json.loads)
+    if "retest_of" in record:
+        raise InputError(f"{folder}: a new test of a run, expected the run that trained the network")
+    if not isinstance(record.get("settings"), dict) or "network" not in record["settings"]:
+        raise InputError(f"{folder / 'metrics.json'}: no settings, expected the metrics of a run")
+    for name, expected in _FILES.items():
+        if not (folder / name).is_file():
+            raise InputError(f"{folder}: no {name}, expected {expected}")
+    config = _mapping(folder / "config.yaml", yaml.safe_load)
+    return TrainedRun(folder, record, config, mlflow_run or _recorded(folder))
+
+
+def _recorded(folder: Path) -> str | None:
+    """The MLflow run that an output says it is of, None where it was not tracked."""
+    file = folder / RUN_ID
+    run_id = _mapping(file, json.loads).get("run_id") if file.is_file() else None
+    if run_id is not None and not (isinstance(run_id, str) and _RUN_ID.fullmatch(run_id)):
+        raise InputError(f"{file}: run_id: got {run_id!r}, expected 32 hexadecimal digits or null")
+    return run_id
+
+
+def _mapping(file: Path, parse: Any) -> dict[str, Any]:
+    if not file.is_file():
+        raise InputError(f"{file.parent}: no {file.name}, expected the output of a finished run")
+    try:
+        content = parse(file.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{file}: not readable ({first_line(error)})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: got a {type(content).__name__}, expected a mapping")
+    return content

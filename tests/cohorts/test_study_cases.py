@@ -1,0 +1,192 @@
+"""Who carries the confounder where: the share that was asked for, in every set, the same every time."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from srcmatters.cohorts import CaseChoice, choose_cases, control_labels
+from srcmatters.cohorts.assignment import assign
+from srcmatters.confounders import sampled_column
+from srcmatters.errors import InputError
+from srcmatters.preprocessing import create_image_confounder
+from srcmatters.training import check_settings
+
+
+def case_table(patients: int = 120, images: int = 1) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"patient_id": [f"P{number}" for number in range(patients)]})
+    table["label"] = np.arange(patients) % 2
+    table["sex"] = rng.choice(["F", "M"], patients)
+    table["age"] = rng.uniform(20, 90, patients).round()
+    table = table.loc[table.index.repeat(images)].reset_index(drop=True)
+    table["case_id"] = [f"case{number}" for number in range(len(table))]
+    table["image"] = table["case_id"] + ".png"
+    return table
+
+
+@pytest.mark.parametrize("p_art", [0, 0.1, 0.2, 0.5, 0.8, 1])
+def test_the_share_holds_in_every_set_and_negatives_carry_none(p_art: float) -> None:
+    cases = case_table()
+    chosen = choose_cases(cases, CaseChoice(p_art=p_art, fold=2))
+    labels = cases["label"].to_numpy()
+    for rows in (chosen.split.train, chosen.split.validation, chosen.split.test):
+        positives = rows[labels[rows] == 1]
+        assert chosen.carries[positives].sum() == round(p_art * len(positives))
+    assert not chosen.carries[labels == 0].any()
+
+
+def test_who_carries_at_a_small_share_also_carries_at_a_larger_one() -> None:
+    cases = case_table()
+    before = np.zeros(len(cases), dtype=bool)
+    for p_art in (0.1, 0.2, 0.5, 0.8, 1):
+        carries = choose_cases(cases, CaseChoice(p_art=p_art)).carries
+        assert (carries | ~before).all(), f"somebody stopped carrying at p_art {p_art}"
+        before = carries
+
+
+def test_the_draw_belongs_to_the_case_not_to_the_order() -> None:
+    cases = case_table()
+    shuffled = cases.sample(frac=1, random_state=3)
+    carries = pd.Series(assign(cases, 0.5), index=cases["case_id"])
+    assert carries[shuffled["case_id"]].tolist() == assign(shuffled, 0.5).tolist()
+    assert assign(cases, 0.5, seed=1).tolist() != carries.tolist()
+
+
+def test_a_patient_carries_as_a_whole() -> None:
+    cases = case_table(patients=60, images=3)
+    carries = assign(cases, 0.5, unit="patient")
+    assert carries.sum() == 45
+    assert pd.Series(carries).groupby(cases["patient_id"]).nunique().max() == 1
+    assert pd.Series(assign(cases, 0.5)).groupby(cases["patient_id"]).nunique().max() == 2
+
+
+def test_the_papers_protocol_draws_over_all_sets_and_anew_for_every_share() -> None:
+    cases = case_table(400)
+    half, most = (
+        choose_cases(cases, CaseChoice(p_art=p_art, protocol="paper")).carries for p_art in (0.5, 0.8)
+    )
+    assert half.sum() == 100 and most.sum() == 160
+    assert (half & ~most).any(), "nested, which the publication's draw is not"
+
+
+def test_a_column_of_the_table_is_a_sampled_confounder() -> None:
+    cases = case_table(400)
+    chosen = choose_cases(cases, CaseChoice("sex", confounder_args={"value": "F"}, p_art=1.0))
+    for rows in (chosen.split.train, chosen.split.validation):
+        trained = set(zip(cases["label"].iloc[rows], cases["sex"].iloc[rows], strict=True))
+        assert trained == {(1, "F"), (0, "M")}
+    assert chosen.environments is not None
+    ood = cases[np.char.find(chosen.environments.astype(str), "ood") >= 0]
+    assert set(zip(ood["label"], ood["sex"], strict=True)) == {(1, "M"), (0, "F")}
+    patients = [set(cases["patient_id"].iloc[rows]) for rows in vars(chosen.split).values()]
+    assert not (patients[0] & patients[1] or patients[0] & patients[2] or patients[1] & patients[2])
+    assert create_image_confounder("sex", cases, value="F") is None
+
+
+def test_a_fixed_test_set_and_a_sampled_confounder_exclude_each_other() -> None:
+    cases = case_table(400).assign(split="train")
+    with pytest.raises(InputError, match="column 'split'"):
+        choose_cases(cases, CaseChoice("sex", confounder_args={"value": "F"}))
+
+
+def test_a_band_of_ages_can_go_with_the_label() -> None:
+    cases = case_table(400)
+    chosen = choose_cases(cases, CaseChoice("age", confounder_args={"value": ">=60"}, p_art=1.0))
+    trained = cases.iloc[chosen.split.train]
+    assert (trained.loc[trained["label"] == 1, "age"] >= 60).all()
+    assert (trained.loc[trained["label"] == 0, "age"] < 60).all()
+
+
+@pytest.mark.parametrize(
+    ("confounder", "args", "said"),
+    [
+        ("tga", {}, "did you mean 'tag'"),
+        ("sx", {}, "did you mean 'sex'"),
+        ("sex", {}, "expected a value that goes with the label"),
+        ("sex", {"value": "F", "valeu": 1}, "valeu"),
+    ],
+)
+def test_a_wrong_name_is_said_with_the_right_one(confounder: str, args: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        cases = case_table()
+        choose_cases(cases, CaseChoice(sampled_column(confounder, cases), confounder_args=args))
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, "half", True, float("nan"), None])
+def test_a_share_outside_its_range_is_refused(wrong: object) -> None:
+    with pytest.raises(InputError, match=r"p_art: got .*, expected a number between 0 and 1"):
+        check_settings({"p_art": wrong})
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("fold", 0.5), ("batch_size", 1), ("learning_rate", 0)])
+def test_settings_out_of_range_are_refused(name: str, wrong: float) -> None:
+    check_settings({"fold": 0, "batch_size": 2, "learning_rate": 1e-5, "p_art": 1})
+    with pytest.raises(InputError, match=f"{name}: got {wrong}"):
+        check_settings({name: wrong})
+
+
+def test_shuffled_labels_keep_their_number_and_say_nothing_of_the_true_ones() -> None:
+    cases = case_table(2000)
+    cases["split"] = np.where(np.arange(2000) < 500, "test", "train")
+    shuffled = control_labels(cases, "shuffled_labels", seed=1)
+    assert shuffled.drop(columns="label").equals(cases.drop(columns="label"))
+    for part in ("test", "train"):
+        rows = cases["split"] == part
+        assert shuffled["label"][rows].sum() == cases["label"][rows].sum()
+    agreement = (shuffled["label"] == cases["label"]).mean()
+    assert abs(agreement - 0.5) < 0.05  # 4.5 standard errors
+    assert shuffled["label"].tolist() == control_labels(cases, "shuffled_labels", 1)["label"].tolist()
+    assert shuffled["label"].tolist() != control_labels(cases, "shuffled_labels", 2)["label"].tolist()
+    assert control_labels(cases, "none") is cases
+    assert cases["label"].tolist() == (np.arange(2000) % 2).tolist(), "the table itself was changed"
+
+
+@pytest.mark.parametrize("control", ["shuffled_labels", "independent_confounder"])
+@pytest.mark.parametrize("protocol", ["corrected", "paper"])
+def test_under_a_null_control_as_many_negatives_carry_as_positives(control: str, protocol: str) -> None:
+    cases = control_labels(case_table(), control)
+    chosen = choose_cases(cases, CaseChoice(p_art=0.8, control=control, protocol=protocol))
+    labels = cases["label"].to_numpy()
+    for rows in (chosen.split.train, chosen.split.validation, chosen.split.test):
+        for label in (0, 1):
+            members = rows[labels[rows] == label]
+            assert chosen.carries[members].sum() == round(0.8 * len(members))
+
+
+def test_a_null_control_of_a_sampled_confounder_samples_both_classes_alike() -> None:
+    cases = case_table(800)
+    args = {"value": "F"}
+    chosen = choose_cases(
+        cases, CaseChoice("sex", confounder_args=args, p_art=0.6, control="independent_confounder")
+    )
+    for rows in (chosen.split.train, chosen.split.validation):
+        women = cases.iloc[rows].groupby("label")["sex"].apply(lambda sex: (sex == "F").sum())
+        assert women[0] == women[1] > 0
+    assert chosen.environments is not None
+    iid = cases[np.char.find(chosen.environments.astype(str), "iid") >= 0]
+    assert iid.groupby("label")["sex"].apply(lambda sex: (sex == "F").mean()).round(1).tolist() == [0.6, 0.6]
+
+
+def test_an_unknown_control_is_refused() -> None:
+    with pytest.raises(InputError, match="control: 'shuffle' is unknown: did you mean 'shuffled_labels'"):
+        check_settings({"control": "shuffle"})
+
+
+@pytest.mark.parametrize(("control", "learnt"), [("none", True), ("independent_confounder", False)])
+def test_a_confounder_independent_of_the_label_is_not_learnt_in_its_place(control: str, learnt: bool) -> None:
+    cases = case_table(600)
+    labels = cases["label"].to_numpy()
+    rng = np.random.default_rng(1)
+    disease = labels + rng.normal(0, 1, 600)
+    gaps = []
+    for fold in range(5):
+        chosen = choose_cases(cases, CaseChoice(p_art=0.5, fold=fold, control=control))
+        train, test = chosen.split.train, chosen.split.test
+        features = np.column_stack([disease, chosen.carries])
+        model = LogisticRegression().fit(features[train], labels[train])
+        environments = (features[test], np.column_stack([disease[test], labels[test] == 0]))
+        iid, ood = (roc_auc_score(labels[test], model.decision_function(given)) for given in environments)
+        gaps.append(iid - ood)
+    assert np.mean(gaps) > 0.3 if learnt else abs(np.mean(gaps)) < 0.05

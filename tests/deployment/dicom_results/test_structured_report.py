@@ -1,0 +1,372 @@
+"""Structured Reports and Secondary Captures, read back as an archive would."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from highdicom.sr import srread
+from PIL import Image, ImageDraw, ImageFont
+from prediction_cases import changed, rules, write_bundle, write_radiographs, write_series
+from pydicom import Dataset, dcmread
+from pydicom.sr.codedict import codes
+from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage, generate_uid
+
+from srcmatters import __version__
+from srcmatters.deployment.dicom_results.result_objects import dicom_answers
+from srcmatters.deployment.dicom_results.structured_report import finding_code
+from srcmatters.deployment.predict_command import predict
+from srcmatters.deployment.prediction.predictor import Predictor
+from srcmatters.deployment.receiver.bundle_reader import BundleReader
+from srcmatters.errors import InputError
+from srcmatters.exported_bundle.bundle import open_bundle
+from srcmatters.exported_bundle.saliency import draw, saliency
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """films and series, the bundles that read them, and their answers in out and ct-out; read only."""
+    folder = tmp_path_factory.mktemp("answered")
+    write_bundle(folder / "bundle", audited=True)
+    write_bundle(folder / "ct-bundle", modality="ct", unit="HU", window="lung", patch_mm=40, spatial_dims=3)
+    film, _ = write_radiographs(folder / "films")
+    other = {"PatientName": "Müller^Jörg", "SeriesInstanceUID": generate_uid()}
+    changed(film, folder / "films" / "film-1.dcm", BurnedInAnnotation="YES", **other)
+    write_series(folder / "series")
+    for bundle, source, out in (("bundle", "films", "out"), ("ct-bundle", "series", "ct-out")):
+        given = [str(folder / bundle), str(folder / source), "--out", str(folder / out), "--sr", "--sc"]
+        assert CliRunner().invoke(predict, given).exit_code == 0
+    return folder
+
+
+def texts(item: Dataset) -> list[str]:
+    """All that a report says, in its order."""
+    said = [str(item.get("TextValue") or "")]
+    for code in item.get("ConceptCodeSequence") or []:
+        said.append(code.CodeMeaning)
+    for below in item.get("ContentSequence") or []:
+        said += texts(below)
+    return [text for text in said if text]
+
+
+def named_texts(item: Dataset, meaning: str) -> list[str]:
+    """The texts of a report under a concept's name."""
+    names = [code.CodeMeaning for code in item.get("ConceptNameCodeSequence") or []]
+    said = [str(item.TextValue)] if meaning in names and "TextValue" in item else []
+    return said + [
+        text for below in item.get("ContentSequence") or [] for text in named_texts(below, meaning)
+    ]
+
+
+def test_report_is_a_tid_1500_of_the_same_patient_and_study(answered: Path) -> None:
+    report = srread(answered / "out" / "reports" / "000001.dcm")
+    source = dcmread(answered / "films" / "film-0.dcm")
+    assert report.SOPClassUID == ComprehensiveSRStorage
+    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    for keyword in ("PatientID", "PatientName", "PatientSex", "StudyInstanceUID", "StudyDate"):
+        assert report.get(keyword) == source.get(keyword)
+    assert report.SeriesInstanceUID != source.SeriesInstanceUID
+    assert (report.VerificationFlag, report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
+
+
+def test_report_holds_finding_score_threshold_algorithm_and_source(answered: Path) -> None:
+    report = srread(answered / "out" / "reports" / "000001.dcm")
+    (group,) = report.content.get_image_measurement_groups()
+    scores = {one.name.value: float(one.value) for one in group.get_measurements()}
+    table = (answered / "out" / "predictions.csv").read_text().splitlines()[1].split(",")
+    assert scores == {"probability": pytest.approx(float(table[4]), abs=1e-6), "threshold": 0.5}
+    assert group.finding_type.meaning == "Mass"
+    (evaluation,) = group.get_qualitative_evaluations()
+    assert evaluation.value.meaning == ("Present" if table[6] == "yes" else "Absent")
+    said = " ".join(texts(report))
+    assert "mass on random weights" in said and "calibration temperature on 40 validation cases" in said
+    source = dcmread(answered / "films" / "film-0.dcm")
+    (referenced,) = group.source_images
+    assert referenced.referenced_sop_instance_uid == source.SOPInstanceUID
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Pneumonia", "PNEUMONIA"),
+        ("mass", "MASS"),
+        ("Pleural  effusion", "PLEURAL_EFFUSION"),
+        ("Nodule 3", "NODULE_3"),
+    ],
+)
+def test_a_finding_without_a_code_has_its_name_as_one(name: str, value: str) -> None:
+    code = finding_code(rules(finding={"positive": name, "negative": "none", "code": None}))
+    assert (code.value, code.scheme_designator, code.meaning) == (value, "99SRCMATTERS", name)
+
+
+def test_codes_of_two_findings_are_never_the_same() -> None:
+    names = [
+        "Ground glass opacity",
+        "Ground glass opacities",
+        "T1",
+        "T 1",
+        "T_1",
+        "T-1",
+        "Ödem",
+        "Dem",
+        "肺炎",
+    ]
+    found = [finding_code(rules(finding={"positive": name, "code": None})) for name in names]
+    assert len({code.value for code in found}) == len(names)
+    assert all(re.fullmatch("[A-Z0-9_]{1,16}", code.value) for code in found), "DICOM's SH"
+
+
+def test_a_negative_answer_is_the_finding_evaluated_as_absent(answered: Path, tmp_path: Path) -> None:
+    finding = {"positive": "Pneumonia", "negative": "No pneumonia", "code": None}
+    sure = {"value": 1.0, "rule": "youden", "fixed_on": "validation", "cases": 40}
+    bundle = write_bundle(tmp_path / "bundle", finding=finding, threshold=sure)
+    with Predictor(open_bundle(bundle)) as predictor:
+        (found,) = predictor.predict([answered / "films" / "film-0.dcm"])
+        (report,) = dicom_answers(found, predictor)
+    assert found.finding is False
+    report.save_as(tmp_path / "report.dcm")
+    (group,) = srread(tmp_path / "report.dcm").content.get_image_measurement_groups()
+    assert (group.finding_type.value, group.finding_type.meaning) == ("PNEUMONIA", "Pneumonia")
+    (evaluation,) = group.get_qualitative_evaluations()
+    assert evaluation.name == group.finding_type and evaluation.value == codes.SCT.Absent
+
+
+def test_answers_name_the_version_of_the_model_and_that_of_the_program(
+    answered: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(
+        "srcmatters.deployment.dicom_results.secondary_capture.draw",
+        lambda preview, heat, said: lines.extend(said) or draw(preview, heat, said),
+    )
+    bundle = write_bundle(tmp_path / "bundle", model_version="2.7 γ")
+    with Predictor(open_bundle(bundle)) as predictor:
+        (found,) = predictor.predict([answered / "films" / "film-0.dcm"])
+        report, _ = dicom_answers(found, predictor, captures=True)
+    assert named_texts(report, "Algorithm Name") == ["mass on random weights"]
+    assert named_texts(report, "Algorithm Version") == ["2.7 γ"]
+    assert f"srcmatters {__version__}" in named_texts(report, "Algorithm Parameters")
+    assert any(line.startswith("mass on random weights, version 2.7 γ: ") for line in lines)
+
+
+def test_flags_and_missing_audits_are_said_in_the_report(answered: Path) -> None:
+    clean, flagged = (
+        texts(dcmread(answered / "out" / "reports" / f"00000{number}.dcm")) for number in (1, 2)
+    )
+    assert not any("FLAGGED" in text or "UNAUDITED" in text for text in clean)
+    assert any("FLAGGED: BurnedInAnnotation" in text for text in flagged)
+    unaudited = dcmread(answered / "ct-out" / "reports" / "000001.dcm")
+    assert (
+        any("UNAUDITED" in text for text in texts(unaudited)) and "UNAUDITED" in unaudited.SeriesDescription
+    )
+    for text in (clean, flagged, texts(unaudited)):
+        assert any("not a medical device" in line for line in text)
+
+
+def test_a_network_that_failed_its_audit_says_so_in_every_output(answered: Path, tmp_path: Path) -> None:
+    leaning = ["tag: AUC falls by .47 [.33, .60] where the correlation is reversed", "column:Ω: AUC falls"]
+    audits: dict[str, list[str]] = {"failed": leaning, "passed": []}
+    for name, found in audits.items():
+        bundle = write_bundle(tmp_path / name, audited=True, audit={"leans_on": found})
+        given = [bundle, answered / "films" / "film-0.dcm", "--out", tmp_path / f"{name}-out"]
+        done = CliRunner().invoke(predict, [*map(str, given), "--sr", "--sc", "--json"])
+        assert done.exit_code == 0 and ("LEANS ON A CONFOUNDER" in done.output) == bool(found)
+    outs = [tmp_path / f"{name}-out" for name in audits]
+    (report, passed), (shown, clean) = (
+        [dcmread(out / folder / "000001.dcm") for out in outs] for folder in ("reports", "saliency")
+    )
+    table, record = ((outs[0] / f"predictions.{kind}").read_text() for kind in ("csv", "json"))
+    for confounder in leaning:
+        mark = f"LEANS ON A CONFOUNDER: {confounder}"
+        assert mark in texts(report) and mark in shown.ImageComments and mark in table
+        assert mark in json.loads(record)["marks"]
+    for answer in (report, shown):
+        assert answer.SeriesDescription == "RESEARCH USE ONLY, LEANS ON A CONFOUNDER: mass on random weights"
+    assert shown.Rows == clean.Rows + 2 * 16, "a line of the picture for each"
+    assert "LEANS" not in str(passed) + str(clean) + (outs[1] / "predictions.csv").read_text()
+
+
+def test_report_on_a_scan_references_every_slice(answered: Path) -> None:
+    report = dcmread(answered / "ct-out" / "reports" / "000001.dcm")
+    evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
+    referenced = {one.ReferencedSOPInstanceUID for one in evidence.ReferencedSOPSequence}
+    assert referenced == {dcmread(file).SOPInstanceUID for file in (answered / "series").iterdir()}
+
+
+def test_a_report_calls_no_probability_calibrated_that_is_not(answered: Path, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle", calibration={"method": "none", "cases": 0})
+    given = [str(bundle), str(answered / "films" / "film-0.dcm"), "--out", str(tmp_path / "out"), "--sr"]
+    assert CliRunner().invoke(predict, given).exit_code == 0
+
+    def measured(path: Path) -> set[str]:
+        return {
+            name.CodeMeaning
+            for element in dcmread(path).iterall()
+            if element.keyword == "ConceptNameCodeSequence"
+            for name in element.value
+            if name.CodeMeaning.endswith("probability of the finding")
+        }
+
+    assert measured(tmp_path / "out" / "reports" / "000001.dcm") == {
+        "Uncalibrated probability of the finding"
+    }
+    assert measured(answered / "out" / "reports" / "000001.dcm") == {"Calibrated probability of the finding"}
+
+
+def test_capture_shows_the_image_and_names_nobody_else(answered: Path) -> None:
+    shown = dcmread(answered / "out" / "saliency" / "000002.dcm")
+    assert shown.SOPClassUID == SecondaryCaptureImageStorage and shown.PhotometricInterpretation == "RGB"
+    assert str(shown.PatientName) == "Müller^Jörg" and shown.Modality == "OT"
+    assert shown.ConversionType == "WSD"
+    assert shown.pixel_array.shape[1:] == (1024, 3) and shown.pixel_array[:512, :512].std() > 10
+    source = dcmread(answered / "films" / "film-1.dcm")
+    assert shown.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+
+
+def test_dcmtk_reads_reports_and_captures_without_complaint(answered: Path) -> None:
+    if shutil.which("dsrdump") is None:
+        pytest.skip("no dsrdump on PATH: install dcmtk (Debian: apt-get install dcmtk)")
+    for report in (answered / "out" / "reports").iterdir():
+        done = subprocess.run(["dsrdump", str(report)], capture_output=True, encoding="latin-1", check=False)
+        assert done.returncode == 0 and not done.stderr and "Calibrated probability" in done.stdout
+    for shown in (answered / "out" / "saliency").iterdir():
+        done = subprocess.run(["dcmdump", str(shown)], capture_output=True, encoding="latin-1", check=False)
+        assert done.returncode == 0 and not done.stderr
+
+
+def test_saliency_is_where_the_network_looks() -> None:
+    class Bright(torch.nn.Module):
+        """Log-odds: how bright the image is in squares of 4 x 4."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer4 = torch.nn.Conv2d(1, 1, 4, stride=4, bias=False)
+            torch.nn.init.constant_(self.layer4.weight, 1 / 16)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            maps = self.layer4(image)
+            # Squared: Grad-CAM averages gradients over the map, and weighs it by the map itself.
+            score = (maps * maps).sum((1, 2, 3))
+            return torch.stack([torch.zeros_like(score), score], 1)
+
+    image = torch.zeros(1, 32, 32)
+    image[:, :8, :8] = 1
+    network = torch.nn.Sequential(torch.nn.Identity(), Bright())
+    found = saliency(network, "resnet10", image)
+    assert found[:6, :6].min() > 0.6 and found[12:, 12:].max() < 0.05 and found.max() == 1
+    assert not network[1].layer4._forward_hooks
+    with pytest.raises(InputError, match="vit_b14 has no feature maps"):
+        saliency(network, "vit_b14", image)
+
+
+def test_drawing_leaves_the_image_alone_where_nothing_was_looked_at() -> None:
+    preview = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    heat = np.zeros((8, 8), np.float32)
+    same = draw(preview, heat, ["text"])
+    assert np.array_equal(same[:512, :512], same[:512, 512:])
+    heat[:4] = 1
+    other = draw(preview, heat, [])
+    assert np.array_equal(other[300:512, :512], other[300:512, 512:])
+    assert not np.array_equal(other[:200, :512], other[:200, 512:])
+
+
+def test_text_is_never_wider_than_the_picture() -> None:
+    preview, heat = np.zeros((64, 32), np.uint8), np.zeros((8, 8), np.float32)
+    words = "a reason of many words that would not fit into the width of a narrow picture at all, ends here"
+    long, short = draw(preview, heat, [words]), draw(preview, heat, ["here"])
+    assert long.shape[1] == short.shape[1] == 512 and long.shape[0] >= short.shape[0] + 16
+    assert not long[512:, -6:].any(), "nothing runs into the edge"
+    last_line = np.flatnonzero(long[512:].any((1, 2))).max()
+    assert last_line > 16, "and its end is there"
+
+
+def test_the_same_answer_to_the_same_images_has_the_same_identity(answered: Path) -> None:
+    film = answered / "films" / "film-0.dcm"
+    with Predictor(open_bundle(answered / "bundle")) as predictor:
+        answers = [
+            dicom_answers(next(iter(predictor.predict([film]))), predictor, captures=True) for _ in range(2)
+        ]
+        (other,) = dicom_answers(
+            next(iter(predictor.predict([answered / "films" / "film-1.dcm"]))), predictor
+        )
+    uids = [[(one.SOPInstanceUID, one.SeriesInstanceUID) for one in found] for found in answers]
+    assert uids[0] == uids[1] and len(set(uids[0])) == 2
+    assert other.SOPInstanceUID != answers[0][0].SOPInstanceUID
+    kept = dcmread(answered / "out" / "reports" / "000001.dcm")
+    assert kept.SOPInstanceUID == answers[0][0].SOPInstanceUID, "in another process, too"
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID"])
+def test_the_same_image_of_another_patient_or_study_is_answered_by_other_objects(
+    answered: Path, tmp_path: Path, keyword: str
+) -> None:
+    film = dcmread(answered / "films" / "film-0.dcm")
+    setattr(film, keyword, generate_uid())  # what a correction in the archive leaves of the first one
+    film.save_as(tmp_path / "corrected.dcm")
+    with Predictor(open_bundle(answered / "bundle")) as predictor:
+        first, corrected = (
+            dicom_answers(next(iter(predictor.predict([path]))), predictor, captures=True)
+            for path in (answered / "films" / "film-0.dcm", tmp_path / "corrected.dcm")
+        )
+    for before, after in zip(first, corrected, strict=True):
+        assert after.get(keyword) == film.get(keyword)
+        assert after.SOPInstanceUID != before.SOPInstanceUID
+        assert after.SeriesInstanceUID != before.SeriesInstanceUID, "a series is in one study"
+
+
+def test_names_of_files_reach_no_object(answered: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "DOE_JANE"
+    shutil.copytree(answered / "series", folder)
+    slices = sorted(folder.iterdir())
+    shutil.copy(slices[2], folder / "DOE_JANE_19600101.dcm")
+    with Predictor(open_bundle(answered / "ct-bundle")) as predictor:
+        (found,) = predictor.predict([folder])
+        assert any("DOE_JANE" in reason for reason in found.reasons), "the table says which file"
+        report, shown = dicom_answers(found, predictor, captures=True)
+    said = texts(report)
+    assert any(text.startswith("FLAGGED: a file: the same slice as a file") for text in said), said
+    assert "DOE" not in str(report) + str(shown)
+    referenced = [one.ReferencedSOPInstanceUID for one in shown.SourceImageSequence]
+    assert len(referenced) == len(set(referenced)) == len(slices)
+
+
+@pytest.mark.parametrize(
+    ("burnt_in", "text", "expected"),
+    [("NO", "", "NO"), ("YES", "", "YES"), (None, "", None), ("NO", "DOE^JANE 1960", "YES")],
+)
+def test_a_capture_says_what_is_in_the_pixels_of_its_source(
+    answered: Path, tmp_path: Path, burnt_in: str | None, text: str, expected: str | None
+) -> None:
+    film = dcmread(answered / "films" / "film-0.dcm")
+    pixels = np.pad(film.pixel_array, ((192, 0), (0, 128)))
+    picture = Image.fromarray(pixels)
+    ImageDraw.Draw(picture).text((4, 8), text, fill=255, font=ImageFont.load_default(size=18))
+    film.Rows, film.Columns, film.PixelData = *pixels.shape, np.asarray(picture).tobytes()
+    film.LossyImageCompression, film.LossyImageCompressionRatio = "01", "12"
+    film.LossyImageCompressionMethod = "ISO_10918_1"
+    film.BurnedInAnnotation = burnt_in or ""
+    film.save_as(tmp_path / "film.dcm")
+    with Predictor(open_bundle(answered / "bundle")) as predictor:
+        (found,) = predictor.predict([tmp_path / "film.dcm"])
+        _, shown = dicom_answers(found, predictor, captures=True)
+    assert shown.get("BurnedInAnnotation") == expected
+    assert (shown.LossyImageCompression, shown.LossyImageCompressionRatio) == ("01", 12)
+    assert any("burnt" in reason for reason in found.reasons) == bool(text)
+
+
+def test_reader_answers_a_study_and_refuses_one_without_an_image_for_it(answered: Path) -> None:
+    reader = BundleReader(answered / "bundle", captures=True)
+    films = sorted((answered / "films").iterdir())
+    answers = reader.read(answered / "films", [*films, *(answered / "series").iterdir()])
+    assert [answer.Modality for answer in answers] == ["SR", "OT", "SR", "OT"]
+    assert all(answer.file_meta.TransferSyntaxUID for answer in answers)
+    with pytest.raises(InputError, match="Modality is CT, expected CR or DX or RG"):
+        reader.read(answered / "series", sorted((answered / "series").iterdir()))
+    reader.predictor.close()

@@ -1,0 +1,256 @@
+"""From paths to items: every file has its one row, and what cannot be opened is not left out in silence."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from prediction_cases import write_radiographs
+
+from srcmatters.deployment.prediction.found_files import find_files
+from srcmatters.deployment.prediction.inputs import Gathered, gather
+from srcmatters.deployment.prediction.sandboxed_decoder import Decoder
+from srcmatters.errors import InputError
+from srcmatters.images.volume_files import read_itk
+
+_CAPABILITIES_3 = 0x20080522
+_READ_EVERYTHING = 0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Permissions hold for root as well."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0)
+    state = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, and the same for the higher ones
+    assert libc.capget(header, state) == 0
+    before = state[0]
+    state[0] = before & ~_READ_EVERYTHING
+    assert libc.capset(header, state) == 0
+    try:
+        yield
+    finally:
+        state[0] = before
+        assert libc.capset(header, state) == 0
+
+
+@pytest.fixture
+def gathered(tmp_path: Path) -> Iterator[Callable[..., Gathered]]:
+    """What becomes of paths; what is unpacked lies in "scratch"."""
+    (tmp_path / "scratch").mkdir()
+    with Decoder() as decoder:
+        yield lambda *paths: gather(paths, decoder, tmp_path / "scratch")
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    """A folder of two radiographs."""
+    return write_radiographs(tmp_path / "films")[0].parent
+
+
+@contextmanager
+def closed(path: Path, mode: int) -> Iterator[None]:
+    """Nobody may open it meanwhile."""
+    before = path.stat().st_mode
+    path.chmod(mode)
+    try:
+        with without_privileges():
+            yield
+    finally:
+        path.chmod(before)
+
+
+def refusals(found: Gathered, below: Path) -> dict[str, str]:
+    """Name of every item -> why it is refused; no two have one name."""
+    reasons = {item.name.removeprefix(f"{below}/"): item.refusal for item in found.items}
+    assert len(reasons) == len(found.items)
+    return reasons
+
+
+# What cannot be opened
+
+
+@pytest.mark.parametrize(("mode", "name"), [(0o000, "sub"), (0o400, "sub/film-1.dcm")])
+def test_what_a_closed_folder_holds_is_refused_and_the_rest_read(
+    gathered: Callable[..., Gathered], films: Path, mode: int, name: str
+) -> None:
+    (films / "sub").mkdir()
+    (films / "film-1.dcm").rename(films / "sub" / "film-1.dcm")
+    with closed(films / "sub", mode):
+        found = refusals(gathered(films), films)
+    assert found == {"film-0.dcm": "", name: "cannot be read (Permission denied)"}
+
+
+def test_folder_of_the_command_line_that_is_closed_is_refused(
+    gathered: Callable[..., Gathered], films: Path
+) -> None:
+    with closed(films, 0o000):
+        (item,) = gathered(films).items
+    assert (item.name, item.refusal) == (str(films), "cannot be read (Permission denied)")
+
+
+def test_path_in_a_closed_folder_is_a_mistake_in_one_line(
+    gathered: Callable[..., Gathered], films: Path
+) -> None:
+    with closed(films, 0o000), pytest.raises(InputError) as caught:
+        gathered(films / "film-0.dcm")
+    assert str(caught.value).startswith(
+        f"{films / 'film-0.dcm'}: cannot be read (Permission denied), expected"
+    )
+
+
+def test_closed_file_without_an_ending_is_refused(gathered: Callable[..., Gathered], films: Path) -> None:
+    file = (films / "film-0.dcm").rename(films / "film")
+    with closed(file, 0o000):
+        (item,) = gathered(file).items
+    assert item.refusal == "cannot be read (Permission denied)"
+
+
+@pytest.mark.parametrize("what", ["no process", "no open file"])
+def test_a_machine_without_room_is_not_held_against_a_file(
+    gathered: Callable[..., Gathered], films: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def exhausted(*_: object) -> None:
+        number = errno.ENOMEM if what == "no process" else errno.EMFILE
+        raise OSError(number, os.strerror(number))
+
+    where = "decoder.Decoder._start" if what == "no process" else "inputs.is_dicom"
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=r"Cannot allocate|Too many open"):
+        patch.setattr(f"srcmatters.deployment.prediction.{where}", exhausted)
+        gathered(films)
+    assert set(refusals(gathered(films), films).values()) == {""}
+
+
+def test_links_that_are_not_followed_are_rows(gathered: Callable[..., Gathered], films: Path) -> None:
+    elsewhere = write_radiographs(films.parent / "elsewhere", 1)[0].parent
+    (films / "elsewhere").symlink_to(elsewhere)
+    (films / "gone.dcm").symlink_to("nowhere.dcm")
+    (films / "loop").symlink_to("loop")
+    os.mkfifo(films / "pipe.dcm")
+    found = refusals(gathered(films), films)
+    assert found.pop("film-0.dcm") == found.pop("film-1.dcm") == ""
+    assert found.pop("elsewhere") == "a link to a folder elsewhere, which is not followed"
+    assert found.pop("gone.dcm") == "cannot be read (No such file or directory)"
+    assert "symbolic links" in found.pop("loop")
+    assert found == {"pipe.dcm": "neither a file nor a folder"}
+
+
+def test_link_to_a_folder_that_is_read_anyway_is_no_row(
+    gathered: Callable[..., Gathered], films: Path
+) -> None:
+    (films / "sub").mkdir()
+    (films / "film-1.dcm").rename(films / "sub" / "film-1.dcm")
+    (films / "latest").symlink_to("sub")
+    assert refusals(gathered(films), films) == {"film-0.dcm": "", "sub/film-1.dcm": ""}
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [("none/film.dcm", "does not exist"), ("pipe", "neither a file nor a folder"), ("n" * 300, "cannot be")],
+)
+def test_path_that_is_no_file_is_a_mistake(
+    gathered: Callable[..., Gathered], tmp_path: Path, path: str, said: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError) as caught:
+        gathered(tmp_path / path)
+    assert str(caught.value).startswith(f"{tmp_path / path}: {said}") and ", expected" in str(caught.value)
+
+
+# Archives
+
+
+def packed(path: Path, *files: Path) -> Path:
+    """An archive of files."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in files:
+            archive.write(file, f"in/{file.name}")
+    return path
+
+
+def test_archives_that_do_not_fit_together_are_refused_before_the_first_is_unpacked(
+    gathered: Callable[..., Gathered], films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = sorted(films.iterdir())
+    size = first.stat().st_size
+    archives = [packed(tmp_path / "a.zip", second), packed(tmp_path / "b.zip", second)]
+    room = shutil._ntuple_diskusage(2**40, 0, 2**28 + size * 3 // 2)  # type: ignore[attr-defined]
+    monkeypatch.setattr("shutil.disk_usage", lambda path: room)
+    found = refusals(gathered(*archives, first), tmp_path)
+    assert found.pop("films/film-0.dcm") == ""
+    assert list(found) == ["a.zip", "b.zip"]
+    for reason in found.values():
+        assert reason.startswith("the 2 archives need ") and str(tmp_path) in reason and "\n" not in reason
+    assert not list((tmp_path / "scratch").iterdir())
+    assert list(refusals(gathered(archives[0]), tmp_path).values()) == [""]
+
+
+def test_archive_that_is_refused_by_itself_leaves_its_room_to_others(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scratch").mkdir()
+    good = packed(tmp_path / "a.zip", films / "film-0.dcm")
+    content = bytearray(packed(tmp_path / "b.zip", films / "film-1.dcm").read_bytes())
+    at = content.rindex(b"PK\1\2")
+    content[at + 24 : at + 28] = b"\xfe\xff\xff\xff"  # four gigabytes
+    (tmp_path / "b.zip").write_bytes(content)
+    room = shutil._ntuple_diskusage(2**40, 0, 2**31)  # type: ignore[attr-defined]
+    monkeypatch.setattr("shutil.disk_usage", lambda path: room)
+    monkeypatch.setattr("srcmatters.deployment.prediction.found_files.BYTES", 2**30)
+    with Decoder() as decoder:
+        found = list(find_files([good, tmp_path / "b.zip"], decoder, tmp_path / "scratch"))
+    assert [bool(one.refusal) for one in found] == [False, True]
+
+
+def test_archive_that_is_named_twice_is_read_once(
+    gathered: Callable[..., Gathered], films: Path, tmp_path: Path
+) -> None:
+    archive = packed(tmp_path / "films" / "a.zip", films / "film-0.dcm")
+    assert list(refusals(gathered(archive, films), films)) == [
+        "a.zip/in/film-0.dcm",
+        "film-0.dcm",
+        "film-1.dcm",
+    ]
+
+
+# Pairs
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    """The header of a NIfTI pair."""
+    (tmp_path / "pair").mkdir()
+    image = nibabel.Nifti1Pair(np.zeros((4, 5, 6), np.int16), np.eye(4))
+    nibabel.save(image, tmp_path / "pair" / "scan.hdr")
+    assert sorted(path.name for path in (tmp_path / "pair").iterdir()) == ["scan.hdr", "scan.img"]
+    return tmp_path / "pair" / "scan.hdr"
+
+
+@pytest.mark.parametrize("names", [["."], ["scan.img"], ["scan.img", "scan.hdr"], ["scan.zip"]])
+def test_pair_is_one_item_that_can_be_read(
+    gathered: Callable[..., Gathered], pair: Path, names: list[str]
+) -> None:
+    packed(pair.with_suffix(".zip"), pair, pair.with_suffix(".img"))
+    if names == ["."]:
+        pair.with_suffix(".zip").unlink()
+    found = gathered(*(pair.parent / name for name in names))
+    (item,) = found.items
+    assert item.name.endswith("scan.hdr") and not item.refusal and found.passed_over == 0
+    assert [file.suffix for file in item.files] == [".hdr", ".img"]
+    assert read_itk(item.path)[0].shape == (4, 5, 6)
+
+
+def test_dicom_file_is_not_taken_for_the_pixels_of_a_header(
+    gathered: Callable[..., Gathered], pair: Path, films: Path
+) -> None:
+    shutil.copy(films / "film-0.dcm", pair.with_suffix(".img"))
+    assert [Path(item.name).name for item in gathered(pair.parent).items if item.headers] == ["scan.img"]
