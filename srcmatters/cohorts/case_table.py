@@ -10,6 +10,7 @@ import pandera.errors
 import pandera.pandas as pa
 
 from srcmatters.errors import UNREADABLE_CSV, InputError, did_you_mean
+from srcmatters.files import atomic_path
 
 #: Columns of a place in the patient: all three of them or none.
 POSITION = ("x_mm", "y_mm", "z_mm")
@@ -143,7 +144,6 @@ def write_cases(cases: pd.DataFrame, path: str | Path) -> Path:
     """Write a checked case table as CSV; under its final name there is either all of it or nothing."""
     path = Path(path)
     check_cases(cases, path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")  # with the extension: .gz is what compresses
-    cases.to_csv(partial, index=False)
-    return partial.replace(path)
+    with atomic_path(path) as place:  # has the name of the path: its ending .gz is what compresses
+        cases.to_csv(place, index=False)
+    return path

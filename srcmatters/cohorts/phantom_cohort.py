@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from srcmatters.files import atomic_path
 from srcmatters.phantom.candidates import candidate_mm, with_benign_nodule
 from srcmatters.phantom.computed_tomography import FIELD_MM, WHOLE, ct_volume, slab_slices
 from srcmatters.phantom.files import write_ct_series, write_digital_xray, write_nifti, write_png
@@ -122,15 +120,9 @@ def new_directory(final: Path) -> Iterator[Path]:
     """
     if final.exists():
         raise FileExistsError(f"directory: {final} exists already; give a new one or remove it")
-    final.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".partial", dir=final.parent))
-    try:
-        yield partial
-        partial.chmod(0o755)
-        os.rename(partial, final)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with atomic_path(final) as place:
+        place.mkdir()
+        yield place
 
 
 def acquisitions(patients: Iterator[PhantomPatient], each: int) -> Iterator[PhantomPatient]:

@@ -17,13 +17,13 @@ from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.export.performance import REPLICATES
 from srcmatters.reports.coverage import not_tested
 from srcmatters.runs.finished_runs import StudyResults, read_results
+from srcmatters.runs.private_settings import BOOKKEEPING
 from srcmatters.runs.trained_run import TrainedRun
 
 #: In which a run may differ from the exported one and still be trained alike: what an audit varies, and what
 #: says where and how a training ran. What is not named here decides what the network learns or sees.
 _VARIED = {"confounder", "confounder_args", "p_art", "assignment", "fold", "seed", "force"}
-_BOOKKEEPING = {"device", "num_workers", "output_dir", "cache_dir", "experiment_name", "tracking_uri"}
-_BOOKKEEPING |= {"parent_run_id", "run_tags", "log_images", "system_metrics", "save_model"}
+_RECORDED_ALIKE = BOOKKEEPING | {"device"}
 _TELLING = ("target", "network", "source", "depth", "protocol", "image_size")
 _MOST_NAMED = 3
 _ENVIRONMENTS = ("clean", "iid", "ood")
@@ -126,7 +126,7 @@ def _alike(run: TrainedRun, candidates: pd.DataFrame, study: str) -> list[Any]:
         InputError: none does; says in what the nearest one differs.
     """
     own = read_results(run.folder).cells
-    compared = {*own.attrs["settings"], *candidates.attrs["settings"]} - _VARIED - _BOOKKEEPING
+    compared = {*own.attrs["settings"], *candidates.attrs["settings"]} - _VARIED - _RECORDED_ALIKE
     # In this order what is most telling is named first.
     ordered = [name for name in _TELLING if name in compared] + sorted(compared - set(_TELLING))
     wanted = {name: _text(own.iloc[0].get(name)) for name in ordered}

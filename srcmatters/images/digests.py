@@ -7,6 +7,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from srcmatters.files import sha256_of
+
 Signature = tuple[tuple[str, int, int], ...]
 _DATA_FILE = re.compile(rb"(?:ElementDataFile\s*=|data file:)\s*(\S+)", re.IGNORECASE)
 _HEADER_BYTES = 65536
@@ -47,10 +49,7 @@ def file_digest(path: str | Path) -> str:
 @lru_cache(maxsize=1024)
 def _digest(path: str, signature: Signature) -> str:
     """Cases of one series share its digest."""
-    parts = []
-    for part in image_files(path):
-        with part.open("rb") as file:
-            parts.append(hashlib.file_digest(file, "sha256").hexdigest())
+    parts = [sha256_of(part) for part in image_files(path)]
     if len(parts) == 1 and not Path(path).is_dir():
         return parts[0]
     return hashlib.sha256("".join(parts).encode()).hexdigest()

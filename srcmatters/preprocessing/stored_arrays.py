@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from srcmatters.errors import InputError
+from srcmatters.files import scratch_path
 
 _MAP_NORESERVE = 0x4000  # of Linux; Python's mmap module names it from 3.13 on
 
@@ -41,38 +42,27 @@ def cache_folder(cache_dir: str | Path | None, kind: str) -> Path:
 
 @contextmanager
 def scratch_file(path: Path) -> Iterator[Path]:
-    """A temporary name beside a file; what still has it (or begins with it) in the end is removed.
-
-    Whoever calls it holds the file's lock, so anything unfinished was left by a process that was killed.
+    """:func:`srcmatters.files.scratch_path` of a file of the cache.
 
     Raises:
         InputError: the disk is full or cannot be written.
     """
-    partial = path.with_suffix(f".partial-{os.getpid()}")
     try:
-        _remove_unfinished(path)
-        yield partial
+        with scratch_path(path) as place:
+            yield place
     except OSError as error:
-        raise InputError(f"cache_dir: {partial} cannot be written ({error.strerror or error})") from error
-    finally:
-        _remove_unfinished(path)
-
-
-def _remove_unfinished(path: Path) -> None:
-    for left in path.parent.glob(f"{path.stem}.partial-*"):
-        left.unlink(missing_ok=True)
+        raise InputError(f"cache_dir: {path} cannot be written ({error.strerror or error})") from error
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a small file whole: another process reads the old text or the new one."""
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    try:
-        partial.write_text(text)
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"cache_dir: {path} cannot be written ({error.strerror or error})") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write a small file of the cache whole: another process reads the old text or the new one.
+
+    Raises:
+        InputError: the disk is full or cannot be written.
+    """
+    with scratch_file(path) as place:
+        place.write_text(text)
+        place.replace(path)
 
 
 def new_array(path: Path, shape: Sequence[int]) -> np.memmap:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from srcmatters.errors import InputError
+from srcmatters.files import atomic_path
 
 BROWSERS = (
     "chromium",
@@ -47,8 +47,7 @@ def print_pdf(page: Path, out: Path) -> None:
         InputError: no browser, or it did not print; with its last words.
     """
     browser = find_browser()
-    with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".printing-") as folder:
-        partial = Path(folder) / "page.pdf"
+    with atomic_path(out.absolute()) as place:
         command = [
             browser,
             "--headless",
@@ -56,8 +55,8 @@ def print_pdf(page: Path, out: Path) -> None:
             "--disable-background-networking",
             "--no-first-run",
             "--no-pdf-header-footer",
-            f"--user-data-dir={folder}/profile",
-            f"--print-to-pdf={partial}",
+            f"--user-data-dir={place.parent}/profile",
+            f"--print-to-pdf={place}",
             page.absolute().as_uri(),
         ]
         if os.geteuid() == 0:  # Chromium refuses to start its sandbox as root, in containers as a rule
@@ -66,7 +65,6 @@ def print_pdf(page: Path, out: Path) -> None:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
         except subprocess.TimeoutExpired as error:
             raise InputError(f"--pdf: {browser} did not finish within {_PATIENCE} s") from error
-        if not partial.is_file() or partial.stat().st_size == 0:
+        if not place.is_file() or place.stat().st_size == 0:
             words = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
             raise InputError(f"--pdf: {browser} printed nothing ({words[0]})")
-        partial.replace(out)

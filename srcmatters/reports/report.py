@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from srcmatters import numbers
 from srcmatters.errors import InputError
 from srcmatters.evaluation.analysis import Analysis, analyse
 from srcmatters.evaluation.verdicts import verdicts
+from srcmatters.files import write_text
 from srcmatters.reports.check_tables import control_table, detectability_table, subgroup_table
 from srcmatters.reports.coverage import missing_cells, not_tested, unreadable_images
 from srcmatters.reports.example_images import legend_colours, phantom_examples, target_examples
@@ -96,14 +96,10 @@ def write_report(
     study = open_study(folder)
     results = read_results(folder)
     page = render_report(study, results, analyse(results, study.plan), ReportOptions(images, data))
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(out)
+        write_text(out, page)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
-    finally:
-        partial.unlink(missing_ok=True)
     if pdf:
         print_pdf(out, Path(pdf))
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 from srcmatters.errors import InputError
 from srcmatters.evaluation.natural_shortcut import NaturalShortcut, natural_shortcut
+from srcmatters.files import write_text
 from srcmatters.runs.trained_run import open_images
 
 RECORD = "natural_shortcut.json"
@@ -68,11 +69,6 @@ def _read(path: Path) -> dict[str, NaturalShortcut]:
 
 
 def _write(path: Path, known: dict[str, NaturalShortcut]) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(
-            json.dumps({digest: asdict(one) for digest, one in known.items()}, indent=2) + "\n"
-        )
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)  # a study that may only be read is measured anew each time
+    content = {digest: asdict(one) for digest, one in known.items()}
+    with suppress(OSError):  # a study that may only be read is measured anew each time
+        write_text(path, json.dumps(content, indent=2) + "\n")

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from srcmatters.errors import InputError
+from srcmatters.files import process_is_alive
 from srcmatters.runs.mlflow_view import VIEW, VIEW_TAG, comparison_view
-from srcmatters.runs.output_folder import process_is_alive
 
 if TYPE_CHECKING:
     import pandas as pd

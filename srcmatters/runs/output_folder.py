@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from srcmatters.errors import InputError
+from srcmatters.files import remove_abandoned, unfinished_name
 
-_UNFINISHED = ".unfinished-"
 #: Where it is, the run is complete: it is moved last.
 RECORD = "metrics.json"
 #: The prediction tables of a run, which hold identifiers: MLflow gets them with hashed ones.
@@ -23,17 +22,6 @@ TABLES = ("predictions.csv", "validation.csv")
 EXAMPLES = "figures/examples.png"
 #: Which MLflow run the output is of; not in metrics.json, which is the same for the same settings.
 RUN_ID = "mlflow.json"
-
-
-def process_is_alive(pid: int) -> bool:
-    """Whether a process of this machine exists, whoever owns it."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def default_output_dir(bundle_root: str | Path, settings: Mapping[str, Any]) -> Path:
@@ -59,7 +47,7 @@ class Results:
 
     def __init__(self, output_dir: str | Path) -> None:
         self.output_dir = Path(output_dir)
-        self.working = self.output_dir / f"{_UNFINISHED}{os.getpid()}"
+        self.working = self.output_dir / unfinished_name()
         try:
             self.working.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -73,7 +61,7 @@ class Results:
         Raises:
             InputError: the disk is full.
         """
-        self._discard_dead()
+        remove_abandoned(self.output_dir)
         self.working.mkdir(parents=True, exist_ok=True)
         try:
             yield self.working
@@ -101,10 +89,3 @@ class Results:
         shutil.rmtree(self.working, ignore_errors=True)
         with suppress(OSError):  # not empty, or another process was faster
             self.output_dir.rmdir()
-
-    def _discard_dead(self) -> None:
-        """What a killed process of this machine left behind is of no use to anybody."""
-        for path in self.output_dir.glob(f"{_UNFINISHED}*"):
-            pid = path.name.removeprefix(_UNFINISHED)
-            if pid.isdigit() and not process_is_alive(int(pid)):
-                shutil.rmtree(path, ignore_errors=True)

@@ -61,28 +61,28 @@ def list_(network: str | None) -> None:
 @click.option("--network", help="Needed where NAME is a source with several networks.")
 def fetch(name: str, network: str | None) -> None:
     """Bring the weights of source NAME to this machine and verify them."""
+    from srcmatters.files import sha256_of
     from srcmatters.sources.catalogue import named_entry
     from srcmatters.sources.fetching import fetch as bring
-    from srcmatters.sources.fetching import file_sha256
 
     entry = named_entry(name, network)
     path = bring(entry)
     verified = "as published" if entry.sha256 else "no published hash to compare with"
-    click.echo(f"{entry.name}: {path}\nSHA-256 {file_sha256(path)} ({verified})")
+    click.echo(f"{entry.name}: {path}\nSHA-256 {sha256_of(path)} ({verified})")
 
 
 @sources.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def inspect(file: Path) -> None:
     """Say what is in a weight FILE, without running anything that is in it."""
+    from srcmatters.files import sha256_of
     from srcmatters.sources.conversion import guess_scheme
-    from srcmatters.sources.fetching import file_sha256
     from srcmatters.sources.source_file import read_source_entry
     from srcmatters.sources.weight_files import file_format, read_weights
 
     weights = read_weights(file)
     names = list(weights)
-    click.echo(f"{file}: {file_format(file)}, SHA-256 {file_sha256(file)}")
+    click.echo(f"{file}: {file_format(file)}, SHA-256 {sha256_of(file)}")
     values = sum(tensor.numel() for tensor in weights.values())
     click.echo(f"{len(names)} tensors, {values:,} values")
     for name in dict.fromkeys((names[0], names[-1])):

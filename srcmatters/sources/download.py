@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from urllib3.exceptions import NewConnectionError
 
 from srcmatters.errors import InputError
+from srcmatters.files import sha256_of
 from srcmatters.sources.weight_files import LARGEST_WEIGHTS, looks_like_a_page
 
 _ATTEMPTS = 6
@@ -105,9 +105,8 @@ def download(
 
 
 def _accept(address: str, partial: _Partial, target: Path, expected: set[str]) -> str:
+    digest = sha256_of(partial.path)
     with partial.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
         page = looks_like_a_page(file.read(512))
     wrong = [sha256 for sha256 in sorted(expected) if not digest.startswith(sha256)]
     if page or wrong:

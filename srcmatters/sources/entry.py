@@ -10,10 +10,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
-
-from srcmatters.errors import InputError, did_you_mean
+from srcmatters.errors import InputError
+from srcmatters.schemas import first_mistake
 
 _SCHEMA = "catalogue_schema.json"
 
@@ -68,9 +66,9 @@ def entry_from(content: object, origin: str) -> Entry:
     Raises:
         InputError: naming the origin, the field, what was got and what was expected.
     """
-    error = best_match(_validator().iter_errors(content))
-    if error is not None:
-        raise InputError(f"{origin}: {_explain(error)}")
+    mistake = first_mistake(_schema(), content)
+    if mistake is not None:
+        raise InputError(f"{origin}: {mistake}")
     assert isinstance(content, dict)
     return Entry(**content)
 
@@ -82,22 +80,5 @@ def entry_content(entry: Entry) -> dict[str, Any]:
 
 
 @cache
-def _validator() -> Draft202012Validator:
-    text = resources.files(__package__).joinpath(_SCHEMA).read_text(encoding="utf-8")
-    return Draft202012Validator(json.loads(text))
-
-
-def _explain(error: ValidationError) -> str:
-    """One line: jsonschema's own message prints the whole entry where a field in it is wrong."""
-    field = ".".join(str(part) for part in error.absolute_path)
-    if error.validator == "required":
-        assert isinstance(error.instance, dict)
-        missing = [name for name in error.validator_value if name not in error.instance]
-        return f"{field + ': ' if field else ''}{', '.join(missing)} missing"
-    if error.validator == "additionalProperties":
-        assert isinstance(error.instance, dict)
-        known = list(error.schema["properties"])
-        extra = next(name for name in error.instance if name not in known)
-        return f"{field + '.' if field else ''}{extra} is unknown{did_you_mean(str(extra), known)}"
-    expected = error.schema.get("description", f"{error.validator} {error.validator_value}")
-    return f"{field or 'entry'}: got {repr(error.instance)[:80]}, expected {expected}"
+def _schema() -> dict[str, Any]:
+    return json.loads(resources.files(__package__).joinpath(_SCHEMA).read_text(encoding="utf-8"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import warnings
@@ -12,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from filelock import FileLock
 
 from srcmatters.errors import InputError
+from srcmatters.files import sha256_of
 from srcmatters.sources.download import download
 from srcmatters.sources.entry import Entry
 
@@ -153,7 +153,7 @@ def verify(entry: Entry, path: Path) -> str:
         InputError: it is not the one of the catalogue, or of the first download; both are named.
     """
     try:
-        digest = file_sha256(path)
+        digest = sha256_of(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     expected, whose = entry.sha256, "the catalogue"
@@ -165,12 +165,6 @@ def verify(entry: Entry, path: Path) -> str:
             f" delete it to fetch it again"
         )
     return digest
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _by_hand(entry: Entry) -> str:

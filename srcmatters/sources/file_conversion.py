@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from srcmatters.errors import InputError
+from srcmatters.files import sha256_of
 from srcmatters.sources.catalogue import read_catalogue
 from srcmatters.sources.conversion import convert, guess_scheme
 from srcmatters.sources.conversion_report import ConversionReport
 from srcmatters.sources.entry import Entry
-from srcmatters.sources.fetching import file_sha256
 from srcmatters.sources.loading import Weights
 from srcmatters.sources.networks import check_network
 from srcmatters.sources.schemes import find_scheme
@@ -53,7 +53,7 @@ def convert_file(
     known = _normalisation(scheme, file)
     dims = spatial_dims or rules.spatial_dims or 2
     converted, report = convert(weights, scheme, network, dims, origin=f"{file} into {network}")
-    notes = f"converted from {file.name} (SHA-256 {file_sha256(file)}), scheme {scheme}"
+    notes = f"converted from {file.name} (SHA-256 {sha256_of(file)}), scheme {scheme}"
     entry = _entry(out.stem, report, {**words, "normalisation": as_rgb(known), "notes": notes})
     write_source(out, entry, converted)
     return entry, report

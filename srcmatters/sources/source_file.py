@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from srcmatters.errors import InputError
+from srcmatters.files import atomic_path
 from srcmatters.sources.entry import Entry, entry_content, entry_from
 from srcmatters.sources.networks import HEADS
 
@@ -45,17 +45,13 @@ def write_source(path: Path, entry: Entry, weights: Mapping[str, torch.Tensor]) 
     if entry.scheme != "monai":
         raise InputError(f"{path}: scheme: got {entry.scheme}, expected monai")
     tensors = _backbone(path, entry.network, weights)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, metadata={"format": "pt", _KEY: content})
-        partial.replace(path)
+        with atomic_path(path) as place:
+            save_file(tensors, place, metadata={"format": "pt", _KEY: content})
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

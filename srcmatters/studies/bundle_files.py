@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from srcmatters.errors import InputError
+from srcmatters.files import write_text
 
 _INCLUDE = re.compile(r"%(?P<file>[^%@$]+\.(?:json|ya?ml))(?:::(?P<id>.+))?", re.IGNORECASE)
 #: Where a study keeps a configuration whose includes are in place.
@@ -87,6 +88,5 @@ def write_expanded(config: Mapping[str, Any], bundle: Path, study_dir: Path) -> 
     if metadata.is_file():
         shutil.copy(metadata, folder)
     path = folder / EXPANDED
-    partial = folder / f".{EXPANDED}.partial"
-    partial.write_text(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-    return partial.replace(path)
+    write_text(path, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+    return path

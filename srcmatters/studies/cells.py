@@ -14,24 +14,13 @@ from typing import Any
 
 from srcmatters import __version__
 from srcmatters.errors import InputError, did_you_mean
+from srcmatters.files import sha256_of
+from srcmatters.runs.private_settings import BOOKKEEPING
 from srcmatters.studies.bundle_files import CONFIGS, EXPANDED, has_includes, read_config_file
 from srcmatters.studies.executors.base import CellTask
 from srcmatters.studies.schema import AXES
 from srcmatters.studies.study_file import Choice, Study
 
-#: Where things go and how fast: no part of what a cell computes.
-PLACES = (
-    "output_dir",
-    "dataset_dir",
-    "cache_dir",
-    "tracking_uri",
-    "experiment_name",
-    "parent_run_id",
-    "run_tags",
-    "log_images",
-    "num_workers",
-    "bundle_root",
-)
 _HASH_LENGTH = 8
 #: Share of carriers under a null control, whatever the study's: half of the training images have the
 #: confounder. At 1 all would have it, and what a network makes of images without it would be anybody's guess.
@@ -77,7 +66,7 @@ def expand(study: Study) -> list[Cell]:
 
     The hash in a cell's name covers the bundle's configuration files, the overrides, the content of the case
     table and of a source that is a file, and the version of this package. It does not cover the content of
-    the images, nor where things go (:data:`PLACES`).
+    the images, nor where things go (:data:`srcmatters.runs.private_settings.BOOKKEEPING`).
 
     Raises:
         InputError: an override of an id that the bundle does not have.
@@ -99,7 +88,7 @@ def _check_overrides(study: Study, config: Mapping[str, Any]) -> None:
             given |= {name: f"axes.{axis}, {choice.name}" for name in choice.overrides}
     for name, where in given.items():
         if name.partition("::")[0].lstrip("+~") not in config:
-            known = [item for item in config if item not in PLACES]
+            known = [item for item in config if item not in BOOKKEEPING]
             raise InputError(
                 f"{study.file}, {where}: {study.bundle.name} has no {name!r}{did_you_mean(name, known)}"
             )
@@ -167,13 +156,12 @@ def _plain(value: Any) -> str:
 
 
 def _without_places(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in PLACES}
+    return {name: value for name, value in values.items() if name not in BOOKKEEPING}
 
 
 @cache
 def _file_digest(path: str, size: int, changed: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def _digest(path: Path) -> str:

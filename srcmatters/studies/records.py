@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from srcmatters.errors import InputError
+from srcmatters.files import write_text
 
 #: The file that a cell's results end with: where it is, the cell is finished.
 RESULT = "metrics.json"
@@ -28,13 +29,7 @@ def now() -> str:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a record so that nobody ever reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(content, indent=2, default=str) + "\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, json.dumps(content, indent=2, default=str) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

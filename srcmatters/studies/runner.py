@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -13,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from srcmatters.clean_shutdown import ended_cleanly
 from srcmatters.errors import InputError
 from srcmatters.studies.bundle_files import write_expanded
 from srcmatters.studies.cell_queue import CellQueue
@@ -85,7 +84,11 @@ class StudyRun:
             KeyboardInterrupt: Ctrl-C or SIGTERM; workers have been stopped, everything can be resumed.
         """
         cells = expand(self.study)
-        with _sigterm_is_ctrl_c(), StudyLock(self.study_dir).held(), _full_disk_in_one_line(self.study_dir):
+        with (
+            ended_cleanly(as_interrupt=True),
+            StudyLock(self.study_dir).held(),
+            _full_disk_in_one_line(self.study_dir),
+        ):
             pending = [cell for cell in cells if not self._place(cell).is_finished()]
             if pending and self.check is not None:
                 self.check(pending)
@@ -216,23 +219,6 @@ def _interruption_told(tracked: TrackedStudy) -> Iterator[None]:
         with suppress(Exception):  # a store raises what it likes; the next run of the study ends them
             tracked.end_killed_cells("KILLED")
         raise
-
-
-@contextmanager
-def _sigterm_is_ctrl_c() -> Iterator[None]:
-    """A scheduler that ends a job sends SIGTERM; it deserves as clean an end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 @contextmanager

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import yaml
 
 from srcmatters.errors import InputError, did_you_mean
+from srcmatters.schemas import first_mistake
 from srcmatters.studies.schema import AXES, STUDY_SCHEMA
 
 TRACKING_URI = "sqlite:///mlruns/mlflow.db"
@@ -137,21 +137,9 @@ def read_study(path: str | Path) -> Study:
 
 
 def _check(content: Any, path: Path) -> None:
-    validator = jsonschema.Draft202012Validator(STUDY_SCHEMA)
-    error = jsonschema.exceptions.best_match(validator.iter_errors(content))
-    if error is None:
-        return
-    where = ".".join(str(step) for step in error.absolute_path)
-    at = f"{path}, {where}" if where else str(path)
-    if error.validator == "additionalProperties":
-        known = list(error.schema["properties"])
-        wrong = next(name for name in error.instance if name not in known)
-        raise InputError(f"{at}: unknown field {wrong!r}{did_you_mean(str(wrong), known)}")
-    if error.validator == "enum":
-        raise InputError(
-            f"{at}: got {error.instance!r}{did_you_mean(str(error.instance), error.validator_value)}"
-        )
-    raise InputError(f"{at}: {' '.join(error.message.split())[:200]}")
+    mistake = first_mistake(STUDY_SCHEMA, content)
+    if mistake is not None:
+        raise InputError(f"{path}: {mistake}")
 
 
 def _choice(path: Path, axis: str, value: Any) -> Choice:

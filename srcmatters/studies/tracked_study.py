@@ -16,14 +16,13 @@ import yaml
 from srcmatters.errors import InputError
 from srcmatters.runs.mlflow_tracking import Tracker, end_dead_runs
 from srcmatters.runs.prediction_table import read_predictions
+from srcmatters.runs.private_settings import places_left_out
 from srcmatters.runs.pseudonyms import pseudonymise
-from srcmatters.studies.cells import PLACES, Cell
+from srcmatters.studies.cells import Cell
 from srcmatters.studies.records import RESULT, CellPlace, read_json, write_json
 from srcmatters.studies.study_file import Study
 
 _SECONDS = 5
-# Fields of a study file that say where things are on this machine.
-_PLACES = ("bundle", "dataset_dir", "tracking_uri")
 
 
 def absolute_store(tracking_uri: str | None) -> str | None:
@@ -94,12 +93,10 @@ class TrackedStudy:
         self.end_killed_cells()
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            said = {field: value for field, value in self.study.as_file().items() if field not in _PLACES}
-            said["axes"]["source"] = self.sources
-            hidden = {name: value for name, value in self.study.overrides.items() if name not in PLACES}
-            (folder / "study.yaml").write_text(
-                yaml.safe_dump({**said, "overrides": hidden}, sort_keys=False, allow_unicode=True)
-            )
+            declared = places_left_out(self.study.as_file())
+            declared["axes"]["source"] = self.sources
+            declared["overrides"] = places_left_out(self.study.overrides)
+            (folder / "study.yaml").write_text(yaml.safe_dump(declared, sort_keys=False, allow_unicode=True))
             plan = yaml.safe_dump(dict(self.study.analysis), sort_keys=False)
             (folder / "analysis_plan.yaml").write_text(plan)
             self.tracker.log_folder(folder)

@@ -27,6 +27,7 @@ from srcmatters.preprocessing.state_cache import StateCache
 from srcmatters.reports.run_figures import training_curves
 from srcmatters.runs.mlflow_tracking import Tracker
 from srcmatters.runs.output_folder import Results
+from srcmatters.runs.private_settings import places_left_out
 from srcmatters.sources.entry import Entry
 from srcmatters.sources.networks import HEADS
 from srcmatters.sources.normalisation import InputNormalisation
@@ -34,8 +35,6 @@ from srcmatters.sources.source_file import write_source
 from srcmatters.training.handlers import EpochLog, PrepareBatch
 from srcmatters.training.overrides import write_config
 from srcmatters.training.resumption import BestWeights, Resumption
-
-_PLACES = ("dataset_dir", "cases", "output_dir", "cache_dir", "tracking_uri", "bundle_root")
 
 
 class Pretraining:
@@ -234,8 +233,8 @@ class Pretraining:
             record = (self.results.output_dir / "pretraining.json").read_text()
             (folder / "pretraining.json").write_text(record)
             self._curves().savefig(folder / "training_curves.png", dpi=150)
-            hidden = dict.fromkeys(_PLACES, "left out")
-            write_config(self.config, folder / "config.yaml", **hidden, source=self.settings["source"])
+            shared = places_left_out(self.config)
+            write_config(shared, folder / "config.yaml", source=self.settings["source"])
             self.tracker.log_folder(folder)
 
     def _print(self, metrics: Mapping[str, float], file: Path) -> None:

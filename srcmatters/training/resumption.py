@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
@@ -41,7 +42,8 @@ class EpochSeeds:
     def __call__(self, engine: Engine) -> None:
         """Seed torch (dropout), the order and the augmentations."""
         for number, generator in enumerate([torch.default_generator, *self.generators]):
-            generator.manual_seed(hash((self.seed, engine.state.epoch, number)) % 2**63)
+            state = np.random.SeedSequence((self.seed, engine.state.epoch, number))
+            generator.manual_seed(int(state.generate_state(1, np.uint64)[0] >> 1))
 
 
 class BestWeights:

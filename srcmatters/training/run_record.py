@@ -19,11 +19,9 @@ from srcmatters.preprocessing.state_cache import StateCache
 from srcmatters.reports.terminal_tables import print_run
 from srcmatters.runs.mlflow_tracking import Tracker
 from srcmatters.runs.output_folder import EXAMPLES, RUN_ID, TABLES, Results
+from srcmatters.runs.private_settings import places_left_out
 from srcmatters.runs.pseudonyms import pseudonymise
 from srcmatters.training.overrides import write_config
-
-# Settings that may hold a path, an address or a password, and stay on this machine.
-_PLACES = ("dataset_dir", "cases", "output_dir", "cache_dir", "tracking_uri", "bundle_root")
 
 
 class Evidence:
@@ -135,6 +133,6 @@ class Evidence:
                 (folder / EXAMPLES).unlink(missing_ok=True)
             for table_name, table in self.tables.items():
                 pseudonymise(table).to_csv(folder / table_name, index=False)
-            hidden = dict.fromkeys(_PLACES, "left out")
-            write_config(self.config, folder / "config.yaml", **hidden, source=self.settings["source"])
+            shared = places_left_out(self.config)
+            write_config(shared, folder / "config.yaml", source=self.settings["source"])
             self.tracker.log_folder(folder)

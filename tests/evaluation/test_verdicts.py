@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from srcmatters.evaluation import Analysis, AnalysisPlan, verdicts
-from srcmatters.evaluation.verdicts import number, p_text
+from srcmatters.evaluation import Analysis, AnalysisPlan
+from srcmatters.evaluation.verdicts import number, p_text, verdicts
 
 AXES = {
     "target": "nih",

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from monai.transforms import Compose
 from srcmatters.cohorts import read_cases
 from srcmatters.confounders import Confounderd, create_confounder
 from srcmatters.errors import InputError
+from srcmatters.files import UNFINISHED
 from srcmatters.images import LoadRadiographd
 from srcmatters.preprocessing import AntialiasedResized, FeatureCache, StateCache
 from srcmatters.sources import create_classifier
@@ -129,6 +131,10 @@ def test_what_a_killed_process_left_is_removed(cache: StateCache, tmp_path: Path
     FeatureCache(cache, network, "resnet18", cache_dir=tmp_path / "c")
     finished = sorted(folder.glob("*.npy"))
     for path in finished:
-        path.rename(path.with_suffix(".partial-1"))
+        left = (
+            folder / f"{UNFINISHED}{socket.gethostname()}-{2**22 + 1}-x" / path.name
+        )  # no process has this id
+        left.parent.mkdir(exist_ok=True)
+        path.rename(left)
     FeatureCache(cache, network, "resnet18", cache_dir=tmp_path / "c")
-    assert sorted(folder.glob("*.npy")) == finished and not list(folder.glob("*.partial*"))
+    assert sorted(folder.glob("*.npy")) == finished and not list(folder.glob(f"{UNFINISHED}*"))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from srcmatters.errors import InputError
+from srcmatters.files import UNFINISHED
 from srcmatters.runs import Results
 
 
@@ -53,11 +55,13 @@ def test_a_second_run_replaces_files_and_folders(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    for pid in (dead.pid, os.getppid()):
-        (tmp_path / f".unfinished-{pid}").mkdir()
+    here, elsewhere = f"{UNFINISHED}{socket.gethostname()}", f"{UNFINISHED}another-machine"
+    kept = {f"{here}-{os.getppid()}", f"{elsewhere}-{dead.pid}"}
+    for name in (f"{here}-{dead.pid}", *kept):
+        (tmp_path / name).mkdir()
     with Results(tmp_path).transaction():
         pass
-    assert [path.name for path in tmp_path.iterdir()] == [f".unfinished-{os.getppid()}"]
+    assert {path.name for path in tmp_path.iterdir()} == kept
 
 
 def test_a_full_disk_is_said_and_nothing_stays(tmp_path: Path) -> None:

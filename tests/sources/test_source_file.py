@@ -129,7 +129,7 @@ def test_other_files_hold_no_entry(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "its entry is not JSON"), ("{}", "missing"), (json.dumps([1]), "expected type object")],
+    [("{", "its entry is not JSON"), ("{}", "missing"), (json.dumps([1]), "is not of type 'object'")],
 )
 def test_a_foreign_entry_is_checked_like_one_of_the_catalogue(
     content: str, message: str, tmp_path: Path

@@ -17,8 +17,8 @@ STUDIES = Path(__file__).parents[2] / "bundles" / "xray_classification" / "studi
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"axis": {}}, "unknown field 'axis': did you mean 'axes'"),
-        ({"axes": {"sources": ["a"]}}, "axes: unknown field 'sources': did you mean 'source'"),
+        ({"axis": {}}, "axis is unknown: did you mean 'axes'"),
+        ({"axes": {"sources": ["a"]}}, "axes.sources is unknown: did you mean 'source'"),
         ({"axes": {"p_art": [0, 1.5]}}, "axes.p_art.1: 1.5 is greater than the maximum of 1"),
         ({"axes": {"fold": [-1]}}, "axes.fold.0: -1 is less than the minimum of 0"),
         ({"axes": {"fold": []}}, "axes.fold: [] should be non-empty"),
