@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,25 @@ class _Lazy(click.Group):
 
     Args:
         module: holds the group of the same name.
+        others: further subcommands, ``name: module`` of the function of that name.
     """
 
-    def __init__(self, *args: Any, module: str, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, module: str, others: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.module = module
+        self.others = others or {}
 
     def _group(self) -> click.Group:
         return getattr(importlib.import_module(self.module), str(self.name))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return self._group().list_commands(ctx)
+        return sorted([*self._group().list_commands(ctx), *self.others])
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in self.others:
+            return getattr(importlib.import_module(self.others[name]), name)
         return self._group().get_command(ctx, name)
 
 
@@ -162,7 +169,11 @@ def confounders() -> None:
     """Confounders: list them, look at them."""
 
 
-@command.group(cls=_Lazy, module="srcmatters.sources.commands")
+@command.group(
+    cls=_Lazy,
+    module="srcmatters.sources.commands",
+    others={"compare": "srcmatters.source_comparison.command"},
+)
 def sources() -> None:
     """Sources: list them, fetch and check them, look into weight files, compare two."""
 
@@ -171,7 +182,8 @@ def sources() -> None:
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("mlruns/outputs"))
 def results(folder: Path) -> None:
     """Compare all finished runs below FOLDER [default: mlruns/outputs]."""
-    from srcmatters.reports.terminal_tables import print_comparison, read_runs
+    from srcmatters.reports.terminal_tables import print_comparison
+    from srcmatters.runs.finished_runs import read_runs
 
     print_comparison(read_runs(folder))
 

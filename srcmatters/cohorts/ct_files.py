@@ -9,10 +9,7 @@ from pathlib import Path
 from srcmatters.errors import InputError
 from srcmatters.images.dicom_series import NoImageError, headers
 from srcmatters.images.digests import file_signature
-from srcmatters.images.reading import ITK, NIFTI, PICTURES, has_ending, is_dicom, is_volume, may_be_dicom
-
-#: A file of a volume; its pixels may lie in a second file beside it.
-VOLUMES = NIFTI + ITK
+from srcmatters.images.reading import PICTURES, has_ending, is_dicom, is_volume, may_be_dicom
 
 
 def find_ct(root: Path) -> list[str]:

@@ -12,10 +12,8 @@ from filelock import FileLock
 
 from srcmatters import phantom
 from srcmatters.cohorts.case_table import read_cases
-from srcmatters.cohorts.ct_files import VOLUMES, find_ct
-from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 from srcmatters.errors import InputError, did_you_mean
-from srcmatters.images.reading import PICTURES, has_ending, is_volume, may_be_dicom
+from srcmatters.images.reading import PICTURES, VOLUMES, has_ending, is_volume, may_be_dicom
 
 PHANTOM = "phantom"
 #: The embedded cohort of each modality, as arguments of :func:`write_phantom_cohort`.
@@ -59,6 +57,8 @@ def find_images(dataset_dir: str | Path, modality: str = "xray") -> list[str]:
     if not folder.is_dir():
         raise InputError(f"dataset_dir: {folder} is not a folder")
     if modality == "ct":
+        from srcmatters.cohorts.ct_files import find_ct  # imports MONAI, which a case table does not need
+
         scans = find_ct(folder)
         if not scans:
             raise InputError(f"dataset_dir: {folder} holds no CT (DICOM, {', '.join(VOLUMES)}, pictures)")
@@ -82,12 +82,18 @@ def cohort_folder(dataset_dir: str | Path, modality: str = "xray") -> Path:
     if modality not in EMBEDDED:
         raise InputError(f"modality: no phantoms of {modality!r}{did_you_mean(modality, EMBEDDED)}")
     root = Path(os.environ.get("SRCMATTERS_CACHE", Path.home() / ".cache" / "srcmatters"))
-    code = "".join(path.read_text() for path in sorted(Path(phantom.__file__).parent.glob("*.py")))
+    drawing = [
+        *sorted(Path(phantom.__file__).parent.glob("*.py")),
+        Path(__file__).with_name("phantom_cohort.py"),
+    ]
+    code = "".join(path.read_text() for path in drawing)
     # Other code or other arguments draw other phantoms.
     drawn_by = hashlib.sha256(f"{code}{EMBEDDED[modality]}".encode()).hexdigest()[:8]
     folder = root / "cohorts" / f"phantom-{modality}-{drawn_by}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
+            from srcmatters.cohorts.phantom_cohort import write_phantom_cohort  # imports SciPy and more
+
             write_phantom_cohort(folder, **EMBEDDED[modality])
     return folder

@@ -1,20 +1,11 @@
 from .base import (
     Confounder as Confounder,
-)
-from .base import (
     Confounderd as Confounderd,
-)
-from .base import (
     LocalConfounder as LocalConfounder,
 )
 from .catalogue import (
     create_confounder as create_confounder,
-)
-from .catalogue import (
     known_confounders as known_confounders,
-)
-from .catalogue import (
-    sampled_column as sampled_column,
 )
 from .collimation import (
     CollimationBorder as CollimationBorder,
@@ -42,6 +33,10 @@ from .quantum_noise import (
 )
 from .slice_thickness import (
     SliceThickness as SliceThickness,
+)
+from .summaries import (
+    confounder_summaries as confounder_summaries,
+    sampled_column as sampled_column,
 )
 from .taxonomy import (
     Miccat as Miccat,

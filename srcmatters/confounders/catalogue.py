@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 from srcmatters.confounders.base import Confounder
@@ -20,9 +19,6 @@ from srcmatters.confounders.tube import Tube
 from srcmatters.errors import InputError, did_you_mean
 
 Protocol = Literal["corrected", "paper"]
-
-#: Columns of a case table that say who and what a case is, and cannot be sampled.
-_STRUCTURE = ("case_id", "patient_id", "image", "label", "split")
 
 _CLASSES: tuple[type[Confounder], ...] = (
     LateralityMarker,
@@ -78,24 +74,3 @@ def create_confounder(
         return cls(seed=seed, **parameters)
     except (TypeError, AttributeError) as error:
         raise InputError(f"confounder_args: {parameters} do not suit {name} ({error})") from error
-
-
-def sampled_column(confounder: str, columns: Iterable[object]) -> str | None:
-    """The column of a case table that a study samples instead of changing images; None if it changes images.
-
-    Args:
-        confounder: a name of :func:`known_confounders`, which wins, "none", or a column.
-        columns: of the case table.
-
-    Raises:
-        InputError: it is none of these.
-    """
-    names = [*known_confounders(), "none"]
-    if confounder in names:
-        return None
-    sampled = [str(column) for column in columns if column not in _STRUCTURE]
-    if confounder not in sampled:
-        raise InputError(
-            f"confounder: {confounder!r} is unknown{did_you_mean(confounder, [*names, *sampled])}"
-        )
-    return confounder

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from pathlib import Path
 
 import click
 
-from srcmatters.confounders.base import Confounder
 from srcmatters.errors import InputError
 
 
@@ -23,27 +21,16 @@ def list_() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from srcmatters.confounders.catalogue import known_confounders
+    from srcmatters.confounders.summaries import confounder_summaries
 
     table = Table(title="Confounders (names as in `--confounder`)", show_lines=True)
     for heading in ("name", "MICCAT", "dims", "for", "parameters (default)", "source"):
         table.add_column(heading, no_wrap=heading in ("name", "dims"), overflow="fold")
-    for name, cls in known_confounders().items():
-        dims = "/".join(f"{dims}D" for dims in cls.spatial_dims)
-        table.add_row(name, str(cls.miccat), dims, ", ".join(cls.modalities), _defaults(cls), cls.source)
+    for name, facts in confounder_summaries().items():
+        modalities = ", ".join(facts.modalities)
+        table.add_row(name, facts.miccat, facts.dims, modalities, facts.parameters, facts.source)
     # Redirected into a file there is no terminal whose width would be known.
     Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def _defaults(cls: type[Confounder]) -> str:
-    parts = []
-    for name, parameter in inspect.signature(cls).parameters.items():
-        if name != "seed":
-            value = parameter.default
-            if isinstance(value, tuple):
-                value = tuple(round(item, 4) for item in value)
-            parts.append(f"{name}={round(value, 4) if isinstance(value, float) else value!r}")
-    return ", ".join(parts)
 
 
 @confounders.command()

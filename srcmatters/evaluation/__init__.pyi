@@ -1,7 +1,5 @@
 from .analysis import (
     Analysis as Analysis,
-)
-from .analysis import (
     analyse as analyse,
 )
 from .analysis_plan import (
@@ -9,23 +7,11 @@ from .analysis_plan import (
 )
 from .environments import (
     Mixture as Mixture,
-)
-from .environments import (
     compute_metrics as compute_metrics,
-)
-from .environments import (
     confounder_effect as confounder_effect,
-)
-from .environments import (
     environment_auc as environment_auc,
-)
-from .environments import (
     environment_scores as environment_scores,
-)
-from .environments import (
     flattened_auc as flattened_auc,
-)
-from .environments import (
     mixture_entries as mixture_entries,
 )
 from .verdicts import (

@@ -65,8 +65,7 @@ def export(
     """
     from srcmatters.export.declared_rules import ExportOptions
     from srcmatters.export.model_card.author_statements import Authors, read_authors
-    from srcmatters.export.run_export import check_target
-    from srcmatters.export.run_export import export as write_bundle
+    from srcmatters.export.run_export import check_target, export as write_bundle
     from srcmatters.runs.trained_run import open_run
 
     _check_names(register, no_register)

@@ -12,6 +12,8 @@ NIFTI = (".nii", ".nii.gz")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 #: What ITK reads; its own formats and a few others that hold volumes.
 ITK = (".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz", ".gipl", ".vtk", ".hdr", ".img")
+#: A file of a volume; its pixels may lie in a second file beside it.
+VOLUMES = NIFTI + ITK
 DICOM = (".dcm", ".dicom", ".ima")  # endings; a file without one is DICOM by its content
 _DICOM_MAGIC = (128, b"DICM")
 

@@ -1,7 +1,5 @@
 from .confounder_placement import (
     confounder_place as confounder_place,
-)
-from .confounder_placement import (
     create_image_confounder as create_image_confounder,
 )
 from .feature_cache import (
@@ -9,8 +7,6 @@ from .feature_cache import (
 )
 from .patches import (
     ResamplePatchd as ResamplePatchd,
-)
-from .patches import (
     slab_to_read as slab_to_read,
 )
 from .resizing import (

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from srcmatters.errors import InputError
 from srcmatters.preprocessing.state_cache import STATES, State, StateCache
 from srcmatters.preprocessing.stored_arrays import cache_folder, map_array, new_array, scratch_file
-from srcmatters.sources.networks import HEADS, check_network
+from srcmatters.sources.network_facts import HEADS, check_network
 
 # Small enough to stay in a CPU's cache; a GPU wants more at once.
 _BATCH = {"cpu": 8}

@@ -92,9 +92,27 @@ class StateCache:
         self.confounder_at = confounder_position(self.preprocessing)
         self.skipped: list[tuple[str, str]] = []
         self.path = cache_folder(cache_dir, "images") / f"{self._key()}.npy"
-        with FileLock(self.path.with_suffix(".lock")):
-            self._open()
-        self._say_what_was_skipped()
+        self.images = torch.empty(0)
+        self.digests: list[str] = []
+
+    @classmethod
+    def open(
+        cls,
+        cases: pd.DataFrame,
+        preprocessing: Compose,
+        cache_dir: str | Path | None = None,
+        num_workers: int = 0,
+        unreadable: str = "fail",
+    ) -> StateCache:
+        """The images of a case table, decoded now (minutes) unless they are on disk already.
+
+        The arguments and errors are those of the class.
+        """
+        cache = cls(cases, preprocessing, cache_dir, num_workers, unreadable)
+        with FileLock(cache.path.with_suffix(".lock")):
+            cache._open()
+        cache._say_what_was_skipped()
+        return cache
 
     @property
     def states(self) -> int:
@@ -142,7 +160,7 @@ class StateCache:
             self.path = complete
             self._build(table, dataset)
         record = json.loads(self.path.with_suffix(".json").read_text())
-        self.digests: list[str] = record["digests"]
+        self.digests = record["digests"]
         self.images = map_array(self.path)
 
     def _leave_out(self, table: pd.DataFrame, failed: dict[int, str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from srcmatters.confounders import known_confounders
+from srcmatters.confounders import confounder_summaries
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.numbers import counted, listed, share
 from srcmatters.runs.prediction_table import SCHEMA
@@ -45,13 +45,13 @@ def not_tested(cells: pd.DataFrame, predictions: pd.DataFrame, plan: AnalysisPla
 
 def _other_axes(cells: pd.DataFrame, predictions: pd.DataFrame) -> Iterator[str]:
     tested = set(cells["confounder"])
-    classes = known_confounders()
-    images = [classes[name] for name in tested if name in classes]
-    modalities = set.intersection(*(set(cls.modalities) for cls in images)) if images else set()
+    summaries = confounder_summaries()
+    images = [summaries[name] for name in tested if name in summaries]
+    modalities = set.intersection(*(set(facts.modalities) for facts in images)) if images else set()
     others = [
         name
-        for name, cls in classes.items()
-        if name not in tested and (not modalities or modalities & set(cls.modalities))
+        for name, facts in summaries.items()
+        if name not in tested and (not modalities or modalities & set(facts.modalities))
     ]
     if others:
         yield f"Other confounders: {listed(others)} of the catalogue, and whatever nobody has thought of."

@@ -5,9 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,35 +17,13 @@ from PIL import Image
 from srcmatters.confounders import create_confounder, known_confounders
 from srcmatters.errors import InputError
 from srcmatters.phantom import draw_patient, radiograph
+from srcmatters.preprocessing.images_without_text import without_text
+from srcmatters.reports.example_record import Example
+from srcmatters.reports.inline_svg import DIFFERENCE_COLOURS
 from srcmatters.reports.phantom_scan import phantom_states
+from srcmatters.runs.trained_run import open_images
 
-if TYPE_CHECKING:
-    from srcmatters.runs.trained_run import open_images
-
-# Purple to orange is told apart with every common colour blindness; orange is where the image got brighter.
-_COLOURS = "PuOr_r"
 _NATIVE, _LARGEST = 512, 320  # pixels a side: of the phantom before preprocessing, of a picture in the page
-
-
-@dataclass(frozen=True)
-class Example:
-    """One case in both states.
-
-    Args:
-        title: what it is.
-        confounder: with its parameters.
-        clean, confounded, difference: pictures as data URIs.
-        limit: what the strongest colour of the difference means, in per cent of the grey range.
-        changed: share of the pixels that change.
-    """
-
-    title: str
-    confounder: str
-    clean: str
-    confounded: str
-    difference: str
-    limit: float
-    changed: float
 
 
 def phantom_examples(cells: pd.DataFrame) -> tuple[list[Example], list[str]]:
@@ -98,10 +74,6 @@ def target_examples(cells: pd.DataFrame) -> tuple[list[Example], list[str]]:
     Returns:
         Examples, and a sentence for each confounder that has none.
     """
-    from srcmatters.preprocessing.images_without_text import (
-        without_text,  # trainings draw with what is in here
-    )
-
     examples, left_out = [], []
     for (target, label), runs in cells.groupby(["target", "label"], sort=True):
         try:
@@ -132,7 +104,7 @@ def _example(title: str, label: str, clean: torch.Tensor, confounded: torch.Tens
     size = np.abs(difference)
     changed = size > 1 / 512  # half a grey level of 255
     limit = max(float(np.percentile(size[changed], 98)), 0.005) if changed.any() else 1.0
-    coloured = colormaps[_COLOURS](np.clip(difference / limit, -1, 1) / 2 + 0.5)[..., :3]
+    coloured = colormaps[DIFFERENCE_COLOURS](np.clip(difference / limit, -1, 1) / 2 + 0.5)[..., :3]
     shown = [_embedded(np.clip(state, 0, 1)) for state in (before, after)]
     return Example(title, label, shown[0], shown[1], _embedded(coloured), 100 * limit, float(changed.mean()))
 
@@ -151,9 +123,3 @@ def _embedded(picture: np.ndarray) -> str:
     stream = io.BytesIO()
     (image if picture.ndim == 2 else image.quantize(64)).save(stream, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
-
-
-def legend_colours(steps: int = 9) -> Sequence[str]:
-    """Colours of the difference, from darker to brighter, as #rrggbb."""
-    values = np.rint(colormaps[_COLOURS](np.linspace(0, 1, steps))[:, :3] * 255).astype(int)
-    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in values]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 from markupsafe import Markup, escape
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 #: Drawn in this colour, a line or a letter takes the colour of the text around it, in light and in dark.
@@ -27,6 +30,10 @@ _STYLE: dict[Any, Any] = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
+
+
+#: Purple to orange is told apart with every common colour blindness; orange is where the image got brighter.
+DIFFERENCE_COLOURS = "PuOr_r"
 
 
 @dataclass(frozen=True)
@@ -85,3 +92,9 @@ def _own_ids(drawing: str, key: str) -> str:
 
     drawing = re.sub(r'\sid="([^"]*)"', renamed, drawing)
     return re.sub(r'(href="#|url\(#)', rf"\g<1>{key}-", drawing)
+
+
+def legend_colours(steps: int = 9) -> Sequence[str]:
+    """Colours of the difference, from darker to brighter, as #rrggbb."""
+    values = np.rint(colormaps[DIFFERENCE_COLOURS](np.linspace(0, 1, steps))[:, :3] * 255).astype(int)
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in values]

@@ -19,7 +19,8 @@ from srcmatters.evaluation.verdicts import verdicts
 from srcmatters.files import write_text
 from srcmatters.reports.check_tables import control_table, detectability_table, subgroup_table
 from srcmatters.reports.coverage import missing_cells, not_tested, unreadable_images
-from srcmatters.reports.example_images import legend_colours, phantom_examples, target_examples
+from srcmatters.reports.example_record import Example, recorded_phantom_examples
+from srcmatters.reports.inline_svg import legend_colours
 from srcmatters.reports.printing import find_browser, print_pdf
 from srcmatters.reports.provenance import hashes, method_facts, settings_table, versions, written_on
 from srcmatters.reports.setups import Setup, confounder_label, setups
@@ -128,7 +129,7 @@ def render_report(
         raise InputError(f"{study.path}: all runs are null controls, expected some that are not")
     lines = source_lines(list(dict.fromkeys(source for setup in found for source in setup.sources)))
     plain = cells[cells["control"] == "none"]
-    examples = (target_examples if options.images else phantom_examples)(plain)
+    examples = _examples(plain, study.path, options)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("srcmatters.reports"),
         autoescape=True,
@@ -162,6 +163,14 @@ def render_report(
         hashes=hashes(cells, study.sha256),
         downloads=_downloads(analysis),
     )
+
+
+def _examples(cells: pd.DataFrame, folder: Path, options: ReportOptions) -> tuple[list[Example], list[str]]:
+    if not options.images:
+        return recorded_phantom_examples(cells, folder, draw=options.data)
+    from srcmatters.reports.example_images import target_examples  # imports what trains
+
+    return target_examples(cells)
 
 
 _FILTERS = ("number", "signed", "interval", "p_value", "share", "listed", "counted")

@@ -12,7 +12,6 @@ import pandas as pd
 from srcmatters.errors import InputError
 from srcmatters.evaluation.natural_shortcut import NaturalShortcut, natural_shortcut
 from srcmatters.files import write_text
-from srcmatters.runs.trained_run import open_images
 
 RECORD = "natural_shortcut.json"
 
@@ -50,6 +49,8 @@ def shortcuts(cells: pd.DataFrame, folder: Path, measure: bool = True) -> dict[s
 
 
 def _measured(runs: pd.DataFrame) -> NaturalShortcut | str:
+    from srcmatters.runs.trained_run import open_images  # imports what trains
+
     try:
         cache = open_images(runs["output_dir"].iloc[0])
         cases = cache.cases

@@ -12,8 +12,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from srcmatters.runs.finished_runs import read_runs as read_runs
-
 _AXES = ["target", "network", "confounder", "source", "p_art"]
 # Repetitions of one cell, and what does not matter to it.
 _REPEATED = ("fold", "seed", "device")

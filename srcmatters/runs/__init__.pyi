@@ -3,7 +3,5 @@ from .mlflow_tracking import (
 )
 from .output_folder import (
     Results as Results,
-)
-from .output_folder import (
     default_output_dir as default_output_dir,
 )

@@ -122,7 +122,7 @@ class ComparisonRun:
     def _images(self, table: pd.DataFrame) -> StateCache:
         size = [self.image_size, self.image_size]
         preprocessing = Compose([LoadRadiographd("image"), AntialiasedResized("image", size)])
-        return StateCache(table, preprocessing, num_workers=self.num_workers)
+        return StateCache.open(table, preprocessing, num_workers=self.num_workers)
 
 
 def _facts(cache: StateCache, settings: Mapping[str, Any], seconds: float) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
 
@@ -11,20 +10,7 @@ import click
 from srcmatters.errors import InputError
 
 
-class _WithComparison(click.Group):
-    """Has ``compare`` as well, imported only when it is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "compare"])
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name == "compare":
-            module = importlib.import_module("srcmatters.source_comparison.command")
-            return module.compare
-        return super().get_command(ctx, name)
-
-
-@click.group(cls=_WithComparison)
+@click.group()
 def sources() -> None:
     """Sources: list them, fetch and check them, look into weight files, compare two."""
 
@@ -38,7 +24,7 @@ def list_(network: str | None) -> None:
 
     from srcmatters.sources.catalogue import ANY_NETWORK, own_sources, read_catalogue
     from srcmatters.sources.fetching import whereabouts
-    from srcmatters.sources.networks import check_network
+    from srcmatters.sources.network_facts import check_network
 
     if network is not None:
         check_network(network)

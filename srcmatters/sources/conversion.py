@@ -15,7 +15,8 @@ from srcmatters.sources.conversion_report import ConversionReport, Draft
 from srcmatters.sources.inflation import inflate
 from srcmatters.sources.keras_layers import take_keras
 from srcmatters.sources.loading import Weights, misfits
-from srcmatters.sources.networks import HEADS, check_network, create_network
+from srcmatters.sources.network_facts import HEADS, check_network
+from srcmatters.sources.networks import create_network
 from srcmatters.sources.schemes import SCHEMES, STEMS, Scheme, find_scheme
 
 

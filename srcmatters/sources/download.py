@@ -17,7 +17,9 @@ from urllib3.exceptions import NewConnectionError
 
 from srcmatters.errors import InputError
 from srcmatters.files import sha256_of
-from srcmatters.sources.weight_files import LARGEST_WEIGHTS, looks_like_a_page
+
+#: No network here holds half a gigabyte; what claims more than this is not read.
+LARGEST_WEIGHTS = 4 * 2**30
 
 _ATTEMPTS = 6
 #: Seconds before the second attempt; doubled before each further one.
@@ -102,6 +104,12 @@ def download(
     else:
         raise InputError(f"{address}: {reason} in {_ATTEMPTS} attempts; start again, or {put_by_hand}")
     return _accept(address, partial, target, announced)
+
+
+def looks_like_a_page(start: bytes) -> bool:
+    """Whether these first bytes of a file are those of HTML or XML."""
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return text.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body"))
 
 
 def _accept(address: str, partial: _Partial, target: Path, expected: set[str]) -> str:

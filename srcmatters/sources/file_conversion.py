@@ -13,7 +13,7 @@ from srcmatters.sources.conversion import convert, guess_scheme
 from srcmatters.sources.conversion_report import ConversionReport
 from srcmatters.sources.entry import Entry
 from srcmatters.sources.loading import Weights
-from srcmatters.sources.networks import check_network
+from srcmatters.sources.network_facts import check_network
 from srcmatters.sources.schemes import find_scheme
 from srcmatters.sources.source_file import write_source
 from srcmatters.sources.weight_files import read_weights

@@ -10,8 +10,9 @@ from monai.networks.nets.efficientnet import MBConvBlock
 from torch import nn
 from torch.nn import functional
 
-from srcmatters.errors import InputError, did_you_mean
+from srcmatters.errors import InputError
 from srcmatters.sources.architecture import STANDARD, rebuild
+from srcmatters.sources.network_facts import check_network
 from srcmatters.sources.vision_transformer import VIT_B14, VisionTransformer
 
 
@@ -120,27 +121,6 @@ _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "densenet121": _densenet121,
     "vit_b14": _vit_b14,
 }
-
-#: Prefix of the classification head's tensors, the only ones a source may leave random.
-HEADS = {
-    "efficientnet_lite0": "_fc.",
-    "resnet10": "fc.",
-    "resnet18": "fc.",
-    "resnet34": "fc.",
-    "resnet50": "fc.",
-    "densenet121": "class_layers.out.",
-    "vit_b14": "head.",
-}
-
-
-def check_network(name: str) -> None:
-    """Refuse an unknown network.
-
-    Raises:
-        InputError: with the nearest name.
-    """
-    if name not in _BUILDERS:
-        raise InputError(f"network: {name!r} is unknown{did_you_mean(name, _BUILDERS)}")
 
 
 def create_network(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.sources.architecture import STANDARD
-from srcmatters.sources.networks import HEADS
+from srcmatters.sources.network_facts import HEADS
 
 #: The first kernel of each network, the one that sees the image's channels.
 STEMS = {

@@ -15,7 +15,8 @@ from srcmatters.sources.conversion import convert, guess_scheme, nearest_scheme
 from srcmatters.sources.conversion_report import ConversionReport
 from srcmatters.sources.entry import Entry
 from srcmatters.sources.loading import Weights, load_strictly
-from srcmatters.sources.networks import HEADS, check_network, create_network
+from srcmatters.sources.network_facts import HEADS, check_network
+from srcmatters.sources.networks import create_network
 from srcmatters.sources.normalisation import Normalisation, read_normalisation
 from srcmatters.sources.schemes import STEMS, find_scheme
 from srcmatters.sources.weight_files import read_weights

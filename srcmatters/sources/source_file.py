@@ -6,15 +6,17 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from srcmatters.errors import InputError
 from srcmatters.files import atomic_path
 from srcmatters.sources.entry import Entry, entry_content, entry_from
-from srcmatters.sources.networks import HEADS
+from srcmatters.sources.network_facts import HEADS
+
+if TYPE_CHECKING:
+    import torch
 
 #: Where the entry lies in the header of the file.
 _KEY = "srcmatters_source"
@@ -45,6 +47,8 @@ def write_source(path: Path, entry: Entry, weights: Mapping[str, torch.Tensor]) 
     if entry.scheme != "monai":
         raise InputError(f"{path}: scheme: got {entry.scheme}, expected monai")
     tensors = _backbone(path, entry.network, weights)
+    from safetensors.torch import save_file
+
     try:
         with atomic_path(path) as place:
             save_file(tensors, place, metadata={"format": "pt", _KEY: content})
@@ -75,7 +79,7 @@ def _backbone(path: Path, network: str, weights: Mapping[str, torch.Tensor]) -> 
     if not kept:
         raise InputError(f"{path}: no tensor besides the head of {network}")
     for name, tensor in kept.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise InputError(f"{path}: {name} holds NaN or infinite values: the training failed")
     return kept
 
@@ -95,7 +99,7 @@ def read_source_entry(path: Path) -> Entry | None:
     if path.suffix != _SUFFIX:
         return None
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(path, "numpy") as file:  # its header alone, for which torch is not needed
             header = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: not a readable weight file ({error})") from error

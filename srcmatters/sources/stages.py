@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from srcmatters.errors import InputError, did_you_mean
-from srcmatters.sources.networks import HEADS
+from srcmatters.sources.network_facts import HEADS
 
 #: What goes into the classification head: the features of a frozen network.
 FEATURES = "features"

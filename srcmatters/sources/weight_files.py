@@ -14,13 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from srcmatters.errors import InputError
+from srcmatters.sources.download import LARGEST_WEIGHTS, looks_like_a_page
 from srcmatters.sources.keras_files import HDF5_SIGNATURE, Unusable, read_keras
 from srcmatters.sources.module_files import STAND_INS, is_published_network, state_of
 
 Weights = dict[str, torch.Tensor]
 
-#: No network here holds half a gigabyte; what claims more than this is not read.
-LARGEST_WEIGHTS = 4 * 2**30
 _GZIP, _ZIP, _PICKLE = b"\x1f\x8b", b"PK\x03\x04", b"\x80"
 
 
@@ -100,12 +99,6 @@ def _reader(path: Path) -> Callable[[Path], Any]:
     if not start.startswith(_PICKLE):
         raise Unusable("it is damaged, or no weight file at all")
     return _read_pickle
-
-
-def looks_like_a_page(start: bytes) -> bool:
-    """Whether these first bytes of a file are those of HTML or XML."""
-    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    return text.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body"))
 
 
 def _read_archive(path: Path) -> Any:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-
-import torch
 
 from srcmatters.cohorts import open_cohort
 from srcmatters.confounders import sampled_column
-from srcmatters.sources.networks import HEADS, create_network
+from srcmatters.sources.network_facts import NETWORKS, check_network
 from srcmatters.studies.cells import Cell, bundle_config
 from srcmatters.studies.study_file import Study
 
@@ -61,12 +58,8 @@ def estimate_disk(study: Study, cells: Sequence[Cell]) -> Disk | None:
     return Disk(images, features, models)
 
 
-@cache
 def _network_size(name: str, spatial_dims: int) -> tuple[int, int]:
     """Features before the head, and bytes of all weights."""
-    with torch.device("meta"):
-        network = create_network(name, spatial_dims)
-    head = network.get_submodule(HEADS[name].rstrip("."))
-    linear = [layer for layer in head.modules() if isinstance(layer, torch.nn.Linear)]
-    weights = sum(tensor.numel() for tensor in network.state_dict().values()) * _FLOAT
-    return linear[-1].in_features, weights
+    check_network(name)
+    facts = NETWORKS[name]
+    return facts.features, facts.values[spatial_dims] * _FLOAT

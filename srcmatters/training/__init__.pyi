@@ -1,43 +1,23 @@
 from .augmentation import (
     BatchedRandomAffine as BatchedRandomAffine,
-)
-from .augmentation import (
     BatchedRandomIntensity as BatchedRandomIntensity,
 )
 from .checkpoints import (
     check_same_network as check_same_network,
-)
-from .checkpoints import (
     check_same_run as check_same_run,
-)
-from .checkpoints import (
     distribute as distribute,
-)
-from .checkpoints import (
     load_checkpoint as load_checkpoint,
-)
-from .checkpoints import (
     network_for as network_for,
-)
-from .checkpoints import (
     to_device as to_device,
 )
 from .contrastive import (
     Augmentations as Augmentations,
-)
-from .contrastive import (
     TwoViewLoss as TwoViewLoss,
-)
-from .contrastive import (
     TwoViews as TwoViews,
-)
-from .contrastive import (
     with_projection as with_projection,
 )
 from .datasets import (
     CaseDataset as CaseDataset,
-)
-from .datasets import (
     case_loader as case_loader,
 )
 from .detectability_check import (
@@ -48,14 +28,8 @@ from .fine_tuning import (
 )
 from .handlers import (
     EarlyStop as EarlyStop,
-)
-from .handlers import (
     EpochLog as EpochLog,
-)
-from .handlers import (
     FiniteLoss as FiniteLoss,
-)
-from .handlers import (
     PrepareBatch as PrepareBatch,
 )
 from .overrides import (
@@ -66,17 +40,11 @@ from .pretraining import (
 )
 from .resumption import (
     BestWeights as BestWeights,
-)
-from .resumption import (
     EpochSeeds as EpochSeeds,
-)
-from .resumption import (
     Resumption as Resumption,
 )
 from .retest import (
     Evaluation as Evaluation,
-)
-from .retest import (
     ScoreWriter as ScoreWriter,
 )
 from .run_record import (
@@ -87,11 +55,7 @@ from .screening import (
 )
 from .settings import (
     check_settings as check_settings,
-)
-from .settings import (
     flag as flag,
-)
-from .settings import (
     source_name as source_name,
 )
 from .two_state_test import (

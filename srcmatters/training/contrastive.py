@@ -9,7 +9,7 @@ import torch
 from monai.losses import ContrastiveLoss
 from torch import nn
 
-from srcmatters.sources.networks import HEADS
+from srcmatters.sources.network_facts import HEADS
 
 Augmentation = Callable[[torch.Tensor], torch.Tensor]
 

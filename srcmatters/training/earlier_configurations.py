@@ -11,13 +11,13 @@ import pandas as pd
 from srcmatters.cohorts import study_cases
 from srcmatters.cohorts.study_cases import CaseChoice, StudyCases
 from srcmatters.confounders import sampled_column
+from srcmatters.preprocessing.state_cache import StateCache
 
 _MOVED = {
     "AntialiasedResized": "srcmatters.preprocessing",
     "FeatureCache": "srcmatters.preprocessing",
     "ResamplePatchd": "srcmatters.preprocessing",
     "Results": "srcmatters.runs",
-    "StateCache": "srcmatters.preprocessing",
     "Tracker": "srcmatters.runs",
     "confounder_place": "srcmatters.preprocessing",
     "control_labels": "srcmatters.cohorts",
@@ -33,6 +33,8 @@ def earlier_name(name: str) -> Any:
     Raises:
         AttributeError: it never was anything.
     """
+    if name == "StateCache":  # was opened by its constructor
+        return StateCache.open
     if name in _MOVED:
         return getattr(importlib.import_module(_MOVED[name]), name)
     if name in ("choose_cases", "choose_readable"):

@@ -29,7 +29,7 @@ from srcmatters.runs.mlflow_tracking import Tracker
 from srcmatters.runs.output_folder import Results
 from srcmatters.runs.private_settings import places_left_out
 from srcmatters.sources.entry import Entry
-from srcmatters.sources.networks import HEADS
+from srcmatters.sources.network_facts import HEADS
 from srcmatters.sources.normalisation import InputNormalisation
 from srcmatters.sources.source_file import write_source
 from srcmatters.training.handlers import EpochLog, PrepareBatch

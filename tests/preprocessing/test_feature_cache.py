@@ -25,7 +25,7 @@ def opened(radiograph_cohort: Path, confounder: str | None = "tag", **parameters
         transform = create_confounder(confounder, **parameters)
         assert transform is not None
         steps.insert(1, Confounderd("image", transform, carries_key="carries"))
-    return StateCache(read_cases(radiograph_cohort).iloc[:11].reset_index(drop=True), Compose(steps))
+    return StateCache.open(read_cases(radiograph_cohort).iloc[:11].reset_index(drop=True), Compose(steps))
 
 
 @pytest.fixture

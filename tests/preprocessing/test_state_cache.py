@@ -47,7 +47,7 @@ def preprocessing(size: int = 32, **parameters: object) -> Compose:
 
 
 def test_the_states_differ_by_the_confounder_alone(cases: pd.DataFrame) -> None:
-    cache = StateCache(cases, preprocessing())
+    cache = StateCache.open(cases, preprocessing())
     assert cache.images.shape == (2, 8, 1, 32, 32)
     difference = cache.state("confounded") - cache.state("clean")
     assert (difference.abs().amax((1, 2, 3)) > 0.2).all(), "some case carries no tag"
@@ -58,26 +58,26 @@ def test_the_states_differ_by_the_confounder_alone(cases: pd.DataFrame) -> None:
 
 
 def test_workers_do_not_change_the_pixels(cases: pd.DataFrame, tmp_path: Path) -> None:
-    one = StateCache(cases, preprocessing(), cache_dir=tmp_path / "a", num_workers=0)
-    two = StateCache(cases, preprocessing(), cache_dir=tmp_path / "b", num_workers=2)
+    one = StateCache.open(cases, preprocessing(), cache_dir=tmp_path / "a", num_workers=0)
+    two = StateCache.open(cases, preprocessing(), cache_dir=tmp_path / "b", num_workers=2)
     assert torch.equal(one.images, two.images) and one.digests == two.digests
 
 
 def test_a_second_study_decodes_nothing(cases: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = StateCache(cases, preprocessing())
+    first = StateCache.open(cases, preprocessing())
     monkeypatch.setattr(StateCache, "_build", lambda *_: pytest.fail("decoded again"))
-    assert torch.equal(StateCache(cases, preprocessing()).images, first.images)
+    assert torch.equal(StateCache.open(cases, preprocessing()).images, first.images)
 
 
 @pytest.mark.parametrize("change", ["parameter", "size", "file", "cases"])
 def test_whatever_changes_the_pixels_changes_the_cache(cases: pd.DataFrame, change: str) -> None:
-    first = StateCache(cases, preprocessing())
+    first = StateCache.open(cases, preprocessing())
     if change == "file":
         Image.fromarray(np.zeros((64, 64), np.uint8)).save(cases["image"][0])
     steps = {"parameter": preprocessing(text="L"), "size": preprocessing(size=24)}.get(
         change, preprocessing()
     )
-    second = StateCache(cases.iloc[1:] if change == "cases" else cases, steps)
+    second = StateCache.open(cases.iloc[1:] if change == "cases" else cases, steps)
     assert second.path != first.path
     assert second.images.shape != first.images.shape or not torch.equal(second.images, first.images)
 
@@ -89,10 +89,10 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
 
 
 def test_the_cached_file_cannot_be_changed_through_the_tensor(cases: pd.DataFrame) -> None:
-    cache = StateCache(cases, preprocessing())
+    cache = StateCache.open(cases, preprocessing())
     before = cache.images.clone()
     cache.images[:] = 7
-    assert torch.equal(StateCache(cases, preprocessing()).images, before)
+    assert torch.equal(StateCache.open(cases, preprocessing()).images, before)
 
 
 def test_an_array_larger_than_memory_can_be_opened(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_an_array_larger_than_memory_can_be_opened(tmp_path: Path) -> None:
 
 def test_without_a_confounder_there_is_one_state(cases: pd.DataFrame) -> None:
     plain = Compose([LoadRadiographd("image"), AntialiasedResized("image", (32, 32))])
-    cache = StateCache(cases, plain)
+    cache = StateCache.open(cases, plain)
     assert cache.images.shape[0] == 1 and torch.equal(cache.state("clean"), cache.state("confounded"))
 
 
@@ -114,7 +114,7 @@ def test_an_unreadable_image_is_named_and_nothing_stays(
 ) -> None:
     Path(cases["image"][5]).write_bytes(b"broken")
     with pytest.raises(InputError) as caught:
-        StateCache(cases, preprocessing(), cache_dir=tmp_path / "c", num_workers=workers)
+        StateCache.open(cases, preprocessing(), cache_dir=tmp_path / "c", num_workers=workers)
     assert "5.png" in str(caught.value) and "\n" not in str(caught.value)
     assert "image 6 of 8" in str(caught.value) and "--unreadable skip" in str(caught.value)
     left = [path for path in (tmp_path / "c").rglob("*") if path.suffix not in (".lock", "")]
@@ -124,29 +124,29 @@ def test_an_unreadable_image_is_named_and_nothing_stays(
 def test_images_of_different_shapes_are_refused(cases: pd.DataFrame) -> None:
     Image.fromarray(np.zeros((32, 64), np.uint8)).save(cases["image"][5])
     with pytest.raises(InputError, match=r"5\.png: shape \(1, 32, 64\)"):
-        StateCache(cases, Compose([LoadRadiographd("image")]))
+        StateCache.open(cases, Compose([LoadRadiographd("image")]))
 
 
 def test_the_digest_is_of_the_content_not_of_names(cases: pd.DataFrame, tmp_path: Path) -> None:
-    digest = StateCache(cases, preprocessing()).digest()
+    digest = StateCache.open(cases, preprocessing()).digest()
     renamed = cases.copy()
     for row, image in enumerate(cases["image"]):
         moved = tmp_path / f"other-{row}.png"
         moved.write_bytes(Path(image).read_bytes())
         renamed.loc[row, "image"] = str(moved)
-    assert StateCache(renamed, preprocessing()).digest() == digest
+    assert StateCache.open(renamed, preprocessing()).digest() == digest
     relabelled = cases.assign(label=1 - cases["label"])
-    assert StateCache(relabelled, preprocessing()).digest() != digest
+    assert StateCache.open(relabelled, preprocessing()).digest() != digest
 
 
 def test_a_cache_that_cannot_be_written_is_said(cases: pd.DataFrame, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cache_dir"):
-        StateCache(cases, preprocessing(), cache_dir=tmp_path / "file")
+        StateCache.open(cases, preprocessing(), cache_dir=tmp_path / "file")
 
 
 def test_a_batch_holds_each_case_in_its_state(cases: pd.DataFrame) -> None:
-    cache = StateCache(cases, preprocessing())
+    cache = StateCache.open(cases, preprocessing())
     carries = np.array([False, True] * 4)
     dataset = CaseDataset(cache, [6, 1, 3], carries)
     batch = dataset.__getitems__([0, 1, 2])
@@ -159,7 +159,7 @@ def test_a_batch_holds_each_case_in_its_state(cases: pd.DataFrame) -> None:
 
 
 def test_shuffling_depends_on_the_seed_alone_and_shows_every_case(cases: pd.DataFrame) -> None:
-    dataset = CaseDataset(StateCache(cases, preprocessing()), range(8))
+    dataset = CaseDataset(StateCache.open(cases, preprocessing()), range(8))
 
     def order(seed: int) -> list[list[str]]:
         loader = case_loader(dataset, 3, shuffle=True, seed=seed)
@@ -173,13 +173,13 @@ def test_shuffling_depends_on_the_seed_alone_and_shows_every_case(cases: pd.Data
 
 
 def test_no_batch_of_one_case_reaches_batch_normalisation(cases: pd.DataFrame) -> None:
-    dataset = CaseDataset(StateCache(cases, preprocessing()), range(7))
+    dataset = CaseDataset(StateCache.open(cases, preprocessing()), range(7))
     assert [len(batch["label"]) for batch in case_loader(dataset, 3, shuffle=True)] == [3, 3]
     assert [len(batch["label"]) for batch in case_loader(dataset, 3)] == [3, 3, 1]
 
 
 def test_the_record_beside_the_array_is_complete(cases: pd.DataFrame) -> None:
-    cache = StateCache(cases, preprocessing())
+    cache = StateCache.open(cases, preprocessing())
     assert len(json.loads(cache.path.with_suffix(".json").read_text())["digests"]) == len(cases)
 
 
@@ -195,10 +195,10 @@ def broken(cases: pd.DataFrame, *rows: int) -> dict[int, bytes]:
 def test_skipping_leaves_out_what_cannot_be_read_and_nothing_else(
     cases: pd.DataFrame, capsys: pytest.CaptureFixture, workers: int
 ) -> None:
-    whole = StateCache(cases, preprocessing())
+    whole = StateCache.open(cases, preprocessing())
     broken(cases, 0, 5)
     for attempt in range(2):  # made, and opened again
-        cache = StateCache(cases, preprocessing(), num_workers=workers, unreadable="skip")
+        cache = StateCache.open(cases, preprocessing(), num_workers=workers, unreadable="skip")
         assert cache.cases["case_id"].tolist() == ["1", "2", "3", "4", "6", "7"], attempt
         assert torch.equal(cache.images, whole.images[:, [1, 2, 3, 4, 6, 7]])
         assert cache.digests == [whole.digests[row] for row in (1, 2, 3, 4, 6, 7)]
@@ -212,26 +212,26 @@ def test_what_was_skipped_is_not_decoded_again_and_still_fails_where_asked(
     cases: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken(cases, 5)
-    StateCache(cases, preprocessing(), unreadable="skip")
+    StateCache.open(cases, preprocessing(), unreadable="skip")
     with pytest.raises(InputError, match=r"5\.png"):
-        StateCache(cases, preprocessing())
+        StateCache.open(cases, preprocessing())
     monkeypatch.setattr(StateCache, "_build", lambda *_: pytest.fail("decoded again"))
-    assert len(StateCache(cases, preprocessing(), unreadable="skip").cases) == 7
+    assert len(StateCache.open(cases, preprocessing(), unreadable="skip").cases) == 7
 
 
 @pytest.mark.parametrize("same_time", [True, False])
 def test_a_mended_image_is_back(cases: pd.DataFrame, same_time: bool) -> None:
     """Also if its size and time are those of the damaged file: perhaps a decoder was installed."""
-    whole = StateCache(cases, preprocessing()).images.clone()
+    whole = StateCache.open(cases, preprocessing()).images.clone()
     content = broken(cases, 2, 5)
     path = Path(cases["image"][5])
     path.write_bytes(b"x" * len(content[5]))
     time = path.stat().st_mtime_ns
-    assert len(StateCache(cases, preprocessing(), unreadable="skip").cases) == 6
+    assert len(StateCache.open(cases, preprocessing(), unreadable="skip").cases) == 6
     path.write_bytes(content[5])
     if same_time:
         os.utime(path, ns=(time, time))
-    mended = StateCache(cases, preprocessing(), unreadable="skip")
+    mended = StateCache.open(cases, preprocessing(), unreadable="skip")
     assert [case for case, _ in mended.skipped] == ["2"]
     assert torch.equal(mended.images, whole[:, [0, 1, 3, 4, 5, 6, 7]])
 
@@ -239,7 +239,7 @@ def test_a_mended_image_is_back(cases: pd.DataFrame, same_time: bool) -> None:
 def test_nothing_readable_is_said(cases: pd.DataFrame, tmp_path: Path) -> None:
     broken(cases, *range(8))
     with pytest.raises(InputError, match=r"none of 8 images can be read; the first: .*0\.png"):
-        StateCache(cases, preprocessing(), cache_dir=tmp_path / "c", unreadable="skip")
+        StateCache.open(cases, preprocessing(), cache_dir=tmp_path / "c", unreadable="skip")
     assert [path for path in (tmp_path / "c").rglob("*") if path.suffix not in (".lock", "")] == []
 
 
@@ -248,19 +248,19 @@ def test_a_mistake_in_the_confounder_is_no_unreadable_image(cases: pd.DataFrame)
     assert dose is not None
     steps = [LoadRadiographd("image"), Confounderd("image", dose, carries_key="carries")]
     with pytest.raises(InputError) as caught:
-        StateCache(cases, Compose(steps), unreadable="skip")
+        StateCache.open(cases, Compose(steps), unreadable="skip")
     assert "can be read" not in str(caught.value)
 
 
 def test_an_unknown_way_with_unreadable_images_is_refused(cases: pd.DataFrame) -> None:
     with pytest.raises(InputError, match="unreadable: 'skipp' is unknown: did you mean 'skip'"):
-        StateCache(cases, preprocessing(), unreadable="skipp")
+        StateCache.open(cases, preprocessing(), unreadable="skipp")
 
 
 def test_the_clean_state_is_known_by_its_pixels_whatever_the_confounder(cases: pd.DataFrame) -> None:
     plain = Compose([LoadRadiographd("image"), AntialiasedResized("image", (32, 32))])
     one, other, none = (
-        StateCache(cases, steps) for steps in (preprocessing(), preprocessing(text="L"), plain)
+        StateCache.open(cases, steps) for steps in (preprocessing(), preprocessing(text="L"), plain)
     )
     assert one.pixel_digest("clean") == other.pixel_digest("clean") == none.pixel_digest("clean")
     assert none.pixel_digest("confounded") == none.pixel_digest("clean")
@@ -271,17 +271,19 @@ def test_the_clean_state_is_known_by_its_pixels_whatever_the_confounder(cases: p
 
 
 def test_detectability_is_measured_once(cases: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = check_detectability(StateCache(cases, preprocessing()), "tag", force=True)
+    first = check_detectability(StateCache.open(cases, preprocessing()), "tag", force=True)
     monkeypatch.setattr(
         "srcmatters.training.detectability_check.detectability", lambda *_, **__: pytest.fail("again")
     )
-    assert check_detectability(StateCache(cases, preprocessing()), "tag", force=True) == first is not None
+    assert (
+        check_detectability(StateCache.open(cases, preprocessing()), "tag", force=True) == first is not None
+    )
 
 
 def test_balanced_batches_hold_both_labels_equally_often(cases: pd.DataFrame) -> None:
     labels = cases["label"].to_numpy()
     rare = [int(np.flatnonzero(labels == 1)[0]), *np.flatnonzero(labels == 0).tolist()]
-    dataset = CaseDataset(StateCache(cases, preprocessing()), rare)
+    dataset = CaseDataset(StateCache.open(cases, preprocessing()), rare)
 
     def drawn(balanced: bool, seed: int = 0) -> list[int]:
         loader = case_loader(dataset, len(rare), shuffle=True, seed=seed, balanced=balanced)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from srcmatters.errors import InputError
 from srcmatters.sources.catalogue import find_entry, known_sources, named_entry, own_sources, read_catalogue
 from srcmatters.sources.entry import Entry, entry_content
-from srcmatters.sources.networks import HEADS
+from srcmatters.sources.network_facts import HEADS
 from srcmatters.sources.normalisation import read_normalisation
 from srcmatters.sources.schemes import find_scheme
 from srcmatters.sources.source_file import write_source

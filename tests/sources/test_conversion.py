@@ -28,7 +28,7 @@ from srcmatters.sources import (
 )
 from srcmatters.sources.architecture import architecture_of
 from srcmatters.sources.catalogue import read_catalogue
-from srcmatters.sources.networks import HEADS
+from srcmatters.sources.network_facts import HEADS
 from srcmatters.sources.source import convert_entry
 
 Weights = dict[str, torch.Tensor]

@@ -11,7 +11,7 @@ from reference_networks import reference_network
 from srcmatters.errors import InputError
 from srcmatters.sources import convert, create_classifier
 from srcmatters.sources.inflation import inflate
-from srcmatters.sources.networks import HEADS
+from srcmatters.sources.network_facts import HEADS
 
 NETWORKS = ["resnet10", "densenet121", "efficientnet_lite0"]
 

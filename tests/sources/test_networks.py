@@ -14,7 +14,7 @@ from torch import nn
 
 from srcmatters.errors import InputError
 from srcmatters.sources import create_classifier, create_network, load_strictly
-from srcmatters.sources.networks import HEADS
+from srcmatters.sources.network_facts import HEADS
 
 # The transformer has a file of its own, and the small ResNets are made of the same blocks.
 NETWORKS = ["efficientnet_lite0", "resnet18", "resnet50", "densenet121"]

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from srcmatters.errors import InputError
-from srcmatters.sources.networks import HEADS, create_network
+from srcmatters.sources.network_facts import HEADS
+from srcmatters.sources.networks import create_network
 from srcmatters.sources.stages import FEATURES, on_grid, recorded_stages, stages
 
 NETWORKS = [name for name in HEADS if name not in ("vit_b14", "resnet34")]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from srcmatters import numbers
-from srcmatters.confounders import known_confounders
+from srcmatters.confounders import confounder_summaries
 from srcmatters.errors import InputError
 from srcmatters.export.model_card.author_statements import NOT_KNOWN
 from srcmatters.export.study_evidence import verdict
@@ -118,7 +118,7 @@ def environments_in_words(run: TrainedRun, rules: Mapping[str, Any]) -> str:
         "clean: nobody carries the confounder; i.i.d.: as in the training; o.o.d.: the correlation reversed."
     )
     tested = rules["audit"]["tested"] if rules["audited"] else []
-    columns = {row["confounder"] for row in tested} - set(known_confounders())
+    columns = {row["confounder"] for row in tested} - set(confounder_summaries())
     if _sampled(run):
         columns.add(run.settings["confounder"])
     if not columns:

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from malformed_dicom import hostile_files
 from prediction_cases import changed, write_bundle, write_radiographs, write_series
 from pydicom import dcmread

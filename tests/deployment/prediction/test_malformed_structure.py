@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from malformed_dicom import hostile_files
 from malformed_files import itk_files, masquerades, nifti_files, png_files, zip_files
 from malformed_series import hostile_enhanced, hostile_series

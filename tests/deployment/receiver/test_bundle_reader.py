@@ -19,8 +19,7 @@ from pydicom.uid import generate_uid
 
 from srcmatters.deployment import redaction, serve_command
 from srcmatters.deployment.prediction.sandboxed_decoder import Decoder
-from srcmatters.deployment.receiver import server
-from srcmatters.deployment.receiver import study_reading as reading
+from srcmatters.deployment.receiver import server, study_reading as reading
 from srcmatters.deployment.receiver.bundle_reader import BundleReader
 from srcmatters.deployment.receiver.spool import REASON
 from srcmatters.errors import InputError

@@ -30,8 +30,7 @@ from pynetdicom import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
-from srcmatters.deployment.receiver import spool
-from srcmatters.deployment.receiver import study_reading as reading
+from srcmatters.deployment.receiver import spool, study_reading as reading
 from srcmatters.errors import InputError
 
 
