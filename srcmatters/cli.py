@@ -15,6 +15,7 @@ from srcmatters.deployment.predict_command import predict
 from srcmatters.deployment.serve_command import serve
 from srcmatters.errors import InputError
 from srcmatters.export.command import export
+from srcmatters.packaged_bundles import bundles
 from srcmatters.reports.commands import report
 from srcmatters.studies.commands import study
 
@@ -188,6 +189,7 @@ def results(folder: Path) -> None:
     print_comparison(read_runs(folder))
 
 
+command.add_command(bundles)
 command.add_command(study)
 command.add_command(report)
 command.add_command(export)

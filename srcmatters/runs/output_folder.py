@@ -24,15 +24,15 @@ EXAMPLES = "figures/examples.png"
 RUN_ID = "mlflow.json"
 
 
-def default_output_dir(bundle_root: str | Path, settings: Mapping[str, Any]) -> Path:
-    """A folder below ``mlruns/outputs`` that names the axes of the run and hashes all other settings.
+def default_output_dir(bundle: str | Path, settings: Mapping[str, Any]) -> Path:
+    """A folder below ``mlruns/outputs/BUNDLE`` that names the axes of the run and hashes all settings.
 
     The same settings have the same folder, so a repeated run replaces itself and nothing else.
     """
     axes = [str(settings[name]) for name in ("target", "network", "confounder", "source")]
     axes += [f"p{settings['p_art']}", f"fold{settings['fold']}", f"seed{settings['seed']}"]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:6]
-    return Path("mlruns") / "outputs" / Path(bundle_root).name / "-".join([*axes, digest])
+    return Path("mlruns") / "outputs" / Path(bundle).name / "-".join([*axes, digest])
 
 
 class Results:

@@ -16,7 +16,7 @@ from srcmatters import __version__
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.files import sha256_of
 from srcmatters.runs.private_settings import BOOKKEEPING
-from srcmatters.studies.bundle_files import CONFIGS, EXPANDED, has_includes, read_config_file
+from srcmatters.studies.bundle_files import read_config_files
 from srcmatters.studies.executors.base import CellTask
 from srcmatters.studies.schema import AXES
 from srcmatters.studies.study_file import Choice, Study
@@ -47,15 +47,12 @@ class Cell:
 
 
 def bundle_config(study: Study) -> dict[str, Any]:
-    """Top-level ids of the bundle's configuration with their values, overlays and includes applied.
+    """Top-level ids of the bundle's configuration with their values, overlays applied.
 
     Raises:
-        InputError: see :func:`srcmatters.studies.bundle_files.read_config_file`.
+        InputError: see :func:`srcmatters.studies.bundle_files.read_config_files`.
     """
-    merged: dict[str, Any] = {}
-    for path in study.config_files():
-        merged.update(read_config_file(path))
-    return merged
+    return read_config_files(study.config_files())
 
 
 def expand(study: Study) -> list[Cell]:
@@ -74,8 +71,13 @@ def expand(study: Study) -> list[Cell]:
     config = bundle_config(study)
     _check_overrides(study, config)
     fixed = _fixed(study)
-    files = [_without_places(read_config_file(path)) for path in study.config_files()]
-    common = [files, _without_places(fixed), _data_digest(fixed, config), study.depth, __version__]
+    common = [
+        _without_places(config),
+        _without_places(fixed),
+        _data_digest(fixed, config),
+        study.depth,
+        __version__,
+    ]
     cells = [_cell(point, fixed, config, common) for point in _points(study)]
     return sorted(cells, key=_usefulness(study))
 
@@ -226,8 +228,5 @@ def task_of(
         "run_tags": {"study": study.name, "cell": cell.cell_id, "control": cell.axes.get("control", "none")},
     }
     overrides = {**cell.overrides, **{name: value for name, value in places.items() if name in config}}
-    files = study.config_files()
-    if any(has_includes(path) for path in files):
-        files = (study_dir / CONFIGS / EXPANDED,)
-    paths = tuple(str(path) for path in files)
+    paths = tuple(str(path) for path in study.config_files())
     return CellTask(cell.cell_id, str(study_dir), paths, overrides, axes=dict(cell.axes))

@@ -129,9 +129,10 @@ def watch(folder: Path) -> None:
 
 
 def _study(file: Path, output_dir: Path | None, words: Sequence[str]) -> tuple[Study, Path]:
+    from srcmatters.packaged_bundles import find_study_file
     from srcmatters.studies.study_file import read_study, with_options
 
-    chosen = with_options(read_study(file), _pairs(words))
+    chosen = with_options(read_study(find_study_file(file)), _pairs(words))
     return chosen, output_dir or Path("mlruns") / "studies" / chosen.name
 
 

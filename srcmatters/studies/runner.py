@@ -13,7 +13,6 @@ import yaml
 
 from srcmatters.clean_shutdown import ended_cleanly
 from srcmatters.errors import InputError
-from srcmatters.studies.bundle_files import write_expanded
 from srcmatters.studies.cell_queue import CellQueue
 from srcmatters.studies.cells import Cell, bundle_config, expand, task_of
 from srcmatters.studies.executors.base import Executor, Outcome
@@ -147,7 +146,6 @@ class StudyRun:
     def _drive(self, pending: Sequence[Cell], tracked: TrackedStudy) -> CellQueue:
         queue = CellQueue(pending, self.study.retries)
         config = bundle_config(self.study)
-        write_expanded(config, self.study.bundle, self.study_dir)
         run_id = tracked.tracker.run_id
         if not pending:
             return queue

@@ -6,6 +6,7 @@ from .checkpoints import (
     check_same_network as check_same_network,
     check_same_run as check_same_run,
     distribute as distribute,
+    join_process_group as join_process_group,
     load_checkpoint as load_checkpoint,
     network_for as network_for,
     to_device as to_device,
@@ -32,6 +33,11 @@ from .handlers import (
     FiniteLoss as FiniteLoss,
     PrepareBatch as PrepareBatch,
 )
+from .inference import (
+    FeatureWriter as FeatureWriter,
+    ScoreWriter as ScoreWriter,
+    without_head as without_head,
+)
 from .overrides import (
     check_overrides as check_overrides,
 )
@@ -45,7 +51,6 @@ from .resumption import (
 )
 from .retest import (
     Evaluation as Evaluation,
-    ScoreWriter as ScoreWriter,
 )
 from .run_record import (
     Evidence as Evidence,

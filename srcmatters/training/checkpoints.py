@@ -35,7 +35,7 @@ def load_checkpoint(network: nn.Module, ckpt: str | Path) -> nn.Module:
     return network
 
 
-def network_for(ckpt: str | Path, network: str) -> nn.Module:
+def network_for(ckpt: str | Path, network: str, spatial_dims: int = 2) -> nn.Module:
     """A network that takes the weights of a finished run, whatever its source was.
 
     Channels, input normalisation and architecture depend on the source; the weights tell.
@@ -43,13 +43,14 @@ def network_for(ckpt: str | Path, network: str) -> nn.Module:
     Args:
         ckpt: ``model.pt`` of the run; where there is none, the usual network with three channels is made.
         network: as it was trained.
+        spatial_dims: 2 or 3, of that usual network.
 
     Raises:
         InputError: the weights of another network.
     """
     path = Path(ckpt)
     if not path.is_file():
-        return create_classifier(network)
+        return create_classifier(network, spatial_dims=spatial_dims)
     return classifier_of(read_weights(path), network, origin=f"ckpt {path}")
 
 
@@ -113,3 +114,11 @@ def distribute(network: nn.Module, device: torch.device) -> nn.Module:
         return DistributedDataParallel(network)
     network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return DistributedDataParallel(network, device_ids=[device])
+
+
+def join_process_group(device: torch.device) -> None:
+    """Join the processes that torchrun has started: over NCCL on GPUs, over gloo on CPUs."""
+    on_gpu = device.type == "cuda"
+    torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
+    if on_gpu:
+        torch.cuda.set_device(device)

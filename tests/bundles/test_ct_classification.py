@@ -14,19 +14,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
-from monai.bundle import ConfigParser, ConfigWorkflow, create_workflow, verify_metadata, verify_net_in_out
+from monai.bundle import ConfigWorkflow, create_workflow, verify_metadata, verify_net_in_out
 from PIL import Image
 
 from srcmatters.cohorts import read_cases
 from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 from srcmatters.confounders import create_confounder
-from srcmatters.errors import InputError, find_input_error
+from srcmatters.errors import find_input_error
 from srcmatters.images import load_ct, window
 from srcmatters.phantom import draw_patient
 from srcmatters.preprocessing import ResamplePatchd, StateCache
 from srcmatters.runs.prediction_table import read_predictions
-from srcmatters.studies.bundle_files import read_config_file
+from srcmatters.studies.bundle_files import read_config_files
 
 REPOSITORY = Path(__file__).parents[2]
 BUNDLES = REPOSITORY / "bundles"
@@ -131,7 +130,7 @@ def test_the_scanner_acts_on_whole_slices_before_anything_is_cut_out(
 ) -> None:
     cache = cache_of(start(bundle, confounder=name, force=True))
     size = [QUICK["image_size"]] * (2 if "slice" in bundle else 3)
-    settings = read_config_file(Path(config(bundle)))
+    settings = read_config_files([Path(config(bundle))])
     confounder = create_confounder(name)
     assert confounder is not None
     for row in (0, 5):
@@ -301,22 +300,8 @@ def test_a_left_sided_mass_is_on_the_right_of_the_picture_in_every_format(
         assert difference < 0.6 * float((picture - whole.flip(1)).abs().mean()), name
 
 
-def test_what_the_bundles_share_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(BUNDLES, tmp_path / "bundles")
-    shared = tmp_path / "bundles" / "xray_classification" / "configs" / "train.yaml"
-    text = shared.read_text()
-    assert text.count("_target_: torch.optim.AdamW") == 1
-    shared.write_text(text.replace("_target_: torch.optim.AdamW", "_target_: torch.optim.RAdam"))
-    monkeypatch.chdir(tmp_path)
-    for name in ("xray_classification", *NAMES):
-        parser = ConfigParser()
-        parser.read_config(f"bundles/{name}/configs/train.yaml")
-        parser.parse()
-        assert parser["optimizer::_target_"] == "torch.optim.RAdam", name
-
-
 def test_all_bundles_have_the_same_ids() -> None:
-    ids = {name: set(read_config_file(Path(config(name)))) for name in ("xray_classification", *NAMES)}
+    ids = {name: set(read_config_files([Path(config(name))])) for name in ("xray_classification", *NAMES)}
     ct = {
         "gaps",
         "unit",
@@ -325,49 +310,8 @@ def test_all_bundles_have_the_same_ids() -> None:
         "slab_mm",
         "patch_size",
         "place",
-        "common_settings",
-        "image_settings",
     }
     assert ids[NAMES[0]] == ids[NAMES[1]] == ids["xray_classification"] | ct
-
-
-def test_a_study_finds_what_its_bundle_includes_from_anywhere(
-    bundle: str, ct_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from srcmatters.studies.bundle_files import write_expanded
-    from srcmatters.studies.cells import bundle_config, expand, task_of
-    from srcmatters.studies.study_file import read_study, with_options
-
-    monkeypatch.chdir(tmp_path)
-    study = read_study(BUNDLES / bundle / "studies" / "quick.yaml")
-    study = with_options(study, {"dataset_dir": str(ct_cohort), "source": "random"})
-    found = bundle_config(study)
-    assert "%bundles" not in yaml.safe_dump(found)
-    task = task_of(expand(study)[0], study, tmp_path / "study", found, None)
-    written = write_expanded(found, study.bundle, tmp_path / "study")
-    assert task.config_files == (str(written),)
-    assert (written.parent / "metadata.json").is_file()
-    parser = ConfigParser()
-    parser.read_config(str(written))
-    parser.update({"dataset_dir": str(ct_cohort)})
-    assert len(parser.get_parsed_content("case_table")) == 24
-
-
-def test_an_include_that_is_not_there_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "train.yaml"
-    path.write_text("train: '%bundles/nowhere/train.yaml::train'\n")
-    with pytest.raises(InputError, match=r"train\.yaml, train: bundles/nowhere/train\.yaml does not exist"):
-        read_config_file(path)
-    (tmp_path / "other.yaml").write_text("a: {b: 1}\n")
-    path.write_text("x: '%other.yaml::a::b'\n")
-    assert read_config_file(path) == {"x": 1}
-    (tmp_path / "chain.yaml").write_text("a: '%other.yaml::a'\n")
-    path.write_text("x: '%chain.yaml::a'\n")
-    with pytest.raises(InputError, match="includes something itself"):
-        read_config_file(path)
-    path.write_text("x: '%other.yaml::a::c'\n")
-    with pytest.raises(InputError, match="has no 'a::c'"):
-        read_config_file(path)
 
 
 def test_metadata_and_network_are_what_monai_expects(bundle: str, monkeypatch: pytest.MonkeyPatch) -> None:
