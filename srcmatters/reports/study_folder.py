@@ -11,8 +11,7 @@ import yaml
 
 from srcmatters.errors import InputError
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
-
-STUDY_FILE, MANIFEST, FAILURE, RESULT = "study.yaml", "study.json", "failure.json", "metrics.json"
+from srcmatters.runs.file_names import FAILURE, MANIFEST, METRICS, STUDY_FILE
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class StudyFolder:
         return [
             name
             for name in self.manifest["cells"]
-            if name not in self.failed and not (cells / name / RESULT).is_file()
+            if name not in self.failed and not (cells / name / METRICS).is_file()
         ]
 
     @property
@@ -108,6 +107,6 @@ def _failed(path: Path) -> dict[str, int]:
     """Cells with a record of a failure and no result. What went wrong may name a file, and stays there."""
     found = {}
     for record in sorted(path.glob(f"cells/*/{FAILURE}")):
-        if not (record.parent / RESULT).exists():
+        if not (record.parent / METRICS).exists():
             found[record.parent.name] = int(_mapping(record).get("attempts", 1))
     return found

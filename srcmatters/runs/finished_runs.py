@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from srcmatters.errors import InputError
+from srcmatters.runs.file_names import METRICS, PREDICTIONS, VALIDATION
 from srcmatters.runs.prediction_table import read_predictions
 
 #: Settings by which runs are told apart in an analysis, besides source and p_art.
@@ -26,7 +27,6 @@ _ALWAYS = {
     "depth": "finetune",
     "control": "none",
 }
-_PREDICTIONS, _VALIDATION = "predictions.csv", "validation.csv"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     names: set[str] = set()
-    for path in sorted(Path(folder).rglob("metrics.json")):
+    for path in sorted(Path(folder).rglob(METRICS)):
         if any(part.startswith(".") for part in path.relative_to(folder).parts[:-1]):
             continue
         record = _read_record(path)
@@ -97,7 +97,7 @@ def read_results(folder: str | Path) -> StudyResults:
     cells = cells.infer_objects()
     cells.attrs["settings"] = sorted({*names, *_ALWAYS})
     folders = [Path(name) for name in cells["output_dir"]]
-    return StudyResults(cells, _stacked(folders, _PREDICTIONS), _stacked(folders, _VALIDATION, optional=True))
+    return StudyResults(cells, _stacked(folders, PREDICTIONS), _stacked(folders, VALIDATION, optional=True))
 
 
 def _stacked(folders: list[Path], name: str, optional: bool = False) -> pd.DataFrame:

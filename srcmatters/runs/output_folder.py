@@ -13,15 +13,7 @@ from typing import Any
 
 from srcmatters.errors import InputError
 from srcmatters.files import remove_abandoned, unfinished_name
-
-#: Where it is, the run is complete: it is moved last.
-RECORD = "metrics.json"
-#: The prediction tables of a run, which hold identifiers: MLflow gets them with hashed ones.
-TABLES = ("predictions.csv", "validation.csv")
-#: Example images, which MLflow may be refused.
-EXAMPLES = "figures/examples.png"
-#: Which MLflow run the output is of; not in metrics.json, which is the same for the same settings.
-RUN_ID = "mlflow.json"
+from srcmatters.runs.file_names import METRICS
 
 
 def default_output_dir(bundle: str | Path, settings: Mapping[str, Any]) -> Path:
@@ -75,9 +67,9 @@ class Results:
 
     def _move(self) -> None:
         """Killed on the way, this leaves no record; a repetition must not look complete with the old one."""
-        paths = sorted(self.working.iterdir(), key=lambda path: (path.name == RECORD, path.name))
-        if paths and paths[-1].name == RECORD:
-            (self.output_dir / RECORD).unlink(missing_ok=True)
+        paths = sorted(self.working.iterdir(), key=lambda path: (path.name == METRICS, path.name))
+        if paths and paths[-1].name == METRICS:
+            (self.output_dir / METRICS).unlink(missing_ok=True)
         for path in paths:
             target = self.output_dir / path.name
             if target.is_dir():

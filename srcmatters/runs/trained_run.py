@@ -21,15 +21,15 @@ from srcmatters.cohorts.study_cases import StudyCases
 from srcmatters.errors import InputError, find_input_error
 from srcmatters.images.reading import first_line
 from srcmatters.preprocessing.state_cache import StateCache
-from srcmatters.runs.output_folder import RUN_ID
+from srcmatters.runs.file_names import CONFIG, METRICS, MLFLOW_RUN, PREDICTIONS, VALIDATION, WEIGHTS
 from srcmatters.runs.prediction_table import read_predictions
 from srcmatters.sources import classifier_of, read_weights
 
 _FILES = {
-    "model.pt": "a fine-tuned run, or one of depth screen that saved its model",
-    "config.yaml": "the output of a run",
-    "predictions.csv": "the output of a run",
-    "validation.csv": "a run that kept its validation cases, on which threshold and calibration are fixed;"
+    WEIGHTS: "a fine-tuned run, or one of depth screen that saved its model",
+    CONFIG: "the output of a run",
+    PREDICTIONS: "the output of a run",
+    VALIDATION: "a run that kept its validation cases, on which threshold and calibration are fixed;"
     " run it again with this version",
 }
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
@@ -83,16 +83,16 @@ class TrainedRun:
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """Prediction table of the test cases."""
-        return read_predictions(self.folder / "predictions.csv")
+        return read_predictions(self.folder / PREDICTIONS)
 
     @cached_property
     def validation(self) -> pd.DataFrame:
         """Prediction table of the validation cases."""
-        return read_predictions(self.folder / "validation.csv")
+        return read_predictions(self.folder / VALIDATION)
 
     def network(self) -> nn.Module:
         """The trained network, in evaluation mode on the CPU."""
-        path = self.folder / "model.pt"
+        path = self.folder / WEIGHTS
         return classifier_of(read_weights(path), self.settings["network"], origin=str(path)).eval()
 
     def images(self) -> TrainingImages:
@@ -103,12 +103,8 @@ class TrainedRun:
         Raises:
             InputError: the configuration or the images are not there any more.
         """
-        from monai.bundle import ConfigParser
-
         try:
-            parser = ConfigParser()
-            parser.read_config(str(self.folder / "config.yaml"))
-            cache, chosen = (parser.get_parsed_content(name) for name in ("cache", "chosen"))
+            cache, chosen = _evaluated(self.folder, "cache", "chosen")
         except Exception as error:  # a configuration may raise anything
             reason = find_input_error(error) or first_line(error.__cause__ or error)
             raise InputError(
@@ -126,21 +122,26 @@ def open_images(output_dir: str | Path) -> StateCache:
     Raises:
         InputError: the configuration or the images are not there any more; names no file of the target.
     """
-    from monai.bundle import ConfigParser
-
-    path = Path(output_dir) / "config.yaml"
-    if not path.is_file():
-        raise InputError("the run kept no config.yaml")
+    if not (Path(output_dir) / CONFIG).is_file():
+        raise InputError(f"the run kept no {CONFIG}")
     try:
-        parser = ConfigParser()
-        parser.read_config(str(path))
-        return parser.get_parsed_content("cache")
+        (cache,) = _evaluated(Path(output_dir), "cache")
+        return cache
     except Exception as error:  # whatever a configuration raises: the report is written without its images
         if find_input_error(error) is None and not isinstance(error.__cause__, OSError):
             raise InputError(
                 f"the run's configuration cannot be evaluated ({type(error).__name__})"
             ) from error
         raise InputError("the images of the run are not there any more") from error
+
+
+def _evaluated(folder: Path, *names: str) -> list[Any]:
+    """Parts of a run's configuration, evaluated; raises whatever a configuration may raise."""
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config(str(folder / CONFIG))
+    return [parser.get_parsed_content(name) for name in names]
 
 
 def open_run(run: str, tracking_uri: str, runs: str | Path = "mlruns") -> TrainedRun:
@@ -173,7 +174,7 @@ def open_run(run: str, tracking_uri: str, runs: str | Path = "mlruns") -> Traine
 
 
 def _records(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("metrics.json")) if (path.parent / "model.pt").is_file())
+    return (path for path in sorted(folder.rglob(METRICS)) if (path.parent / WEIGHTS).is_file())
 
 
 def _tracked(run: str, version: re.Match[str] | None, tracking_uri: str) -> tuple[str, bytes]:
@@ -191,7 +192,7 @@ def _tracked(run: str, version: re.Match[str] | None, tracking_uri: str) -> tupl
             )
             run = str(found.run_id)
         path = mlflow.artifacts.download_artifacts(
-            run_id=run, artifact_path="metrics.json", tracking_uri=tracking_uri
+            run_id=run, artifact_path=METRICS, tracking_uri=tracking_uri
         )
         return run, Path(path).read_bytes()
     except (mlflow.exceptions.MlflowException, OSError) as error:
@@ -199,21 +200,21 @@ def _tracked(run: str, version: re.Match[str] | None, tracking_uri: str) -> tupl
 
 
 def _read(folder: Path, mlflow_run: str | None) -> TrainedRun:
-    record = _mapping(folder / "metrics.json", json.loads)
+    record = _mapping(folder / METRICS, json.loads)
     if "retest_of" in record:
         raise InputError(f"{folder}: a new test of a run, expected the run that trained the network")
     if not isinstance(record.get("settings"), dict) or "network" not in record["settings"]:
-        raise InputError(f"{folder / 'metrics.json'}: no settings, expected the metrics of a run")
+        raise InputError(f"{folder / METRICS}: no settings, expected the metrics of a run")
     for name, expected in _FILES.items():
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no {name}, expected {expected}")
-    config = _mapping(folder / "config.yaml", yaml.safe_load)
+    config = _mapping(folder / CONFIG, yaml.safe_load)
     return TrainedRun(folder, record, config, mlflow_run or _recorded(folder))
 
 
 def _recorded(folder: Path) -> str | None:
     """The MLflow run that an output says it is of, None where it was not tracked."""
-    file = folder / RUN_ID
+    file = folder / MLFLOW_RUN
     run_id = _mapping(file, json.loads).get("run_id") if file.is_file() else None
     if run_id is not None and not (isinstance(run_id, str) and _RUN_ID.fullmatch(run_id)):
         raise InputError(f"{file}: run_id: got {run_id!r}, expected 32 hexadecimal digits or null")

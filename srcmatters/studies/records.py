@@ -16,9 +16,8 @@ from filelock import FileLock, Timeout
 
 from srcmatters.errors import InputError
 from srcmatters.files import write_text
+from srcmatters.runs.file_names import FAILURE, METRICS
 
-#: The file that a cell's results end with: where it is, the cell is finished.
-RESULT = "metrics.json"
 _LOCK_SECONDS = 60
 
 
@@ -79,7 +78,7 @@ class CellPlace:
     @property
     def failure(self) -> Path:
         """Why the cell failed."""
-        return self.folder / "failure.json"
+        return self.folder / FAILURE
 
     @property
     def running(self) -> Path:
@@ -88,7 +87,7 @@ class CellPlace:
 
     def is_finished(self) -> bool:
         """Whether the results are complete: their record is written last."""
-        return (self.folder / RESULT).is_file()
+        return (self.folder / METRICS).is_file()
 
     @contextmanager
     def claimed(self) -> Iterator[None]:

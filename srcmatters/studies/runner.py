@@ -13,12 +13,13 @@ import yaml
 
 from srcmatters.clean_shutdown import ended_cleanly
 from srcmatters.errors import InputError
+from srcmatters.runs.file_names import MANIFEST, STUDY_FILE
 from srcmatters.studies.cell_queue import CellQueue
 from srcmatters.studies.cells import Cell, bundle_config, expand, task_of
 from srcmatters.studies.executors.base import Executor, Outcome
 from srcmatters.studies.progress import Silent, StudyProgress
 from srcmatters.studies.records import CellPlace, StudyLock, now, read_json, write_json
-from srcmatters.studies.state import MANIFEST, plan_changes, strangers
+from srcmatters.studies.state import plan_changes, strangers
 from srcmatters.studies.study_file import Study
 from srcmatters.studies.tracked_study import TrackedStudy, absolute_store, require_reachable
 
@@ -119,7 +120,7 @@ class StudyRun:
                 f"{others} finished cells of another configuration are in {self.study_dir / 'cells'} as well"
             )
         said = yaml.safe_dump(self.study.as_file(), sort_keys=False, allow_unicode=True)
-        (self.study_dir / "study.yaml").write_text(said)
+        (self.study_dir / STUDY_FILE).write_text(said)
         return {
             "name": self.study.name,
             "started": before.get("started", now()),

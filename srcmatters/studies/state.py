@@ -13,10 +13,10 @@ from typing import Any
 import psutil
 
 from srcmatters.errors import InputError
+from srcmatters.runs.file_names import MANIFEST
 from srcmatters.studies.records import CellPlace, read_json
 
 #: Cells, their axes, the MLflow run: what the driver knew when it started.
-MANIFEST = "study.json"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from srcmatters.errors import InputError, did_you_mean
+from srcmatters.runs.file_names import STUDY_FILE
 from srcmatters.schemas import first_mistake
 from srcmatters.studies.schema import AXES, STUDY_SCHEMA
 
@@ -62,7 +63,7 @@ class Study:
     retries: int = 1
     tracking_uri: str | None = TRACKING_URI
     dataset_dir: str | None = None
-    file: Path = Path("study.yaml")
+    file: Path = Path(STUDY_FILE)
 
     def config_files(self) -> tuple[Path, ...]:
         """Configuration of the bundle for this depth, overlays last."""

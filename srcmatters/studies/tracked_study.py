@@ -14,12 +14,13 @@ import requests
 import yaml
 
 from srcmatters.errors import InputError
+from srcmatters.runs.file_names import METRICS, PREDICTIONS, STUDY_FILE
 from srcmatters.runs.mlflow_tracking import Tracker, end_dead_runs
 from srcmatters.runs.prediction_table import read_predictions
 from srcmatters.runs.private_settings import places_left_out
 from srcmatters.runs.pseudonyms import pseudonymise
 from srcmatters.studies.cells import Cell
-from srcmatters.studies.records import RESULT, CellPlace, read_json, write_json
+from srcmatters.studies.records import CellPlace, read_json, write_json
 from srcmatters.studies.study_file import Study
 
 _SECONDS = 5
@@ -96,7 +97,7 @@ class TrackedStudy:
             declared = places_left_out(self.study.as_file())
             declared["axes"]["source"] = self.sources
             declared["overrides"] = places_left_out(self.study.overrides)
-            (folder / "study.yaml").write_text(yaml.safe_dump(declared, sort_keys=False, allow_unicode=True))
+            (folder / STUDY_FILE).write_text(yaml.safe_dump(declared, sort_keys=False, allow_unicode=True))
             plan = yaml.safe_dump(dict(self.study.analysis), sort_keys=False)
             (folder / "analysis_plan.yaml").write_text(plan)
             self.tracker.log_folder(folder)
@@ -138,7 +139,7 @@ class TrackedStudy:
         return {run.data.tags.get("cell", "") for run in found}
 
     def _log_from_disk(self, place: CellPlace) -> None:
-        result = read_json(place.folder / RESULT)
+        result = read_json(place.folder / METRICS)
         figures = {name: value for name, value in result.items() if isinstance(value, (int, float))}
         child = Tracker(
             self.study.tracking_uri,
@@ -149,8 +150,8 @@ class TrackedStudy:
             system_metrics=False,
         )
         with tempfile.TemporaryDirectory() as name:
-            shutil.copy(place.folder / RESULT, name)
-            predictions = place.folder / "predictions.csv"
+            shutil.copy(place.folder / METRICS, name)
+            predictions = place.folder / PREDICTIONS
             if predictions.is_file():
                 hidden = pseudonymise(read_predictions(predictions))
                 hidden.to_csv(Path(name) / predictions.name, index=False)

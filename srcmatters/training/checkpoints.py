@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from srcmatters.errors import InputError
+from srcmatters.runs.file_names import METRICS
 from srcmatters.sources import classifier_of, create_classifier, load_strictly, read_weights
 
 #: Settings of the CT bundles that decide what the network sees.
@@ -56,7 +57,7 @@ def network_for(ckpt: str | Path, network: str, spatial_dims: int = 2) -> nn.Mod
 
 def trained_settings(ckpt: str | Path) -> dict[str, Any]:
     """Settings of the run that a checkpoint belongs to, empty where its metrics.json is not beside it."""
-    path = Path(ckpt).parent / "metrics.json"
+    path = Path(ckpt).parent / METRICS
     if not path.is_file():
         return {}
     try:

@@ -13,7 +13,7 @@ from torch import nn
 
 from srcmatters.preprocessing.images_without_text import without_text
 from srcmatters.reports.run_figures import example_states, training_curves
-from srcmatters.runs.output_folder import EXAMPLES
+from srcmatters.runs.file_names import EXAMPLES, FIGURES, TRAINING_CURVES, WEIGHTS
 from srcmatters.training.handlers import EpochLog
 from srcmatters.training.run_record import Evidence
 from srcmatters.training.two_state_test import TwoStateTest
@@ -52,7 +52,7 @@ class FineTuning:
             return {}
         with self.evidence.collected() as folder:
             self.trainer.run()
-            best = torch.load(folder / "model.pt", weights_only=True)
+            best = torch.load(folder / WEIGHTS, weights_only=True)
             self.network.load_state_dict(best)
             predictions = self.test.predict(self.network)
             validation = self.test.predict(self.network, "validation")
@@ -61,16 +61,14 @@ class FineTuning:
         return metrics
 
     def _draw(self, folder: Path) -> None:
-        (folder / EXAMPLES).parent.mkdir()
+        (folder / FIGURES).mkdir()
         settings = self.evidence.settings
         title = " · ".join(str(settings[axis]) for axis in ("source", "network", "confounder"))
         title += f" · p_art {settings['p_art']:g} · fold {settings['fold']}"
-        training_curves(self.epochs.history, title).savefig(
-            folder / "figures" / "training_curves.png", dpi=150
-        )
+        training_curves(self.epochs.history, title).savefig(folder / FIGURES / TRAINING_CURVES, dpi=150)
         examples = self._examples()
         if examples is not None:
-            examples.savefig(folder / EXAMPLES, dpi=150)
+            examples.savefig(folder / FIGURES / EXAMPLES, dpi=150)
 
     def _examples(self) -> Figure | None:
         """Test cases, half of them positive, in both states; None if text may be in the pixels of all."""

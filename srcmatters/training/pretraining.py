@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from srcmatters.errors import InputError
 from srcmatters.preprocessing.state_cache import StateCache
 from srcmatters.reports.run_figures import training_curves
+from srcmatters.runs.file_names import CONFIG, FIGURES, TRAINING_CURVES
 from srcmatters.runs.mlflow_tracking import Tracker
 from srcmatters.runs.output_folder import Results
 from srcmatters.runs.private_settings import places_left_out
@@ -182,10 +183,10 @@ class Pretraining:
         record = {**metrics, "settings": self.settings, "dataset_sha256": self.cache.digest()}
         record = {**record, "classes": self.classes}
         (folder / "pretraining.json").write_text(json.dumps(record, indent=2, default=str) + "\n")
-        write_config(self.config, folder / "config.yaml", output_dir=str(self.results.output_dir))
-        figures = folder / "figures"
+        write_config(self.config, folder / CONFIG, output_dir=str(self.results.output_dir))
+        figures = folder / FIGURES
         figures.mkdir()
-        self._curves().savefig(figures / "training_curves.png", dpi=150)
+        self._curves().savefig(figures / TRAINING_CURVES, dpi=150)
 
     def _entry(self, metrics: Mapping[str, float]) -> Entry:
         """What the catalogue says of the new source."""
@@ -232,9 +233,9 @@ class Pretraining:
             folder = Path(name)
             record = (self.results.output_dir / "pretraining.json").read_text()
             (folder / "pretraining.json").write_text(record)
-            self._curves().savefig(folder / "training_curves.png", dpi=150)
+            self._curves().savefig(folder / TRAINING_CURVES, dpi=150)
             shared = places_left_out(self.config)
-            write_config(shared, folder / "config.yaml", source=self.settings["source"])
+            write_config(shared, folder / CONFIG, source=self.settings["source"])
             self.tracker.log_folder(folder)
 
     def _print(self, metrics: Mapping[str, float], file: Path) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from srcmatters.evaluation import compute_metrics
 from srcmatters.reports.terminal_tables import print_run
+from srcmatters.runs.file_names import METRICS, PREDICTIONS
 from srcmatters.runs.output_folder import Results
 from srcmatters.training.checkpoints import load_checkpoint, trained_settings
 from srcmatters.training.two_state_test import TwoStateTest
@@ -48,10 +49,10 @@ class Evaluation:
         with self.results.transaction() as folder:
             predictions = self.test.predict(self.network)
             metrics = compute_metrics(predictions, self.settings["protocol"])
-            predictions.to_csv(folder / "predictions.csv", index=False)
+            predictions.to_csv(folder / PREDICTIONS, index=False)
             # `srcmatters results` compares trainings; a retest of one of them is none.
             record = {**metrics, "settings": self.settings, "retest_of": trained_settings(self.ckpt)}
-            (folder / "metrics.json").write_text(json.dumps(record, indent=2, default=str) + "\n")
+            (folder / METRICS).write_text(json.dumps(record, indent=2, default=str) + "\n")
         seconds = time.perf_counter() - started
         print_run(self.settings, metrics, self.results.output_dir, "", seconds)
         return metrics

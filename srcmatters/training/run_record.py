@@ -17,8 +17,9 @@ from srcmatters.evaluation import compute_metrics
 from srcmatters.evaluation.detectability import Detectability
 from srcmatters.preprocessing.state_cache import StateCache
 from srcmatters.reports.terminal_tables import print_run
+from srcmatters.runs.file_names import CONFIG, EXAMPLES, FIGURES, METRICS, MLFLOW_RUN, TABLES
 from srcmatters.runs.mlflow_tracking import Tracker
-from srcmatters.runs.output_folder import EXAMPLES, RUN_ID, TABLES, Results
+from srcmatters.runs.output_folder import Results
 from srcmatters.runs.private_settings import places_left_out
 from srcmatters.runs.pseudonyms import pseudonymise
 from srcmatters.training.overrides import write_config
@@ -102,9 +103,9 @@ class Evidence:
         for name, table in self.tables.items():
             table.to_csv(folder / name, index=False)
         record = {**self.metrics, "settings": self.settings, "dataset_sha256": self.cache.digest()}
-        (folder / "metrics.json").write_text(json.dumps(record, indent=2, default=str) + "\n")
-        (folder / RUN_ID).write_text(json.dumps({"run_id": self.tracker.run_id}) + "\n")
-        write_config(self.config, folder / "config.yaml", output_dir=str(self.results.output_dir))
+        (folder / METRICS).write_text(json.dumps(record, indent=2, default=str) + "\n")
+        (folder / MLFLOW_RUN).write_text(json.dumps({"run_id": self.tracker.run_id}) + "\n")
+        write_config(self.config, folder / CONFIG, output_dir=str(self.results.output_dir))
         return dict(self.metrics)
 
     def _detected(self) -> dict[str, float]:
@@ -126,13 +127,13 @@ class Evidence:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             done = self.results.output_dir
-            shutil.copy(done / "metrics.json", folder)
-            if (done / "figures").is_dir():
-                shutil.copytree(done / "figures", folder / "figures")
+            shutil.copy(done / METRICS, folder)
+            if (done / FIGURES).is_dir():
+                shutil.copytree(done / FIGURES, folder / FIGURES)
             if not self.log_images:
-                (folder / EXAMPLES).unlink(missing_ok=True)
+                (folder / FIGURES / EXAMPLES).unlink(missing_ok=True)
             for table_name, table in self.tables.items():
                 pseudonymise(table).to_csv(folder / table_name, index=False)
             shared = places_left_out(self.config)
-            write_config(shared, folder / "config.yaml", source=self.settings["source"])
+            write_config(shared, folder / CONFIG, source=self.settings["source"])
             self.tracker.log_folder(folder)

@@ -15,6 +15,7 @@ from srcmatters.cohorts.study_cases import StudyCases
 from srcmatters.errors import InputError
 from srcmatters.preprocessing.feature_cache import FeatureCache
 from srcmatters.preprocessing.state_cache import State
+from srcmatters.runs.file_names import WEIGHTS
 from srcmatters.training.run_record import Evidence
 from srcmatters.training.two_state_test import TwoStateTest
 
@@ -139,7 +140,7 @@ class Screening:
             if self.save_model:
                 head.put_into(self.features.head)
                 weights = {name: tensor.cpu() for name, tensor in self.features.network.state_dict().items()}
-                torch.save(weights, folder / "model.pt")
+                torch.save(weights, folder / WEIGHTS)
         return metrics
 
     def _fit(self) -> LinearHead:
