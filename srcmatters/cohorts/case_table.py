@@ -9,6 +9,7 @@ import pandas as pd
 import pandera.errors
 import pandera.pandas as pa
 
+from srcmatters.cohorts.identifiers import check_one_spelling, without_blanks, years
 from srcmatters.errors import UNREADABLE_CSV, InputError, did_you_mean
 from srcmatters.files import atomic_path
 
@@ -57,7 +58,8 @@ def check_cases(cases: pd.DataFrame, origin: str | Path) -> pd.DataFrame:
         origin: file the table came from, for error messages.
 
     Returns:
-        The table with a fresh index, checked types, and a case_id.
+        The table with a fresh index, checked types, a case_id, no blanks around identifiers, and ages in
+        years (DICOM's 058Y is 58).
 
     Raises:
         InputError: a missing column, or the first wrong value with file, row (as an editor counts, the
@@ -77,6 +79,11 @@ def check_cases(cases: pd.DataFrame, origin: str | Path) -> pd.DataFrame:
         raise InputError(f"{origin}: no column {absent[0]!r}, expected all of {', '.join(POSITION)} or none")
     if cases.empty:
         raise InputError(f"{origin}: no rows, expected one per image")
+    for column in ("case_id", "patient_id"):
+        if column in cases:
+            cases[column] = without_blanks(cases[column])
+    if "age" in cases:
+        cases["age"] = cases["age"].map(years)
     if "case_id" not in cases:
         stems = cases["image"].map(lambda path: Path(str(path)).name.split(".")[0])
         cases.insert(0, "case_id", stems if stems.is_unique else cases["image"].astype(str))
@@ -86,9 +93,11 @@ def check_cases(cases: pd.DataFrame, origin: str | Path) -> pd.DataFrame:
             raise InputError(f"{origin}, row {rows[missing[0]]}, column {column!r}: empty, expected a value")
     try:
         # Labels are checked as floats: as integers 1.5 would be coerced to 1 in silence.
-        return SCHEMA.validate(cases, lazy=True).astype({"label": int})
+        checked = SCHEMA.validate(cases, lazy=True).astype({"label": int})
     except pandera.errors.SchemaErrors as error:
         raise InputError(_first_failure(error, origin, rows)) from None
+    check_one_spelling(checked["patient_id"], rows, origin)
+    return checked
 
 
 def _first_failure(error: pandera.errors.SchemaErrors, origin: str | Path, rows: np.ndarray) -> str:

@@ -9,6 +9,7 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from srcmatters.cohorts.case_table import check_cases
+from srcmatters.cohorts.identifiers import years
 from srcmatters.errors import UNREADABLE_CSV, InputError
 
 _TAGS = [
@@ -94,7 +95,7 @@ def _header(path: Path, root: Path) -> dict[str, object] | None:
         "patient_id": str(header.get("PatientID") or "") or None,
         "image": path.relative_to(root).as_posix(),
         "sex": sex if sex in ("F", "M") else None,
-        "age": _years(str(header.get("PatientAge") or "")),
+        "age": _age(str(header.get("PatientAge") or "")),
         "view": str(header.get("ViewPosition") or "") or None,
         "manufacturer": str(header.get("Manufacturer") or "") or None,
         "modality": str(header.Modality),
@@ -102,10 +103,7 @@ def _header(path: Path, root: Path) -> dict[str, object] | None:
     }
 
 
-def _years(age: str) -> float | None:
-    """A DICOM age string (nnnD, nnnW, nnnM, nnnY) in years; None if it is none, or no one's age."""
-    days = {"D": 1.0, "W": 7.0, "M": 30.4375, "Y": 365.25}
-    if len(age) != 4 or not age[:3].isdigit() or age[3] not in days:
-        return None
-    years = round(int(age[:3]) * days[age[3]] / 365.25, 2)
-    return years if years <= 120 else None
+def _age(text: str) -> float | None:
+    """A DICOM age string in years; None if it is none, or no one's age."""
+    age = years(text)
+    return age if isinstance(age, float) and age <= 120 else None

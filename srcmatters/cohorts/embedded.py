@@ -40,6 +40,20 @@ def open_cohort(dataset_dir: str | Path, cases: str = "cases.csv", modality: str
     return read_cases(cohort_folder(dataset_dir, modality), cases)
 
 
+def folder_setting(name: str, value: object) -> Path:
+    """A folder that was named on a command line, which takes 2024 for a number and a,b for a list.
+
+    Raises:
+        InputError: the value is no text; says how to write it.
+    """
+    if not isinstance(value, str | Path):
+        raise InputError(
+            f"{name}: got {value!r}, which the command line took for a {type(value).__name__}, expected a"
+            f" folder; begin its name with ./ and put it into quotes: --{name} \"'./NAME'\""
+        )
+    return Path(value)
+
+
 def find_images(dataset_dir: str | Path, modality: str = "xray") -> list[str]:
     """Every image below a folder, sorted; by extension, and files without one (as DICOM often is).
 
@@ -78,7 +92,7 @@ def _may_be_radiograph(path: Path) -> bool:
 def cohort_folder(dataset_dir: str | Path, modality: str = "xray") -> Path:
     """The folder itself, or that of the embedded phantoms, which are made if need be."""
     if str(dataset_dir) != PHANTOM:
-        return Path(dataset_dir)
+        return folder_setting("dataset_dir", dataset_dir)
     if modality not in EMBEDDED:
         raise InputError(f"modality: no phantoms of {modality!r}{did_you_mean(modality, EMBEDDED)}")
     root = Path(os.environ.get("SRCMATTERS_CACHE", Path.home() / ".cache" / "srcmatters"))

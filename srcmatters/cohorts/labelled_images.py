@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from srcmatters.cohorts.embedded import PHANTOM, find_images, open_cohort
+from srcmatters.cohorts.embedded import PHANTOM, find_images, folder_setting, open_cohort
 from srcmatters.errors import UNREADABLE_CSV, InputError, did_you_mean
 
 _UNLABELLED = "unlabelled"
@@ -54,7 +54,7 @@ def open_labelled_images(
         table = open_cohort(dataset_dir)
         named = table["label"].map({0: "negative", 1: "positive"})
         return _numbered(table.assign(label=named), labels_needed)
-    folder = Path(dataset_dir)
+    folder = folder_setting("dataset_dir", dataset_dir)
     if not folder.is_dir():
         raise InputError(f"dataset_dir: {folder} is not a folder")
     if cases is None and not (folder / "cases.csv").is_file():

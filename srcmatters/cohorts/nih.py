@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from srcmatters.cohorts.case_table import check_cases
+from srcmatters.cohorts.identifiers import years
 from srcmatters.errors import UNREADABLE_CSV, InputError, did_you_mean
 
 NO_FINDING = "No Finding"
@@ -79,6 +80,7 @@ def read_nih(
     if kept.empty:
         raise InputError(f"{path}: no image with {finding} or {negatives}" + (f" in {view}" if view else ""))
     kept["label"] = positive[kept.index].astype(int)
+    kept["age"] = kept["age"].map(years)
     # A few ages in the published file are impossible (up to 414 years): unknown is truer than wrong.
     kept["age"] = kept["age"].mask(pd.to_numeric(kept["age"], errors="coerce") > 120)
     kept["image"] = [f"{images}/{name}" for name in kept["image"]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 from srcmatters.case_stream import case_stream
 from srcmatters.cohorts.assignment import assign
+from srcmatters.cohorts.duplicates import patients_of_one_image
 from srcmatters.cohorts.folds import Split, split_cases
 from srcmatters.cohorts.sampled import sample_cohort
 from srcmatters.errors import InputError
@@ -120,19 +121,31 @@ def choose_cases(cases: pd.DataFrame, choice: CaseChoice) -> StudyCases:
 
 
 def choose_readable(
-    planned: StudyCases, cases: pd.DataFrame, readable: pd.DataFrame, choice: CaseChoice
+    planned: StudyCases,
+    cases: pd.DataFrame,
+    readable: pd.DataFrame,
+    choice: CaseChoice,
+    digests: Sequence[str] | None = None,
 ) -> StudyCases:
     """The choice among the cases whose images can be read; the planned one where that is all of them.
+
+    Patients who share an image are kept in one set, see
+    :func:`srcmatters.cohorts.duplicates.patients_of_one_image`.
 
     Args:
         planned: :func:`choose_cases` of ``cases``.
         cases: case table.
         readable: the same without the cases that were left out.
         choice: how they are chosen.
+        digests: of each readable case, a hash of its image file; None: duplicates are not looked for.
 
     Raises:
-        InputError: see :func:`choose_cases`.
+        InputError: one image with both labels, and see :func:`choose_cases`.
     """
+    if digests is not None:
+        patients = patients_of_one_image(readable, digests)
+        if not patients.equals(readable["patient_id"]):
+            return choose_cases(readable.assign(patient_id=patients), choice)
     return planned if len(readable) == len(cases) else choose_cases(readable, choice)
 
 

@@ -14,12 +14,19 @@ from monai.transforms import MapTransform
 
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images.declarations import check_declared
+from srcmatters.images.dicom_pixels import LOWEST_HU
 from srcmatters.images.dicom_series import open_file, open_series
 from srcmatters.images.dicom_slices import DicomSlice
-from srcmatters.images.hounsfield import GREY, check_range, warn_if_unspecified, what_speaks_for_hu
-from srcmatters.images.pictures import read_picture
+from srcmatters.images.hounsfield import (
+    GREY,
+    check_hounsfield,
+    check_range,
+    warn_if_unspecified,
+    what_speaks_for_hu,
+)
+from srcmatters.images.pictures import check_not_constant, read_picture
 from srcmatters.images.reading import NIFTI, PICTURES, has_ending, is_dicom, said_in_one_line
-from srcmatters.images.volume_files import open_itk, open_nifti
+from srcmatters.images.volume_files import check_spacing, open_itk, open_nifti
 from srcmatters.images.volumes import Slab, StoredVolume, assemble, check_slab
 
 UNITS = ("HU", "display")
@@ -55,7 +62,7 @@ def load_ct(
         shown. ``affine`` leads from (H, W, D) indices to RAS+ mm, oblique where the acquisition was.
         ``meta["spacing_known"]`` is False where the file knows no spacing within a slice (a picture, DICOM
         without PixelSpacing, ...): the affine then counts a voxel as 1 mm. ``meta["unit"]`` is the unit.
-        DICOM in HU has no value below -1024: what scanners write there is padding.
+        In HU there is no value below -1024: what scanners and converters write there is padding.
 
     Raises:
         InputError: not readable, no CT, incomplete, or not in that unit (DICOM without RescaleSlope or
@@ -67,7 +74,8 @@ def load_ct(
         raise InputError(f"unit: {unit!r} is unknown{did_you_mean(str(unit), UNITS)}")
     slab = check_slab(slab_mm)
     with said_in_one_line(path, "CT"):
-        if path.is_dir() or is_dicom(path):
+        dicom = path.is_dir() or is_dicom(path)
+        if dicom:
             stored, first = (
                 open_series(path, series, slab, gaps) if path.is_dir() else open_file(path, slab, gaps)
             )
@@ -77,8 +85,9 @@ def load_ct(
             return _load_picture(path, unit, slab)
         else:
             stored = open_nifti(path) if has_ending(path, NIFTI) else open_itk(path)
+            check_spacing(path, stored.affine)
         image = assemble(stored, slab)
-        _convert(image, stored, unit)
+        _convert(image, stored, unit, dicom)
     image.meta["unit"] = unit
     return image
 
@@ -105,15 +114,20 @@ def _check_rescale(stored: StoredVolume, first: DicomSlice, unit: str) -> None:
     warn_if_unspecified(first.name, first.rescale_type)
 
 
-def _convert(image: MetaTensor, stored: StoredVolume, unit: str) -> None:
+def _convert(image: MetaTensor, stored: StoredVolume, unit: str, dicom: bool) -> None:
     """Check the values against the unit, and scale grey ones to [0, 1], in place."""
     values = image.as_tensor()
     if unit == "HU" and stored.in_hounsfield:  # whole numbers that the file itself rescales
+        check_not_constant(stored.path, *(float(edge) for edge in torch.aminmax(values)))
         return
     low, high = (float(edge) for edge in torch.aminmax(values))
     whole = low >= 0 and high <= GREY and _whole(values)
     check_range(stored.path, low, high, whole, unit)
+    check_not_constant(stored.path, low, high)
     if unit == "HU":
+        if not dicom:
+            check_hounsfield(stored.path, low, high)
+            values.clamp_(min=LOWEST_HU)  # as in DICOM: what converters write below is padding
         return
     if high > 1 or whole:
         values.div_(GREY)

@@ -157,6 +157,7 @@ def stored_series(
     if slab is not None and slices[0].placed and np.abs(slices[0].normal).argmax() == 2:
         slices = _near(slices, path, slab, step)
     _check_gaps(slices, path, gaps, step)
+    _check_line(slices, path, gaps)
     first = slices[0]
     return StoredVolume(
         path=path,
@@ -218,6 +219,28 @@ def _check_gaps(slices: Sequence[DicomSlice], path: Path, gaps: str, step: float
         if gaps == "fail":
             raise InputError(f"{message} (--gaps warn loads it all the same)")
         warnings.warn(f"{message}; positions beyond are wrong", stacklevel=2)
+
+
+def _check_line(slices: Sequence[DicomSlice], path: Path, gaps: str) -> None:
+    """Hold positions against a line: one affine cannot place slices that jump sideways."""
+    if len(slices) < 3:
+        return
+    steps = np.diff([one.position for one in slices], axis=0)
+    along = steps @ slices[0].normal
+    # A tilted gantry shifts every slice by the same share of its step.
+    slopes = (steps - along[:, None] * slices[0].normal) / along[:, None]
+    usual = np.median(slopes, axis=0)
+    jumps = np.linalg.norm((slopes - usual) * along[:, None], axis=1)
+    at = int(jumps.argmax())
+    if jumps[at] <= max(slices[0].spacing):
+        return
+    message = (
+        f"{path}: between {slices[at].name} and {slices[at + 1].name} ImagePositionPatient jumps by"
+        f" {jumps[at]:g} mm within the slice, expected positions on a line"
+    )
+    if gaps == "fail":
+        raise InputError(f"{message} (--gaps warn loads it all the same)")
+    warnings.warn(f"{message}; positions are wrong", stacklevel=2)
 
 
 def _affine(slices: Sequence[DicomSlice], step: float) -> np.ndarray:

@@ -163,6 +163,8 @@ def slices_of(header: Dataset, path: Path) -> list[DicomSlice]:
         raise InputError(f"{path}: DICOM without pixel data, expected CT")
     if int(header.get("SamplesPerPixel") or 1) != 1:
         raise InputError(f"{path}: SamplesPerPixel is {header.SamplesPerPixel}, expected 1 (grey)")
+    if header.get("PhotometricInterpretation") == "PALETTE COLOR":
+        raise InputError(f"{path}: PhotometricInterpretation is PALETTE COLOR, expected grey values")
     frames = header.get("PerFrameFunctionalGroupsSequence")
     if frames:
         shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
@@ -235,7 +237,10 @@ def _numbers(header: Dataset, field: str, count: int, path: Path) -> tuple[float
     element = header.get_item(field)
     # What is still text is read here: pydicom's own decimals take ten times as long.
     value = element.value if element is not None else None
-    parts = value.split(b"\\") if isinstance(value, bytes) else header.get(field)
+    # Some devices pad with NUL, which the standard allows in other kinds of text only.
+    parts = (
+        [part.strip(b" \0") for part in value.split(b"\\")] if isinstance(value, bytes) else header.get(field)
+    )
     if parts is None or parts == "" or parts == [b""]:
         return ()
     try:

@@ -7,10 +7,11 @@ import math
 import numpy as np
 from pydicom import Dataset
 from pydicom.multival import MultiValue
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
 #: Elements that are used together, or not at all.
 _WINDOW = ("WindowCenter", "WindowWidth")
+_BT601 = np.array([0.299, 0.587, 0.114])  # weights of red, green and blue
 _RESCALE = ("RescaleSlope", "RescaleIntercept")
 
 
@@ -24,6 +25,8 @@ def displayed(dataset: Dataset) -> np.ndarray:
     Args:
         dataset: with its pixel data; display elements that say nothing are removed from it.
     """
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        return _luminance(dataset)
     _remove_what_says_nothing(dataset)
     stored = dataset.pixel_array
     values = apply_voi_lut(apply_modality_lut(stored, dataset), dataset).astype(np.float32)
@@ -39,6 +42,13 @@ def displayed(dataset: Dataset) -> np.ndarray:
     if padding is not None:
         values[padding] = 0  # after the inversion: it is no anatomy in either
     return values
+
+
+def _luminance(dataset: Dataset) -> np.ndarray:
+    """Luminance (ITU-R BT.601) of the colours that stored indices stand for, in [0, 1]."""
+    colours = apply_color_lut(dataset.pixel_array, dataset)[..., :3]
+    deepest = float(np.iinfo(colours.dtype).max)
+    return (colours.astype(np.float64) @ _BT601 / deepest).astype(np.float32)
 
 
 def _remove_what_says_nothing(dataset: Dataset) -> None:

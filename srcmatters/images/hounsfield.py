@@ -10,6 +10,7 @@ from pathlib import Path
 from srcmatters.errors import InputError
 
 GREY = 255.0
+_STANDARDISED = 20.0  # no z-score, and no HU / 1000, is further from 0
 # Read by who trains and declares a unit, and by who got a trained network that has one.
 _INSTEAD = "8-bit grey values need `unit: display`"
 _UNSPECIFIED = "US"  # not said, which does not contradict HU
@@ -80,4 +81,29 @@ def check_range(path: Path, low: float, high: float, whole: bool, unit: str) -> 
     if grey and high <= 1:
         raise InputError(
             f"{path}: fractions from {low:g} to {high:g}, expected HU; grey values need `unit: display`"
+        )
+
+
+def check_hounsfield(path: Path, low: float, high: float) -> None:
+    """Refuse values that cannot be HU of a body, from a file that does not say what they are.
+
+    A field of view has air, fat or at least noise below 0 HU, and bone or contrast far above 20.
+
+    Args:
+        path: named in the message.
+        low: lowest value, padding included.
+        high: highest value.
+
+    Raises:
+        InputError: the range is that of standardised values, of HU / 1000, or of HU + 1024.
+    """
+    if max(-low, high) <= _STANDARDISED:
+        raise InputError(
+            f"{path}: values from {low:g} to {high:g}, expected HU; these look standardised (z-scores) or"
+            " divided by 1000"
+        )
+    if low >= 0 and high > GREY:
+        raise InputError(
+            f"{path}: values from {low:g} to {high:g} and none below 0, expected HU; these look stored with"
+            " an offset (HU + 1024): subtract it"
         )

@@ -13,7 +13,7 @@ from srcmatters.errors import InputError
 from srcmatters.images.orientation import LPS_TO_RAS
 from srcmatters.images.pictures import warn_if_dark
 from srcmatters.images.reading import NIFTI, has_ending
-from srcmatters.images.volume_files import itk_knows_spacing, nifti_knows_spacing, read_itk
+from srcmatters.images.volume_files import itk_knows_spacing, nifti_affine, nifti_knows_spacing, read_itk
 
 Spacing = tuple[float, float]
 _LENGTH = {"uint8": 255, "uint16": 65535, "int16": 32767}  # what is white, by the type of the pixels
@@ -62,7 +62,7 @@ def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     image: Any = nibabel.load(path)
-    affine = np.array(image.affine)
+    affine = nifti_affine(path, image)
     if not (image.header["qform_code"] or image.header["sform_code"]):
         # It has no axes in a patient: columns and rows as a picture's.
         zooms = (*image.header.get_zooms(), 1.0, 1.0)[:3]

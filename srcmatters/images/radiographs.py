@@ -16,7 +16,7 @@ from srcmatters.errors import InputError
 from srcmatters.images.declarations import check_declared
 from srcmatters.images.dicom_slices import read_dicom
 from srcmatters.images.display import displayed
-from srcmatters.images.pictures import read_picture
+from srcmatters.images.pictures import check_not_constant, read_picture
 from srcmatters.images.pixel_spacing import pixel_spacing
 from srcmatters.images.planes import Spacing, read_plane
 from srcmatters.images.reading import ITK, NIFTI, has_ending, is_dicom, said_in_one_line
@@ -27,11 +27,12 @@ def load_radiograph(
 ) -> MetaTensor:
     """Read a radiograph as it is displayed.
 
-    PNG, JPEG and TIFF (8 or 16 bit; colour becomes luminance) are scaled by their bit depth, as is one plane
-    in NIfTI or a file of ITK (.mha, .nrrd, ...), which is turned by its axes in the patient. DICOM passes
-    through its modality and VOI look-up tables, is scaled by the range of the result, and MONOCHROME1 is
-    inverted, so that bone is bright in either. Where DICOM of more than 8 bits has no window, padding is left
-    out of that range, and is black.
+    PNG, JPEG and TIFF (8 or 16 bit; colour becomes luminance, an orientation is applied) are scaled by their
+    bit depth, as is one plane in NIfTI or a file of ITK (.mha, .nrrd, ...), which is turned by its axes in
+    the patient. DICOM passes through its modality and VOI look-up tables, is scaled by the range of the
+    result, and MONOCHROME1 is inverted, so that bone is bright in either; PALETTE COLOR becomes the luminance
+    of its colours. Where DICOM of more than 8 bits has no window, padding is left out of that range, and is
+    black.
 
     Args:
         path: the file; DICOM is recognised by its content.
@@ -44,12 +45,13 @@ def load_radiograph(
         neither PixelSpacing nor ImagerPixelSpacing, ...): the affine then counts a pixel as 1 mm.
 
     Raises:
-        InputError: not readable, more than one frame, no pixel data, or of another modality or body part;
-            the message names the file.
+        InputError: not readable, more than one frame, no pixel data, the same value everywhere, or of another
+            modality or body part; the message names the file.
     """
     path = Path(path)
     with said_in_one_line(path, "radiograph"):
         pixels, spacing = _read(path, modality, body_part)
+    check_not_constant(path, float(pixels.min()), float(pixels.max()))
     image = torch.from_numpy(pixels).unsqueeze(0)
     # The affine cannot say it: that of a known 1 mm is the same.
     meta = {"filename_or_obj": str(path), "spacing_known": spacing is not None}

@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import MediaStorageDirectoryStorage
+
 from srcmatters.errors import InputError
 
 NIFTI = (".nii", ".nii.gz")
@@ -30,8 +34,17 @@ def is_dicom(path: Path) -> bool:
 
 
 def is_directory_record(path: Path) -> bool:
-    """Whether a DICOM file lists the content of a medium, which is told by its name."""
-    return path.name.upper() == "DICOMDIR"
+    """Whether a DICOM file lists the content of a medium: by its usual name, or by its class.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path.name.upper() == "DICOMDIR":
+        return True
+    try:
+        return read_file_meta_info(path).get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
+    except (InvalidDicomError, EOFError, ValueError):
+        return False  # whoever reads the rest says what is wrong
 
 
 def may_be_dicom(path: Path) -> bool:
@@ -42,9 +55,9 @@ def may_be_dicom(path: Path) -> bool:
     """
     if has_ending(path, DICOM):
         return True
-    if is_directory_record(path) or path.suffix[1:].isalpha():  # UIDs as names have dots, but no such ending
+    if path.suffix[1:].isalpha():  # UIDs as names have dots, but no such ending
         return False
-    return path.is_file() and is_dicom(path)
+    return path.is_file() and is_dicom(path) and not is_directory_record(path)
 
 
 def is_volume(path: Path) -> bool:

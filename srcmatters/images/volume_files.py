@@ -30,6 +30,9 @@ _READERS = {
     ".hdr": "NiftiImageIO",
     ".img": "NiftiImageIO",
 }
+#: Units of length that NIfTI knows, in mm; where it says nothing, mm is what everybody means.
+_MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
+_SMALLEST_MM, _LARGEST_MM = 0.005, 60.0
 _TEXT_HEADER = 4096  # bytes of a file in which such a field is looked for
 
 
@@ -49,7 +52,51 @@ def open_nifti(path: Path) -> StoredVolume:
     if not placed:
         warnings.warn(f"{path}: qform_code and sform_code are 0, so left and right are a guess", stacklevel=2)
     fill = partial(_fill_from_proxy, image)
-    return StoredVolume(path, shape, image.affine, fill, spacing_known=nifti_knows_spacing(image.header))
+    affine = nifti_affine(path, image)
+    return StoredVolume(path, shape, affine, fill, spacing_known=nifti_knows_spacing(image.header))
+
+
+def nifti_affine(path: Path, image: Any) -> np.ndarray:
+    """(4, 4) from the stored indices of a NIfTI image to RAS+ mm, whatever unit the file is in.
+
+    Raises:
+        InputError: the steps of its sform are not those of pixdim.
+    """
+    unit = image.header.get_xyzt_units()[0]
+    affine = np.array(image.affine, dtype=np.float64)
+    if image.header["sform_code"]:
+        axes = min(3, len(image.shape))
+        steps = np.linalg.norm(affine[:3, :axes], axis=0)
+        zooms = np.array(image.header.get_zooms()[:axes], dtype=np.float64)
+        if not np.allclose(steps, zooms, rtol=0.01, atol=1e-6):
+            raise InputError(
+                f"{path}: its sform has steps of {_listed(steps)} and its pixdim of {_listed(zooms)},"
+                " expected the same: which one is right only its maker knows"
+            )
+    affine[:3] *= _MILLIMETRES.get(unit, 1.0)
+    return affine
+
+
+def check_spacing(path: Path, affine: np.ndarray) -> None:
+    """Refuse voxels that no scanner has, which are those of another unit.
+
+    Args:
+        path: named in the message.
+        affine: (4, 4), from indices to mm.
+
+    Raises:
+        InputError: a step below .005 mm or above 60 mm.
+    """
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    if (steps < _SMALLEST_MM).any() or (steps > _LARGEST_MM).any():
+        raise InputError(
+            f"{path}: steps of {_listed(steps)} mm, expected {_SMALLEST_MM:g} to {_LARGEST_MM:g} mm; is its"
+            " unit (xyzt_units, spacing) another?"
+        )
+
+
+def _listed(steps: np.ndarray) -> str:
+    return " x ".join(f"{step:g}" for step in steps)
 
 
 def nifti_knows_spacing(header: Any) -> bool:

@@ -128,7 +128,7 @@ def test_a_request_that_cannot_be_met_is_refused(
     ("position", "value", "complaint"),
     [
         (3, "X", "column 'sex': got X, expected F or M"),
-        (2, "058Y", "column 'age': got 058Y, expected a number"),
+        (2, "old", "column 'age': got old, expected a number"),
         (1, "", "column 'patient_id': empty"),
     ],
 )

@@ -79,7 +79,7 @@ def test_a_truncated_png_is_refused_not_filled_with_grey(tmp_path: Path) -> None
 
 def test_pixels_of_an_unknown_scale_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.linspace(0, 1, 60, dtype=np.float32).reshape(6, 10)).save(tmp_path / "float.tiff")
-    with pytest.raises(InputError, match=r"float\.tiff: pixels of kind F"):
+    with pytest.raises(InputError, match=r"float\.tiff: TIFF pixels are floats"):
         load_radiograph(tmp_path / "float.tiff")
 
 
