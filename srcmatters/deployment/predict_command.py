@@ -17,6 +17,7 @@ from srcmatters.deployment.retrieval.options import (
     archive_options,
     check_source,
     open_archive,
+    parse_selection,
 )
 from srcmatters.errors import InputError
 
@@ -110,11 +111,10 @@ def _nothing_in(paths: tuple[Path, ...]) -> str:
 
 
 def _retrieval(options: ArchiveOptions, predictor: Predictor, identifiers: bool) -> Retrieval:
-    from srcmatters.deployment.retrieval.queries import parse_wanted
     from srcmatters.deployment.retrieval.retrieved_predictions import Retrieval
 
-    wanted = parse_wanted(options.studies, options.queries, options.max_studies)
-    return Retrieval(open_archive(options), wanted, predictor, options.timeout, identifiers)
+    selection = parse_selection(options.studies, options.queries, options.max_studies)
+    return Retrieval(open_archive(options), selection, predictor, options.timeout, identifiers)
 
 
 def _read(
