@@ -115,8 +115,6 @@ def test_stop_is_quick_although_a_peer_stopped_in_the_middle_of_a_message(start:
         started = time.monotonic()
         assert server.stop()
         assert time.monotonic() - started < 4
-        peer.settimeout(5)
-        assert peer.recv(1) == b""
 
 
 def test_dcmtk_is_understood(start: Start, archive: Archive, tmp_path: Path) -> None:
