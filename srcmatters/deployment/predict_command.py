@@ -47,8 +47,7 @@ def predict(
     identifiers: bool,
     **where: Any,
 ) -> None:
-    """Read PATHs (files, folders, zip archives, DICOMDIRs), or studies --from an archive, with an exported
-    BUNDLE."""
+    """Read PATHs (files, folders, a zip archive), or studies --from an archive, with an exported BUNDLE."""
     if (sr or sc) and out is None:
         raise InputError("--sr, --sc: expected --out with them, a new folder to write to")
     archive = ArchiveOptions(**where)

@@ -110,9 +110,7 @@ def check_source(paths: tuple[Path, ...], options: ArchiveOptions) -> None:
     if paths and options.server is not None:
         raise InputError(f"{paths[0]}, --from: expected either PATHs or --from, got both")
     if not paths and options.server is None:
-        raise InputError(
-            "expected PATHs (files, folders, zip archives, DICOMDIRs) or --from URL, got neither"
-        )
+        raise InputError("expected PATHs (files, folders, a zip archive) or --from URL, got neither")
     if options.server is None and (options.studies or options.queries):
         raise InputError("--study, --query: expected --from URL with them")
 
