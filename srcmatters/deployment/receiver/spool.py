@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
-import hmac
 import os
 import secrets
 import shutil
@@ -31,6 +29,7 @@ from pydicom import Dataset, dcmwrite
 
 from srcmatters.deployment.receiver.known_studies import KNOWN, KnownStudies
 from srcmatters.errors import InputError
+from srcmatters.pseudonyms import pseudonym
 
 STAGES = ("incoming", "reading", "outgoing", "refused", "done")
 REASON = "reason.txt"
@@ -97,7 +96,7 @@ class Spool:
 
     def hashed(self, uid: str) -> str:
         """What stands for a UID in names and logs: the same in this spool for ever, meaningless elsewhere."""
-        return _hashed(self._salt, uid)
+        return pseudonym(uid, self._salt)
 
     def keep_instance(self, study: str, instance: str, *content: bytes | memoryview) -> None:
         """Write a received instance durably; the same instance once more replaces itself.
@@ -271,17 +270,13 @@ def find_study(folder: Path, uid: str) -> tuple[str, list[Path]]:
         InputError: there is no spool, or it is somebody else's.
     """
     try:
-        name = _hashed((folder / _SALT).read_bytes(), uid)
+        name = pseudonym(uid, (folder / _SALT).read_bytes())
     except OSError as error:
         raise InputError(
             f"--spool {folder}: cannot be read ({error.strerror}), expected the spool of a server"
         ) from error
     places = [place for stage in STAGES for place in sorted((folder / stage).glob(f"{name}*"))]
     return name, [place for place in places if place.suffix != _PART]
-
-
-def _hashed(salt: bytes, uid: str) -> str:
-    return hmac.new(salt, uid.encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def study_of(batch: str) -> str:
