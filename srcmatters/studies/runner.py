@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from srcmatters.clean_shutdown import signals_handled
 from srcmatters.errors import InputError
 from srcmatters.studies.bundle_files import write_expanded
 from srcmatters.studies.cell_queue import CellQueue
@@ -221,18 +221,12 @@ def _interruption_told(tracked: TrackedStudy) -> Iterator[None]:
 @contextmanager
 def _sigterm_is_ctrl_c() -> Iterator[None]:
     """A scheduler that ends a job sends SIGTERM; it deserves as clean an end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
+    with signals_handled(interrupt, signal.SIGTERM):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 @contextmanager

@@ -6,12 +6,11 @@ import math
 import os
 import signal
 import socket
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from srcmatters.clean_shutdown import signals_handled
 from srcmatters.errors import InputError
 
 # Outcomes are all that Ray has to carry; the smallest object store that it accepts is about this.
@@ -61,7 +60,8 @@ def connect(address: str | None, cores: int) -> bool:
     if address == "local":
         os.environ |= _PRIVATE
         options |= {"num_cpus": cores, "object_store_memory": _OBJECT_STORE_BYTES, "include_dashboard": False}
-    with _signals_kept():
+    # Ray takes SIGTERM for itself as it connects; the driver has its own way of ending cleanly.
+    with signals_handled(None, signal.SIGTERM):
         ray = import_ray()
         if ray.is_initialized():
             return False
@@ -119,16 +119,3 @@ def cluster_slots(nodes: Sequence[Mapping[str, Any]], cpus_per_cell: float, gpus
 
 def _alive(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, float]]:
     return [node["Resources"] for node in nodes if node["Alive"]]
-
-
-@contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself as it connects; the driver has its own way of ending cleanly."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
