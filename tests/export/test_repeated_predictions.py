@@ -52,7 +52,7 @@ def test_prediction_repeats_the_test_of_the_run(
 ) -> None:
     monkeypatch.setattr(model_files, "_WRITERS", {"model.pt": model_files._WRITERS["model.pt"]})
     for module in ("performance", "study_evidence"):  # of no interest here, and slow
-        monkeypatch.setattr(f"srcmatters.export.{module}.REPLICATES", 50)
+        monkeypatch.setattr(f"srcmatters.export.{module}.REPLICATES", 200)
     cohort = cohorts[bundle]
     run = train(bundle, cohort, tmp_path / "run", network=network, target="phantom", **_SETTINGS[bundle])
     folder = export(open_run(str(run), ""), tmp_path / "bundle", ExportOptions(data=False))

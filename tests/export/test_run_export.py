@@ -326,7 +326,13 @@ def test_an_empty_folder_is_filled_even_by_its_own_name(
     monkeypatch.chdir(tmp_path / "empty")
     export(open_run(str(run), ""), ".", ExportOptions(data=False))
     assert open_bundle(".").rules["audited"], "the folder is the one that we are in"
-    assert sorted(path.name for path in Path.cwd().iterdir()) == ["LICENSE", "configs", "docs", "models", "scripts"]
+    assert sorted(path.name for path in Path.cwd().iterdir()) == [
+        "LICENSE",
+        "configs",
+        "docs",
+        "models",
+        "scripts",
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 

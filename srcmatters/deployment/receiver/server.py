@@ -16,7 +16,7 @@ from srcmatters.deployment.dicom_association import Destination, Tls, receiving_
 from srcmatters.deployment.receiver.sending import SendingThread
 from srcmatters.deployment.receiver.spool import Spool
 from srcmatters.deployment.receiver.store_scp import Address, Receiver
-from srcmatters.deployment.receiver.study_completion import RELEASE_SETTLE_SECONDS, Arrivals
+from srcmatters.deployment.receiver.study_completion import RELEASE_SETTLE_SECONDS, StudyCompletion
 from srcmatters.deployment.receiver.study_reading import ReadingThread, StudyReader
 from srcmatters.deployment.redaction import silence_libraries
 
@@ -73,7 +73,7 @@ class Server:
         receiving = receiving_context(settings.tls) if settings.tls else None
         sending = sending_context(settings.tls) if settings.tls and settings.send_tls else None
         self.spool = Spool(settings.spool, settings.keep_sent, settings.keep_refused)
-        self.arrivals = Arrivals(
+        self.arrivals = StudyCompletion(
             settings.max_queued,
             settings.settle_seconds,
             settings.release_completes,

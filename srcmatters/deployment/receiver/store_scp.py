@@ -29,7 +29,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from srcmatters.deployment.dicom_association import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from srcmatters.deployment.receiver.spool import Spool
-from srcmatters.deployment.receiver.study_completion import Arrivals, QueueFull
+from srcmatters.deployment.receiver.study_completion import QueueFull, StudyCompletion
 from srcmatters.errors import InputError
 from srcmatters.images.declarations import MODALITIES
 
@@ -109,7 +109,7 @@ class Receiver:
     """
 
     def __init__(
-        self, address: Address, spool: Spool, arrivals: Arrivals, tls: ssl.SSLContext | None = None
+        self, address: Address, spool: Spool, arrivals: StudyCompletion, tls: ssl.SSLContext | None = None
     ) -> None:
         self.address = address
         self._spool, self._arrivals, self._tls = spool, arrivals, tls

@@ -183,15 +183,15 @@ def test_memory_does_not_grow_with_the_number_of_captures(
 ) -> None:
     from psutil import Process
 
-    from srcmatters.deployment.dicom_results.result_objects import dicom_answers
+    from srcmatters.deployment.dicom_results.result_objects import result_objects
     from srcmatters.exported_bundle.bundle import open_bundle
 
     film, _ = cases
     with Predictor(open_bundle(write_bundle(tmp_path / "bundle"))) as predictor:
         (answer,) = predictor.predict([film])
-        dicom_answers(answer, predictor, captures=True)
+        result_objects(answer, predictor, captures=True)
         before = Process().memory_info().rss
         for _ in range(8):
-            dicom_answers(answer, predictor, captures=True)
+            result_objects(answer, predictor, captures=True)
     # A network of 20 MB that is kept for each would be 160.
     assert Process().memory_info().rss - before < 80 * 2**20
