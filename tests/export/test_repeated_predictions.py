@@ -28,6 +28,7 @@ _NETWORKS = {
     SLICE: ("resnet10", "densenet121", "efficientnet_lite0"),
     VOLUME: ("resnet10", "densenet121"),
 }
+_PLAIN = ExportOptions(data=False, calibration="none")  # a fitted temperature may hide all differences
 _QUICK = [(XRAY, "resnet10"), (SLICE, "resnet10")]
 _CASES = [
     pytest.param(*case, marks=() if case in _QUICK else pytest.mark.slow)
@@ -54,8 +55,11 @@ def test_prediction_repeats_the_test_of_the_run(
     for module in ("performance", "study_evidence"):  # of no interest here, and slow
         monkeypatch.setattr(f"srcmatters.export.{module}.REPLICATES", 200)
     cohort = cohorts[bundle]
-    run = train(bundle, cohort, tmp_path / "run", network=network, target="phantom", **_SETTINGS[bundle])
-    folder = export(open_run(str(run), ""), tmp_path / "bundle", ExportOptions(data=False))
+    # From random weights an epoch leaves its running statistics so far behind that it tells no images apart.
+    source = "imagenet" if network == "efficientnet_lite0" else "random"
+    settings = _SETTINGS[bundle] | {"network": network, "source": source, "target": "phantom"}
+    run = train(bundle, cohort, tmp_path / "run", **settings)
+    folder = export(open_run(str(run), ""), tmp_path / "bundle", _PLAIN)
     tested = open_run(str(run), "").predictions
     cases = read_cases(cohort).set_index("case_id")
     paths = [Path(str(path)) for path in cases.loc[tested["case_id"], "image"]]
@@ -64,5 +68,7 @@ def test_prediction_repeats_the_test_of_the_run(
         answers = list(predictor.predict(paths))
     assert [answer.item.path for answer in answers] == paths
     assert {answer.status for answer in answers} <= {"predicted", "flagged"}
-    np.testing.assert_allclose([answer.probability for answer in answers], expected, atol=1e-4)
-    assert len(paths) > 3 and np.std(expected) > 1e-4
+    spread = np.std(expected)  # small where an epoch has taught a network little
+    assert len(paths) > 3 and spread > 1e-5
+    found = [answer.probability for answer in answers]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=min(1e-4, 1e-6 + 0.02 * spread))
