@@ -78,6 +78,16 @@ def test_who_hangs_up_without_having_requested_costs_nothing_any_more(
     wait_until(lambda: _threads(server) == 0, "the end of its threads")
 
 
+def test_who_stops_in_the_middle_of_a_request_and_stays_is_cut_off(start: Start) -> None:
+    """The thread that reads can do nothing else meanwhile: only the time-out of its socket ends it."""
+    server, port = start(address=Address("SRCMATTERS", port=0, idle_seconds=1))
+    with socket.create_connection(("127.0.0.1", port)) as peer:
+        peer.sendall(REQUEST)
+        peer.settimeout(20)
+        assert peer.recv(1) == b""
+        wait_until(lambda: _threads(server) == 0, "the end of its threads")
+
+
 def test_who_stops_in_the_middle_of_a_message_is_cut_off(start: Start, archive: Archive) -> None:
     server, port = start(address=Address("SRCMATTERS", port=0, idle_seconds=1))
     with association(port) as opened:
