@@ -1,14 +1,42 @@
-"""A program that is asked to end tidies up first."""
+"""A program that is asked to end tidies up first: one way to install signal handlers and restore them."""
 
 from __future__ import annotations
 
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
-_TERMINATIONS = (signal.SIGTERM, signal.SIGHUP)  # of a scheduler, and of a terminal that is closed
+#: What schedulers and service managers send, and what a terminal that is closed sends.
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+
+
+@contextmanager
+def signals_handled(handler: Handler | None, *numbers: signal.Signals) -> Iterator[None]:
+    """Handle signals inside, and restore at the end what handled them before.
+
+    Handlers that are not Python's stay. Outside of the main thread, which alone gets signals, nothing is
+    changed.
+
+    Args:
+        handler: as of :func:`signal.signal`; None: install none, but restore them if something inside does.
+        numbers: of the signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: was for number, was in before.items() if was is not None}
+    try:
+        for number in before if handler is not None else ():
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number, was in before.items():
+            signal.signal(number, was)
 
 
 @contextmanager
@@ -17,44 +45,15 @@ def handlers_kept(
 ) -> Iterator[dict[signal.Signals, object]]:
     """Restore the handlers of signals after a block that changes them.
 
-    Args:
-        numbers: the signals.
-
-    Yields:
-        The handlers that are Python's, by signal. What nohup has made the program ignore stays ignored, and
-        so do handlers that are not Python's; outside of the main thread, which alone gets signals, there are
-        none.
+    Only the first time: a second signal would end the deleting, and service managers send two. What nohup has
+    made the program ignore stays ignored.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield {}
-        return
-    before = {number: signal.getsignal(number) for number in numbers}
-    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
-    try:
-        yield dict(before)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    heeded = [number for number in ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]
 
-
-@contextmanager
-def ended_cleanly(as_interrupt: bool = False) -> Iterator[None]:
-    """End what is inside as Ctrl-C would, so that it deletes what it has unpacked, fetched or begun to write.
-
-    Only the first time: a second signal would end the deleting, and service managers send two.
-
-    Args:
-        as_interrupt: raise KeyboardInterrupt, as Ctrl-C does, instead of SystemExit with the signal's status.
-    """
-
-    def end(number: int, _: object) -> None:
-        for other in handled:
-            signal.signal(other, lambda *_: None)  # of one on its way SIG_IGN would make Python complain
-        if as_interrupt:
-            raise KeyboardInterrupt
+    def end(number: int, _: FrameType | None) -> None:
+        for every in heeded:
+            signal.signal(every, lambda *_: None)  # of one on its way SIG_IGN would make Python complain
         sys.exit(128 + number)
 
-    with handlers_kept() as handled:
-        for number in handled:
-            signal.signal(number, end)
+    with signals_handled(end, *heeded):
         yield

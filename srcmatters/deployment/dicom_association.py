@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,18 @@ def parse_destination(text: str, field: str) -> Destination:
         raise InputError(f"{field}: {text!r}, expected AET@host:port, as in ARCHIVE@127.0.0.1:4242")
     host = host.removeprefix("[").removesuffix("]")
     return Destination(check_ae_title(title, field), host, check_port(int(port), field))
+
+
+def parse_network(text: str, field: str) -> IPv4Network | IPv6Network:
+    """Read an IP address or a network in CIDR notation.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return ip_network(text.strip())
+    except ValueError as error:
+        raise InputError(f"{field}: {text!r}, expected an address or a network, as in 10.1.2.0/24") from error
 
 
 class _PatientContext(ssl.SSLContext):

@@ -17,6 +17,7 @@ from srcmatters.deployment.retrieval.options import (
     archive_options,
     check_source,
     open_archive,
+    parse_selection,
 )
 from srcmatters.errors import InputError
 
@@ -46,8 +47,7 @@ def predict(
     identifiers: bool,
     **where: Any,
 ) -> None:
-    """Read PATHs (files, folders, zip archives, DICOMDIRs), or studies --from an archive, with an exported
-    BUNDLE."""
+    """Read PATHs (files, folders, a zip archive), or studies --from an archive, with an exported BUNDLE."""
     if (sr or sc) and out is None:
         raise InputError("--sr, --sc: expected --out with them, a new folder to write to")
     archive = ArchiveOptions(**where)
@@ -110,11 +110,10 @@ def _nothing_in(paths: tuple[Path, ...]) -> str:
 
 
 def _retrieval(options: ArchiveOptions, predictor: Predictor, identifiers: bool) -> Retrieval:
-    from srcmatters.deployment.retrieval.queries import parse_wanted
     from srcmatters.deployment.retrieval.retrieved_predictions import Retrieval
 
-    wanted = parse_wanted(options.studies, options.queries, options.max_studies)
-    return Retrieval(open_archive(options), wanted, predictor, options.timeout, identifiers)
+    selection = parse_selection(options.studies, options.queries, options.max_studies)
+    return Retrieval(open_archive(options), selection, predictor, options.timeout, identifiers)
 
 
 def _read(
@@ -127,7 +126,7 @@ def _read(
     """Rows of the table, with the DICOM objects written meanwhile, and the parts of the summary."""
     from srcmatters.deployment.prediction.prediction_files import row
     from srcmatters.deployment.prediction.predictor import STATUSES
-    from srcmatters.exported_bundle.disclaimers import audit_mark
+    from srcmatters.exported_bundle.disclaimers import audit_disclaimer
 
     rows, counts, without = [], Counter[str](), 0
     for number, prediction in enumerate(predictions, 1):
@@ -141,7 +140,7 @@ def _read(
         said.append(f"{without} without DICOM objects (refused or no DICOM)")
     if predictor.passed_over:
         said.append(f"{predictor.passed_over} files passed over that are no images")
-    if mark := audit_mark(predictor.rules):
+    if mark := audit_disclaimer(predictor.rules):
         said.append(f"bundle: {mark}")
     return rows, said
 
@@ -152,10 +151,10 @@ def _write_dicom(
     """Write the DICOM objects; an image whose header allows none is flagged instead."""
     from dataclasses import replace
 
-    from srcmatters.deployment.dicom_results.result_objects import dicom_answers
+    from srcmatters.deployment.dicom_results.result_objects import result_objects
 
     try:
-        answers = dicom_answers(prediction, predictor, *wishes)
+        answers = result_objects(prediction, predictor, *wishes)
     except InputError as error:
         reason = prediction.item.said(str(error))
         return replace(prediction, status="flagged", reasons=(*prediction.reasons, reason)), False

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import threading
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pydicom
 from pydicom.datadict import tag_for_keyword
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
+
+from srcmatters.pseudonyms import installation_salt, pseudonym
 
 REMOVED = "[removed]"
 _KEYWORDS = (
@@ -31,8 +33,20 @@ _UID = re.compile(r"\d+(?:\.\d+){4,}")
 
 
 def hashed(uid: str) -> str:
-    """A UID as it may leave: 16 hexadecimal digits, the same for the same UID; empty if there is none."""
-    return hashlib.sha256(f"srcmatters {uid}".encode()).hexdigest()[:16] if uid else ""
+    """A UID as tables and logs of `predict` may hold it; empty if there is none.
+
+    It is the same for the same UID in every command of this installation (whose salt is in
+    ``$SRCMATTERS_CACHE``), and cannot be checked against a guessed UID elsewhere.
+
+    Raises:
+        InputError: there is no salt, and none can be written.
+    """
+    return pseudonym(uid, _salt()) if uid else ""
+
+
+@lru_cache(maxsize=1)
+def _salt() -> bytes:
+    return installation_salt()
 
 
 def without_identifiers(text: str, files: Sequence[Path]) -> str:

@@ -39,6 +39,13 @@ _LOG = logging.getLogger(__name__)
     help="Folder for studies and results on their way; holds what the senders sent, names included.",
 )
 @click.option("--calling", multiple=True, metavar="AET", help="Who may send; may be repeated [default: all].")
+@click.option(
+    "--allow",
+    "allowed",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Address or network (10.1.2.0/24) that may connect; may be repeated [default: all].",
+)
 @click.option("--max-associations", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--max-queued", type=click.IntRange(1), default=64, show_default=True, help="Waiting studies.")
 @click.option(
@@ -96,6 +103,7 @@ def _settings(
     host: str,
     port: int,
     calling: tuple[str, ...],
+    allowed: tuple[str, ...],
     max_associations: int,
     send_to: str,
     tls_certificate: Path | None,
@@ -105,14 +113,20 @@ def _settings(
     **others: Any,
 ) -> ServerSettings:
     """What the options say, checked; ``others`` are called as the settings are."""
-    from srcmatters.deployment.dicom_association import check_ae_title, check_port, parse_destination
+    from srcmatters.deployment.dicom_association import (
+        check_ae_title,
+        check_port,
+        parse_destination,
+        parse_network,
+    )
     from srcmatters.deployment.receiver.server import ServerSettings
     from srcmatters.deployment.receiver.store_scp import Address
 
     ours, port = check_ae_title(aet, "--aet"), check_port(port, "--port", lowest=0)
     callers = tuple(check_ae_title(title, "--calling") for title in calling)
+    networks = tuple(parse_network(text, "--allow") for text in allowed)
     return ServerSettings(
-        address=Address(ours, host, port, callers, max_associations),
+        address=Address(ours, host, port, callers, networks, max_associations),
         destination=parse_destination(send_to, "--send-to"),
         tls=_tls(tls_certificate, tls_key, tls_ca, send_tls),
         send_tls=send_tls,

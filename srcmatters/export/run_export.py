@@ -19,6 +19,7 @@ from torch import nn
 from srcmatters.clean_shutdown import ended_cleanly
 from srcmatters.errors import InputError
 from srcmatters.evaluation.natural_shortcut import NaturalShortcut, natural_shortcut
+from srcmatters.export import bundle_scripts
 from srcmatters.export.bundle_metadata import bundle_metadata, requirements
 from srcmatters.export.declared_rules import (
     ExportOptions,
@@ -46,6 +47,8 @@ from srcmatters.images.windows import window_edges
 from srcmatters.runs.trained_run import TrainedRun, TrainingImages, open_run
 
 _COMPARED = 8  # images on which the files are compared
+_SCRIPTS = Path(bundle_scripts.__path__[0])
+_SCRIPT = {"radiograph": "radiographs.py", "ct": "ct.py"}  # what stock MONAI lacks for each modality
 
 
 def export(run: TrainedRun, to: str | Path, options: ExportOptions | None = None) -> Path:
@@ -114,6 +117,8 @@ def _describe(folder: Path, rules: Mapping[str, Any], card: Mapping[str, Any], p
     metadata, inference = bundle_metadata(rules, card), _inference(rules)
     (folder / "configs" / "metadata.json").write_text(_json(metadata))
     (folder / "configs" / "inference.yaml").write_text(inference)
+    (folder / "scripts").mkdir()
+    shutil.copyfile(_SCRIPTS / _SCRIPT[rules["modality"]], folder / "scripts" / _SCRIPT[rules["modality"]])
     describe_script(folder / "models", metadata, inference)
     (folder / "LICENSE").write_text(licence_text(card), encoding="utf-8")
     readme = templates().get_template("readme.md.j2")

@@ -8,7 +8,7 @@ from typing import Any
 _LEANING = "LEANS ON A CONFOUNDER"
 
 
-def marks(rules: Mapping[str, Any]) -> tuple[str, ...]:
+def disclaimers(rules: Mapping[str, Any]) -> tuple[str, ...]:
     """What every output must say, each in one line.
 
     A network that failed its audit says so: it must not look better than one that nobody tested.
@@ -21,7 +21,7 @@ def marks(rules: Mapping[str, Any]) -> tuple[str, ...]:
     return ("RESEARCH USE ONLY: not a medical device", *unaudited, *leaning)
 
 
-def audit_mark(rules: Mapping[str, Any]) -> str:
+def audit_disclaimer(rules: Mapping[str, Any]) -> str:
     """In few words what the audit came to, for places of few characters; empty if nothing was found.
 
     Args:

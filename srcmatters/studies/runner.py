@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from srcmatters.clean_shutdown import ended_cleanly
+from srcmatters.clean_shutdown import signals_handled
 from srcmatters.errors import InputError
 from srcmatters.runs.file_names import MANIFEST, STUDY_FILE
 from srcmatters.studies.cell_queue import CellQueue
@@ -218,6 +219,17 @@ def _interruption_told(tracked: TrackedStudy) -> Iterator[None]:
         with suppress(Exception):  # a store raises what it likes; the next run of the study ends them
             tracked.end_killed_cells("KILLED")
         raise
+
+
+@contextmanager
+def _sigterm_is_ctrl_c() -> Iterator[None]:
+    """A scheduler that ends a job sends SIGTERM; it deserves as clean an end."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with signals_handled(interrupt, signal.SIGTERM):
+        yield
 
 
 @contextmanager

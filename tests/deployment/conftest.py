@@ -69,7 +69,7 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
 
 @pytest.fixture(scope="session")
 def queried_orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
-    """A running Orthanc that anybody may ask by DIMSE and DICOMweb; tests share what is in it."""
+    """A running Orthanc that anybody may ask by DICOMweb; tests share what is in it."""
     program = orthanc_program()
     if program is None or not DICOMWEB.exists():
         pytest.skip(

@@ -63,7 +63,7 @@ def quick_files() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(BUNDLES.parent)
         patch.setattr(model_files, "_WRITERS", needed)
-        for module in ("performance", "audit"):
+        for module in ("performance", "study_evidence"):
             patch.setattr(f"srcmatters.export.{module}.REPLICATES", 200)
         yield
 

@@ -186,7 +186,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Left:
     common = {"confounder": "tag", "target": "phantom", "image_size": SIZE, "tracking_uri": store}
     common |= {"system_metrics": False, "cases": str(films / "cases.csv")}
     with pytest.MonkeyPatch.context() as patch, _recorded(said):
-        for module in ("performance", "audit"):
+        for module in ("performance", "study_evidence"):
             patch.setattr(f"srcmatters.export.{module}.REPLICATES", 200)
         run = train("xray_classification", films, base / "runs" / "shown", **common)
         quiet = {"log_images": False, "experiment_name": "quiet"}

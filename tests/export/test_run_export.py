@@ -86,7 +86,8 @@ def test_a_bundle_is_complete_and_what_monai_wants(folder: Path) -> None:
     }
     models = {f"models/model.{ending}" for ending in ("pt", "ts", "pt2", "onnx")}
     cards = {f"docs/{name}" for name in ("model_card.json", "model_card.html", "applied_model_card.xml")}
-    assert names == configs | models | cards | {"docs/README.md", "docs/checklist.md", "LICENSE"}
+    others = {"docs/README.md", "docs/checklist.md", "LICENSE", "scripts/radiographs.py"}
+    assert names == configs | models | cards | others
     metadata = str(folder / "configs" / "metadata.json")
     verify_metadata(meta_file=metadata, filepath=str(BUNDLES / "metadata_schema.json"))
     verify_net_in_out(
@@ -325,7 +326,13 @@ def test_an_empty_folder_is_filled_even_by_its_own_name(
     monkeypatch.chdir(tmp_path / "empty")
     export(open_run(str(run), ""), ".", ExportOptions(data=False))
     assert open_bundle(".").rules["audited"], "the folder is the one that we are in"
-    assert sorted(path.name for path in Path.cwd().iterdir()) == ["LICENSE", "configs", "docs", "models"]
+    assert sorted(path.name for path in Path.cwd().iterdir()) == [
+        "LICENSE",
+        "configs",
+        "docs",
+        "models",
+        "scripts",
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 

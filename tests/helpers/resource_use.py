@@ -52,10 +52,10 @@ class MeasuredPredictor(Predictor):
         self.seconds = self.processor = 0.0
         self.statuses = dict.fromkeys(STATUSES, 0)
 
-    def answers(self, path: Path) -> Sequence[Prediction]:
-        """Answers to one path, all of them checked."""
+    def answers(self, *paths: Path) -> Sequence[Prediction]:
+        """Answers to some paths, all of them checked."""
         began, used = time.monotonic(), self._processor_seconds()
-        found = list(self.predict([path]))
+        found = list(self.predict(paths))
         self.seconds = max(self.seconds, time.monotonic() - began)
         self.processor = max(self.processor, self._processor_seconds() - used)
         for prediction in found:

@@ -7,7 +7,7 @@ import json
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
@@ -17,14 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 from click.testing import CliRunner, Result
 from prediction_cases import write_bundle, write_radiographs
 from pydicom import Dataset, dcmread
-from pynetdicom import AE, evt
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    StudyRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelGet,
-    StudyRootQueryRetrieveInformationModelMove,
-)
 
-from srcmatters.deployment.dicom_association import STORAGE_CLASSES
 from srcmatters.deployment.predict_command import predict
 
 BOUNDARY = b"the-boundary"
@@ -174,87 +167,6 @@ def multipart(files: Sequence[bytes], end: bytes = b"--\r\n") -> bytes:
     """Files as WADO-RS sends them."""
     parts = [b"\r\n--" + BOUNDARY + b"\r\nContent-Type: application/dicom\r\n\r\n" + file for file in files]
     return b"".join(parts) + b"\r\n--" + BOUNDARY + end
-
-
-class DimseNode:
-    """An archive of a stock that speaks DIMSE, on loopback.
-
-    Args:
-        stock: what it holds.
-        tls: None: unencrypted.
-        plans: how C-GET is answered instead: called with the event and the instances that are wanted.
-        extra: instances that it says to have besides.
-        services: that it offers.
-    """
-
-    def __init__(
-        self,
-        stock: Stock,
-        tls: ssl.SSLContext | None = None,
-        plan: Callable[[evt.Event, list[Dataset]], Iterator[Any]] | None = None,
-        extra: int = 0,
-        services: str = "find get move",
-        move_to: tuple[str, int] | None = None,
-    ) -> None:
-        self.stock, self.extra, self.move_to = stock, extra, move_to
-        self.plan = plan or _send
-        node = AE("ARCHIVE")
-        node.require_called_aet = True
-        models = {
-            "find": StudyRootQueryRetrieveInformationModelFind,
-            "get": StudyRootQueryRetrieveInformationModelGet,
-            "move": StudyRootQueryRetrieveInformationModelMove,
-        }
-        for service in services.split():
-            node.add_supported_context(models[service])
-        for sop_class in STORAGE_CLASSES:
-            node.add_supported_context(sop_class, scu_role=True, scp_role=True)
-            node.add_requested_context(sop_class)
-        handlers: list[Any] = [
-            (evt.EVT_C_FIND, self._find),
-            (evt.EVT_C_GET, self._get),
-            (evt.EVT_C_MOVE, self._move),
-        ]
-        self._server = node.start_server(
-            ("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls
-        )
-        assert self._server is not None
-        self.url = f"dicom://ARCHIVE@127.0.0.1:{self._server.server_address[1]}"
-
-    def _find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
-        asked = event.identifier
-        seen = set()
-        for held in self.stock.datasets:
-            level = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID"}[asked.QueryRetrieveLevel]
-            asked_for = asked.get("StudyInstanceUID") in (None, "", held.StudyInstanceUID)
-            if not asked_for or held[level].value in seen:
-                continue
-            seen.add(held[level].value)
-            answer = Dataset()
-            for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "Modality"):
-                setattr(answer, keyword, held[keyword].value)
-            answer.NumberOfSeriesRelatedInstances = 1 + self.extra
-            yield 0xFF00, answer
-
-    def _wanted(self, event: evt.Event) -> list[Dataset]:
-        return self.stock.of_study(event.identifier.StudyInstanceUID)
-
-    def _get(self, event: evt.Event) -> Iterator[Any]:
-        yield from self.plan(event, self._wanted(event))
-
-    def _move(self, event: evt.Event) -> Iterator[Any]:
-        yield self.move_to or (None, None)
-        yield from self.plan(event, self._wanted(event))
-
-    def close(self) -> None:
-        """Hang up; the library's server takes half a second to notice."""
-        threading.Thread(target=self._server.shutdown, daemon=True).start()
-
-
-def _send(event: evt.Event, wanted: list[Dataset]) -> Iterator[Any]:
-    yield len(wanted)
-    for dataset in wanted:
-        yield 0xFF00, dataset
 
 
 def run(stock: Stock, server: Any, *arguments: object) -> Result:

@@ -18,14 +18,14 @@ from srcmatters.deployment.prediction.header_tasks import IDENTITY, PATIENT
 from srcmatters.deployment.prediction.inputs import Item
 from srcmatters.deployment.prediction.predictor import Prediction, Predictor
 from srcmatters.errors import InputError
-from srcmatters.exported_bundle.disclaimers import marks
+from srcmatters.exported_bundle.disclaimers import disclaimers
 from srcmatters.exported_bundle.saliency import saliency
 from srcmatters.images.reading import first_line
 
 _LATIN_1, _UTF_8 = "ISO_IR 100", "ISO_IR 192"
 
 
-def dicom_answers(
+def result_objects(
     prediction: Prediction, predictor: Predictor, reports: bool = True, captures: bool = False
 ) -> list[Dataset]:
     """What is sent back for an answer: nothing for a refused image or one that is no DICOM.
@@ -99,7 +99,7 @@ def _source(item: Item, values: Mapping[str, str | None]) -> Dataset:
 def _name_characters(sources: list[Dataset], prediction: Prediction, rules: dict[str, Any]) -> None:
     """Objects are in the smallest character set that holds all their text; plain ones need to name none."""
     values = [value for header in prediction.item.headers for value in header["source"].values() if value]
-    said = (*marks(rules), rules["name"], rules["model_version"], str(rules["finding"]))
+    said = (*disclaimers(rules), rules["name"], rules["model_version"], str(rules["finding"]))
     texts = [*values, *prediction.reasons, *said]
     highest = max(max(text, default=" ") for text in texts)
     if not highest.isascii():

@@ -15,7 +15,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from srcmatters import __version__
 from srcmatters.deployment.dicom_results.structured_report import MANUFACTURER, derived_uid, described
 from srcmatters.deployment.prediction.predictor import Prediction
-from srcmatters.exported_bundle.disclaimers import marks
+from srcmatters.exported_bundle.disclaimers import disclaimers
 from srcmatters.exported_bundle.saliency import draw
 
 SERIES_NUMBER = 9102
@@ -62,7 +62,7 @@ def capture(
     image.ImageType = ["DERIVED", "SECONDARY", "SALIENCY"]
     image.SoftwareVersions = __version__
     image.DerivationDescription = "Grad-CAM over the input of a neural network, research use only"
-    image.ImageComments = "; ".join(marks(rules))
+    image.ImageComments = "; ".join(disclaimers(rules))
     image.Laterality = ""
     _repeat(image, prediction)
     image.SourceImageSequence = DicomSequence([_reference(one) for one in sources])
@@ -90,7 +90,7 @@ def _lines(prediction: Prediction, rules: Mapping[str, Any]) -> list[str]:
     finding = rules["finding"]
     said = finding["positive"] if prediction.finding else finding["negative"]
     return [
-        *marks(rules),
+        *disclaimers(rules),
         f"{rules['name']}, version {rules['model_version']}: {said}, probability"
         f" {prediction.probability:.3f}, threshold {rules['threshold']['value']:.3f}; colour: what speaks"
         f" for {finding['positive']} (Grad-CAM)",

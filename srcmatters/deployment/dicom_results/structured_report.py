@@ -31,7 +31,7 @@ from pydicom.uid import UID, generate_uid
 from srcmatters import __version__
 from srcmatters.deployment.prediction.header_tasks import PATIENT, REPEATED
 from srcmatters.deployment.prediction.predictor import Prediction
-from srcmatters.exported_bundle.disclaimers import audit_mark, marks
+from srcmatters.exported_bundle.disclaimers import audit_disclaimer, disclaimers
 
 MANUFACTURER = "srcmatters"
 #: Coding scheme of what no standard has a code for.
@@ -108,7 +108,7 @@ def derived_uid(
 
 def described(rules: Mapping[str, Any]) -> str:
     """What viewers show of a series: at most 64 characters."""
-    said = ", ".join(filter(None, ("RESEARCH USE ONLY", audit_mark(rules))))
+    said = ", ".join(filter(None, ("RESEARCH USE ONLY", audit_disclaimer(rules))))
     return f"{said}: {rules['name']}"[:_MEANING]
 
 
@@ -184,7 +184,7 @@ def _group(
     )
     # TID 1501 is extensible: a comment is a content item of the group like any other.
     flagged = [f"FLAGGED: {reason}" for reason in prediction.reasons]
-    for text in (*marks(rules), *flagged):
+    for text in (*disclaimers(rules), *flagged):
         group[0].ContentSequence.append(
             TextContentItem(codes.DCM.Comment, text, RelationshipTypeValues.CONTAINS)
         )

@@ -23,7 +23,6 @@ from srcmatters.images.reading import said_in_one_line
 
 LARGEST_STORED = 2**30  # bytes of all pixels that a header declares
 LONGEST = 256  # characters of a word in a header
-REFERENCES = 20_000  # files that a DICOMDIR may name
 _FEW = 16  # values of a field that may have any number of them
 _WORDS = (
     "BurnedInAnnotation",
@@ -155,24 +154,3 @@ def _check_declared_size(fields: Mapping[str, Any], path: Path) -> None:
         raise InputError(
             f"{path}: its header declares {stored} bytes of pixels, expected at most {LARGEST_STORED}"
         )
-
-
-def read_references(path: Path) -> list[tuple[str, ...]]:
-    """The files that a DICOMDIR names, each once: parts of their paths, relative to it.
-
-    Raises:
-        InputError: it is no DICOMDIR, or it names more files than anybody would read.
-    """
-    with said_in_one_line(path, "DICOMDIR"):
-        directory = pydicom.dcmread(path, specific_tags=["DirectoryRecordSequence"])
-        if "DirectoryRecordSequence" not in directory:
-            raise InputError(f"{path}: no DirectoryRecordSequence, expected a DICOMDIR")
-        named = [record.get("ReferencedFileID") for record in directory.DirectoryRecordSequence]
-        found = [(name,) if isinstance(name, str) else tuple(map(str, name)) for name in named if name]
-    found = list(dict.fromkeys(found))
-    if len(found) > REFERENCES or any(len("/".join(parts)) > LONGEST for parts in found):
-        raise InputError(
-            f"{path}: it names {len(found)} files, expected at most {REFERENCES} of at most {LONGEST}"
-            " characters"
-        )
-    return found

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import errno
+import stat
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from srcmatters.deployment.prediction.found_files import IMAGES, Found, find_files, pixels_of
 from srcmatters.deployment.prediction.header_tasks import read_fields
+from srcmatters.deployment.prediction.input_files import IMAGES, PAIRS, InputFile, find_files
 from srcmatters.deployment.prediction.sandboxed_decoder import EXHAUSTED, Decoder
 from srcmatters.errors import InputError
 from srcmatters.images.declarations import MODALITIES
@@ -28,7 +29,7 @@ class Item:
     Args:
         name: what a person calls it: the file, or the folder of the series.
         path: what a loader is given: the file, or a folder that holds the series and nothing else.
-        files: DICOM instances, or the one file; of a pair .hdr and .img both.
+        files: DICOM instances, or the one file.
         headers: fields of each of them (:func:`srcmatters.deployment.prediction.header_tasks.read_fields`);
             empty where the file is no DICOM.
         refusal: why there is nothing to read.
@@ -73,30 +74,30 @@ class Gathered:
 def gather(
     paths: Sequence[Path], decoder: Decoder, scratch: Path, named_below: Path | None = None
 ) -> Gathered:
-    """Find the images below files, folders, zip archives and DICOMDIRs.
+    """Find the images below files, folders and a zip archive.
 
     Args:
-        paths: any of them; archives in folders are opened as well, those in archives are not.
+        paths: any of them; archives in folders and in archives are refused.
         decoder: reads the headers.
         scratch: an empty folder for what is unpacked; it must outlive the items.
         named_below: a folder that means nothing to a person: items are called by their paths below it.
 
     Raises:
-        InputError: a path that does not exist or cannot be reached.
+        InputError: a path that does not exist or cannot be reached, or a second archive.
         OSError: the machine has no room for a process that decodes, or no more open files.
     """
     items: list[Item] = []
     series: dict[str, list[Item]] = {}
     passed_over = 0
-    for found in find_files(paths, decoder, scratch):
+    for file in find_files(paths, scratch):
         if named_below is not None:
-            found = replace(found, name=found.name.removeprefix(f"{named_below}/"))
-        item = _look_at(replace(found, name=_printable(found.name)), decoder)
+            file = replace(file, name=file.name.removeprefix(f"{named_below}/"))
+        item = _look_at(replace(file, name=_printable(file.name)), decoder)
         if item is None:
             passed_over += 1
         elif item.headers and item.headers[0]["Modality"] in MODALITIES["CT"] and not item.refusal:
             header = item.headers[0]
-            key = header["SeriesInstanceUID"] or str(found.path)
+            key = header["SeriesInstanceUID"] or str(file.path)
             if key not in series:
                 items.append(item)  # keeps its place
             series.setdefault(key, []).append(item)
@@ -106,28 +107,33 @@ def gather(
     return Gathered(tuple(made.get(item.files[0], item) for item in items), passed_over)
 
 
-def _look_at(found: Found, decoder: Decoder) -> Item | None:
+def _look_at(file: InputFile, decoder: Decoder) -> Item | None:
     """What a file is; None where it is no image."""
-    item = Item(found.name, found.path, (found.path,), names={str(found.path): found.name})
-    if found.refusal:
-        return replace(item, refusal=item.said(found.refusal))
+    item = Item(file.name, file.path, (file.path,), names={str(file.path): file.name})
+    if file.refusal:
+        return replace(item, refusal=item.said(file.refusal))
     try:
-        dicom = is_dicom(found.path)
-        if not dicom and has_ending(found.path, ITK):
-            item = _with_pixels(item)
+        regular = stat.S_ISREG(file.path.stat().st_mode)
+        dicom = regular and is_dicom(file.path)
     except OSError as error:
         if error.errno in (*EXHAUSTED, errno.ENOMEM):  # which says nothing of the file
             raise
         return replace(item, refusal=f"cannot be read ({error.strerror or type(error).__name__})")
+    if not regular:
+        return replace(item, refusal="neither a file nor a folder")
     # What the system refuses from here on, such as a process that decodes, is no fault of the file's.
     if dicom:
         return _with_header(item, decoder)
-    if has_ending(found.path, (".dcm", ".dicom")):
+    if has_ending(file.path, (".dcm", ".dicom")):
         return replace(item, refusal="not a readable DICOM file (no DICM after the preamble)")
-    if not has_ending(found.path, IMAGES):
+    if has_ending(file.path, PAIRS):
+        return replace(
+            item, refusal="half of a pair .hdr and .img, expected one file such as .nii.gz or .mha"
+        )
+    if not has_ending(file.path, IMAGES):
         refusal = "no image: neither DICOM nor " + ", ".join((*NIFTI, *PICTURES))
-        return replace(item, refusal=refusal) if found.asked_for else None
-    if has_ending(found.path, ITK):
+        return replace(item, refusal=refusal) if file.asked_for else None
+    if has_ending(file.path, ITK):
         _prepare_for_itk(decoder)
     return item
 
@@ -144,15 +150,6 @@ def _with_header(item: Item, decoder: Decoder) -> Item | None:
             return None
         refusal = item.said(f"no image in it ({header['Modality'] or 'no Modality'})")
     return replace(item, headers=(header,), refusal=refusal, seconds=decoder.spent)
-
-
-def _with_pixels(item: Item) -> Item:
-    """Both files of a pair .hdr and .img count for its one answer."""
-    pixels = pixels_of(item.path)
-    if pixels is None:
-        return item
-    names = {**item.names, str(pixels): str(PurePosixPath(item.name).with_suffix(".img"))}
-    return replace(item, files=(item.path, pixels), names=names)
 
 
 def _prepare_for_itk(decoder: Decoder) -> None:

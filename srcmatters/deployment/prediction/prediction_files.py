@@ -17,7 +17,7 @@ from pydicom import Dataset, dcmwrite
 from srcmatters.deployment.prediction.predictor import Prediction
 from srcmatters.deployment.redaction import hashed
 from srcmatters.errors import InputError
-from srcmatters.exported_bundle.disclaimers import marks
+from srcmatters.exported_bundle.disclaimers import disclaimers
 
 COLUMNS = (
     "file",
@@ -60,7 +60,7 @@ def row(prediction: Prediction, rules: Mapping[str, Any], identifiers: bool = Fa
         prediction.status,
         "; ".join(prediction.reasons),
         rules["name"],
-        "; ".join(marks(rules)),
+        "; ".join(disclaimers(rules)),
     )
     return dict(zip(COLUMNS, values, strict=True))
 
@@ -72,7 +72,7 @@ def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def as_json(rows: Iterable[Mapping[str, Any]], rules: Mapping[str, Any]) -> str:
     """The table as JSON, with what every output must say."""
-    content = {"bundle": rules["name"], "marks": list(marks(rules)), "predictions": list(rows)}
+    content = {"bundle": rules["name"], "marks": list(disclaimers(rules)), "predictions": list(rows)}
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 

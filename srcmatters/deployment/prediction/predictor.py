@@ -88,7 +88,7 @@ class Predictor:
         """Read everything below some paths.
 
         Args:
-            paths: files, folders, zip archives, DICOMDIRs.
+            paths: files, folders, one zip archive.
             named_below: a folder below which items are named; None: by their whole paths.
 
         Yields:
@@ -97,7 +97,7 @@ class Predictor:
             files without an image afterwards.
 
         Raises:
-            InputError: a path that does not exist.
+            InputError: a path that does not exist, or a second archive.
         """
         with tempfile.TemporaryDirectory(prefix="srcmatters-predict-") as scratch:
             gathered = gather(paths, self.decoder, Path(scratch), named_below)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from srcmatters.deployment.dicom_results.result_objects import dicom_answers
+from srcmatters.deployment.dicom_results.result_objects import result_objects
 from srcmatters.deployment.prediction.predictor import Prediction, Predictor
 from srcmatters.deployment.redaction import without_identifiers
 from srcmatters.errors import InputError
 from srcmatters.exported_bundle.bundle import open_bundle
-from srcmatters.exported_bundle.disclaimers import marks
+from srcmatters.exported_bundle.disclaimers import disclaimers
 from srcmatters.exported_bundle.saliency import check_feature_maps
 
 _LOG = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class BundleReader:
         # Nobody closes it: its process ends with this one, and a study at hand is read to its end.
         self.captures = captures
         rules = self.predictor.rules
-        self.about = (f"reads with {rules['name']}", *marks(rules))
+        self.about = (f"reads with {rules['name']}", *disclaimers(rules))
 
     def read(self, folder: Path, files: Sequence[Path]) -> list[Dataset]:
         """A Structured Report for every image or series of the study that the bundle reads.
@@ -75,7 +75,7 @@ class BundleReader:
         if prediction.status == "refused":
             return [], "; ".join(prediction.reasons)
         try:
-            return dicom_answers(prediction, self.predictor, captures=self.captures), ""
+            return result_objects(prediction, self.predictor, captures=self.captures), ""
         except InputError as error:
             return [], prediction.item.said(str(error))
 

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from srcmatters.clean_shutdown import signals_handled
 from srcmatters.deployment.dicom_association import Destination, Tls, receiving_context, sending_context
 from srcmatters.deployment.receiver.sending import SendingThread
 from srcmatters.deployment.receiver.spool import Spool
 from srcmatters.deployment.receiver.store_scp import Address, Receiver
-from srcmatters.deployment.receiver.study_completion import RELEASE_SETTLE_SECONDS, Arrivals
+from srcmatters.deployment.receiver.study_completion import RELEASE_SETTLE_SECONDS, StudyCompletion
 from srcmatters.deployment.receiver.study_reading import ReadingThread, StudyReader
 from srcmatters.deployment.redaction import silence_libraries
 
@@ -72,7 +73,7 @@ class Server:
         receiving = receiving_context(settings.tls) if settings.tls else None
         sending = sending_context(settings.tls) if settings.tls and settings.send_tls else None
         self.spool = Spool(settings.spool, settings.keep_sent, settings.keep_refused)
-        self.arrivals = Arrivals(
+        self.arrivals = StudyCompletion(
             settings.max_queued,
             settings.settle_seconds,
             settings.release_completes,
@@ -146,18 +147,17 @@ def serve_until_stopped(server: Server, close: Callable[[], None] = lambda: None
         close: called last.
     """
     stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    server.start()
-    # Python runs handlers in the main thread, which a signal that another thread got does not wake.
-    dead: list[str] = []
-    while not dead and not stopping.wait(0.2):
-        dead = server.dead()
-    if dead:
-        _LOG.critical("the thread for %s has failed: stopping, start this again", " and ".join(dead))
-    server.stop()
-    close()
-    logging.shutdown()
-    # A thread inside a network cannot be interrupted, and ending the interpreter under it crashes; one of
-    # pynetdicom's that waits for a silent peer would hold the program for half a minute.
-    os._exit(1 if dead else 0)
+    with signals_handled(lambda *_: stopping.set(), signal.SIGTERM, signal.SIGINT):
+        server.start()
+        # Python runs handlers in the main thread, which a signal that another thread got does not wake.
+        dead: list[str] = []
+        while not dead and not stopping.wait(0.2):
+            dead = server.dead()
+        if dead:
+            _LOG.critical("the thread for %s has failed: stopping, start this again", " and ".join(dead))
+        server.stop()
+        close()
+        logging.shutdown()
+        # A thread inside a network cannot be interrupted, and ending the interpreter under it crashes; one of
+        # pynetdicom's that waits for a silent peer would hold the program for half a minute.
+        os._exit(1 if dead else 0)

@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
-import hmac
 import os
 import secrets
 import shutil
@@ -29,14 +27,15 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydicom import Dataset, dcmwrite
 
+from srcmatters.deployment.receiver.durable_files import PART, sync_file, sync_folder, write_durably
 from srcmatters.deployment.receiver.known_studies import KNOWN, KnownStudies
 from srcmatters.errors import InputError
+from srcmatters.pseudonyms import pseudonym
 
 STAGES = ("incoming", "reading", "outgoing", "refused", "done")
 REASON = "reason.txt"
 SPARE = 2**28  # bytes of the disk that answers and other programs may need
 _SALT, _LOCK, _TRIES = "salt", "lock", "tries"
-_PART = ".part"
 
 
 class Spool:
@@ -85,7 +84,7 @@ class Spool:
     def recover(self) -> None:
         """Tidy up after a server that was killed at any moment: half-written files, studies it had read."""
         for stage in ("incoming", "reading", "outgoing", "refused"):
-            for part in [*(self.folder / stage).rglob(f"*{_PART}")]:
+            for part in [*(self.folder / stage).rglob(f"*{PART}")]:
                 shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
         for batch in self.batches("reading"):
             if any((self.folder / stage / batch).exists() for stage in ("outgoing", "refused")):
@@ -97,7 +96,7 @@ class Spool:
 
     def hashed(self, uid: str) -> str:
         """What stands for a UID in names and logs: the same in this spool for ever, meaningless elsewhere."""
-        return _hashed(self._salt, uid)
+        return pseudonym(uid, self._salt)
 
     def keep_instance(self, study: str, instance: str, *content: bytes | memoryview) -> None:
         """Write a received instance durably; the same instance once more replaces itself.
@@ -117,8 +116,8 @@ class Spool:
         folder = self.folder / "incoming" / study
         if not folder.exists():
             folder.mkdir(exist_ok=True)
-            _sync_folder(folder.parent)
-        _write(folder / f"{instance}.dcm", *content)
+            sync_folder(folder.parent)
+        write_durably(folder / f"{instance}.dcm", *content)
 
     def take(self, study: str) -> str:
         """Hand a study over to the reader, out of reach of instances that arrive from now on.
@@ -138,7 +137,7 @@ class Spool:
         """
         path = self.folder / "reading" / batch / _TRIES
         tries = 1 + (int(path.read_text()) if path.exists() else 0)
-        _write(path, str(tries).encode())
+        write_durably(path, str(tries).encode())
         return tries
 
     def forgive(self, batch: str) -> None:
@@ -153,20 +152,20 @@ class Spool:
         """
         target = self.folder / "outgoing" / batch
         if results and not target.exists():
-            part = target.with_name(f"{batch}{_PART}")
+            part = target.with_name(f"{batch}{PART}")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
             try:
                 for number, result in enumerate(results, 1):
                     with (part / f"{number:04d}.dcm").open("wb") as file:
                         dcmwrite(file, result, enforce_file_format=True)
-                        _sync_file(file.fileno())
+                        sync_file(file.fileno())
             except BaseException:
                 shutil.rmtree(part, ignore_errors=True)
                 raise
-            _sync_folder(part)
+            sync_folder(part)
             part.rename(target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         self._forget(batch)
 
     def refuse(self, batch: str, reason: str, keep: bool = False) -> None:
@@ -184,14 +183,14 @@ class Spool:
         """
         said = f"{reason}\n".encode()
         if keep or self.keep_refused:
-            _write(self.folder / "reading" / batch / REASON, said)
+            write_durably(self.folder / "reading" / batch / REASON, said)
             self.forgive(batch)
             self._move("reading", batch, "refused", batch)
             return
-        part = self.folder / "refused" / f"{batch}{_PART}"
+        part = self.folder / "refused" / f"{batch}{PART}"
         if not part.with_name(batch).exists():
             part.mkdir(exist_ok=True)
-            _write(part / REASON, said)
+            write_durably(part / REASON, said)
             self._move("refused", part.name, "refused", batch)
         self._forget(batch)
 
@@ -203,7 +202,7 @@ class Spool:
             os.replace(file, kept / file.name)
         else:
             file.unlink()
-        _sync_folder(file.parent)
+        sync_folder(file.parent)
         if not any(file.parent.iterdir()):
             file.parent.rmdir()
 
@@ -213,7 +212,7 @@ class Spool:
         for path in (self.folder / stage).iterdir():
             # Another thread may have moved it since it was listed.
             with contextlib.suppress(FileNotFoundError):
-                if path.suffix != _PART:
+                if path.suffix != PART:
                     found.append((path.stat().st_mtime_ns, path.name))
         return [name for _, name in sorted(found)]
 
@@ -232,19 +231,19 @@ class Spool:
 
     def _forget(self, batch: str) -> None:
         """Delete a study of which nothing but its answer is needed; it is gone at once, or not at all."""
-        read = self.folder / "reading" / f"{batch}{_PART}"
+        read = self.folder / "reading" / f"{batch}{PART}"
         self._move("reading", batch, "reading", read.name)
         shutil.rmtree(read, ignore_errors=True)  # what is left is deleted at the next start
 
     def _move(self, stage: str, name: str, to: str, new_name: str) -> None:
         (self.folder / stage / name).rename(self.folder / to / new_name)
-        _sync_folder(self.folder / to)
-        _sync_folder(self.folder / stage)
+        sync_folder(self.folder / to)
+        sync_folder(self.folder / stage)
 
     def _make_private(self) -> None:
         """Make the folders, out of reach of other users; a folder with other things in it stays as it is."""
         ours = {*STAGES, KNOWN, _SALT, _LOCK}
-        if all(path.name in ours or path.suffix == _PART for path in self.folder.iterdir()):
+        if all(path.name in ours or path.suffix == PART for path in self.folder.iterdir()):
             self.folder.chmod(0o700)
         for stage in (*STAGES, KNOWN):
             (self.folder / stage).mkdir(exist_ok=True, mode=0o700)
@@ -252,7 +251,7 @@ class Spool:
     def _read_salt(self) -> bytes:
         path = self.folder / _SALT
         if not path.exists():
-            _write(path, secrets.token_bytes(32))
+            write_durably(path, secrets.token_bytes(32))
         path.chmod(0o600)  # with it, a guessed UID can be told from a name in the log
         return path.read_bytes()
 
@@ -271,51 +270,15 @@ def find_study(folder: Path, uid: str) -> tuple[str, list[Path]]:
         InputError: there is no spool, or it is somebody else's.
     """
     try:
-        name = _hashed((folder / _SALT).read_bytes(), uid)
+        name = pseudonym(uid, (folder / _SALT).read_bytes())
     except OSError as error:
         raise InputError(
             f"--spool {folder}: cannot be read ({error.strerror}), expected the spool of a server"
         ) from error
     places = [place for stage in STAGES for place in sorted((folder / stage).glob(f"{name}*"))]
-    return name, [place for place in places if place.suffix != _PART]
-
-
-def _hashed(salt: bytes, uid: str) -> str:
-    return hmac.new(salt, uid.encode(), hashlib.sha256).hexdigest()[:16]
+    return name, [place for place in places if place.suffix != PART]
 
 
 def study_of(batch: str) -> str:
     """The study that a folder in reading/, outgoing/ or refused/ belongs to."""
     return batch.partition("-")[0]
-
-
-def _write(path: Path, *content: bytes | memoryview) -> None:
-    """Write a file so that after a power cut it is there whole or not at all."""
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_PART}")
-    try:
-        with open(part, "wb", opener=_private) as file:
-            file.writelines(content)
-            file.flush()
-            _sync_file(file.fileno())
-        os.replace(part, path)
-        _sync_folder(path.parent)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _sync_file(descriptor: int) -> None:
-    os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable: syncing a file alone does not."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,34 +1,35 @@
-"""The DICOM receiver: an instance is on disk before its sender hears that it was stored."""
+"""The storage SCP: an instance is on disk before its sender receives the status success.
+
+A plain pynetdicom SCP for senders that are known: who may connect is limited by address, AE title and TLS.
+It does not bound what a peer on the list may cost in time and memory; docs/clinical.md says what to put in
+front of it on a network that is not trusted.
+"""
 
 from __future__ import annotations
 
 import logging
+import socket
+import socketserver
 import ssl
 import threading
 import time
 from dataclasses import dataclass
 from io import BytesIO
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 from pydicom import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, SecondaryCaptureImageStorage
-from pynetdicom import Association, _config, evt
+from pynetdicom import AE, _config, evt
 from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event
 from pynetdicom.transport import ThreadedAssociationServer
 
 from srcmatters.deployment.dicom_association import STORAGE_CLASSES, TRANSFER_SYNTAXES
-from srcmatters.deployment.receiver.connections import (
-    ASSOCIATE_SECONDS,
-    Connections,
-    Node,
-    hang_up,
-    has_associated,
-)
 from srcmatters.deployment.receiver.spool import Spool
-from srcmatters.deployment.receiver.study_completion import Arrivals, QueueFull
+from srcmatters.deployment.receiver.study_completion import QueueFull, StudyCompletion
 from srcmatters.errors import InputError
 from srcmatters.images.declarations import MODALITIES
 
@@ -40,6 +41,7 @@ _STUDY, _INSTANCE, _MODALITY = 0x0020000D, 0x00080018, 0x00080060
 _CAPTURED = MODALITIES["radiograph"]
 _VERIFICATION = UID("1.2.840.10008.1.1")
 _MAXIMUM_PDU = 131072  # eight times pynetdicom's: a large image in fewer pieces
+_ASSOCIATE_SECONDS = 5.0  # from the connection to the request for an association
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,49 @@ class Address:
         host: address to listen on, 127.0.0.1: this machine only, 0.0.0.0: all of IPv4.
         port: 0: any free one.
         calling: AE titles that may call, empty: all.
-        max_associations: at once, >= 1; a connection that has not asked for one does not count.
-        idle_seconds: an association on which nothing happens for so long is aborted, and so is one that takes
-            so long for one of the pieces that a message comes in.
+        allowed: networks whose addresses may connect, empty: all; others are disconnected before anything is
+            read from them.
+        max_associations: at once, >= 1; a connection that has not requested one yet counts, too.
+        idle_seconds: an association without any traffic for so long is aborted.
     """
 
     ae_title: str
     host: str = "127.0.0.1"
     port: int = 11112
     calling: tuple[str, ...] = ()
+    allowed: tuple[IPv4Network | IPv6Network, ...] = ()
     max_associations: int = 10
     idle_seconds: float = 60.0
 
 
 class _Unusable(Exception):
     """A dataset of which not even the study can be told, or a picture that no radiograph can be."""
+
+
+class _AllowListServer(ThreadedAssociationServer):
+    """Checks addresses, and limits how long a peer may be silent; by the hooks of :mod:`socketserver`."""
+
+    allowed: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+        """Accept a connection whose reads end after :attr:`Address.idle_seconds` without data."""
+        connection, address = super().get_request()
+        connection.settimeout(self.ae.network_timeout)
+        return connection, address
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether the address is on the list."""
+        address = ip_address(client_address[0].partition("%")[0])
+        address = getattr(address, "ipv4_mapped", None) or address
+        listed = not self.allowed or any(address in network for network in self.allowed)
+        if not listed:
+            _LOG.warning("connection from %s refused: not one of --allow", address)
+        return listed
+
+    def shutdown(self) -> None:
+        """Stop listening; pynetdicom's own expects a server that ``AE.start_server`` has made."""
+        socketserver.BaseServer.shutdown(self)
+        self.server_close()
 
 
 class Receiver:
@@ -79,22 +109,21 @@ class Receiver:
     """
 
     def __init__(
-        self, address: Address, spool: Spool, arrivals: Arrivals, tls: ssl.SSLContext | None = None
+        self, address: Address, spool: Spool, arrivals: StudyCompletion, tls: ssl.SSLContext | None = None
     ) -> None:
         self.address = address
         self._spool, self._arrivals, self._tls = spool, arrivals, tls
-        self._server: ThreadedAssociationServer | None = None
+        self._server: _AllowListServer | None = None
         self._closing = False
         self._writing = 0
         self._idle = threading.Condition()
-        self._node = Node(address.ae_title)
+        self._node = AE(address.ae_title)
         self._node.require_called_aet = True
         self._node.require_calling_aet = list(address.calling)
         self._node.maximum_associations = address.max_associations
         self._node.maximum_pdu_size = _MAXIMUM_PDU
         self._node.network_timeout = address.idle_seconds
-        self._node.acse_timeout = ASSOCIATE_SECONDS
-        self._connections = Connections(self._node, address.idle_seconds, _log_broken)
+        self._node.acse_timeout = _ASSOCIATE_SECONDS
         self._node.add_supported_context(_VERIFICATION)
         for sop_class in STORAGE_CLASSES:
             self._node.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
@@ -111,23 +140,23 @@ class Receiver:
         # pynetdicom's own handlers write out every message, identifiers included, for a log nobody reads.
         _config.LOG_HANDLER_LEVEL = "none"
         handlers: list[Any] = [
-            (evt.EVT_CONN_OPEN, lambda event: self._connections.opened(event.assoc)),
-            (evt.EVT_DIMSE_RECV, lambda event: self._connections.message_ended(event.assoc)),
             (evt.EVT_C_STORE, self._store),
-            (evt.EVT_DIMSE_SENT, lambda event: self._connections.answered(event.assoc)),
             (evt.EVT_RELEASED, self._released),
             (evt.EVT_ABORTED, self._aborted),
-            (evt.EVT_CONN_CLOSE, self._closed),
+            (evt.EVT_CONN_CLOSE, self._aborted),
         ]
         where = (self.address.host, self.address.port)
         try:
-            self._server = self._node.start_server(
-                where, block=False, ssl_context=self._tls, evt_handlers=handlers
+            server = self._node.make_server(
+                where, ssl_context=self._tls, evt_handlers=handlers, server_class=_AllowListServer
             )
         except OSError as error:
             raise InputError(f"cannot listen on {where[0]}, port {where[1]} ({error.strerror})") from error
-        assert self._server is not None
-        return int(self._server.server_address[1])
+        assert isinstance(server, _AllowListServer)
+        server.allowed = self.address.allowed
+        self._server = server
+        threading.Thread(target=server.serve_forever, name="accepting", daemon=True).start()
+        return int(server.server_address[1])
 
     def stop(self, seconds: float = 5.0) -> None:
         """Accept nothing more, let instances that are being written be written, abort the rest.
@@ -145,9 +174,6 @@ class Receiver:
         time.sleep(0.1 if left else 0)  # pynetdicom answers after the handler: let the last "stored" leave
         for association in left:
             association.abort(block=False)
-        time.sleep(0.1 if left else 0)
-        for association in left:
-            hang_up(association)  # one that stopped in the middle of a message has not seen the abort
 
     def _released(self, event: Event) -> None:
         studies = self._arrivals.released(event.assoc)
@@ -158,10 +184,6 @@ class Receiver:
         studies = self._arrivals.aborted(event.assoc)
         if studies:
             _LOG.warning("association of %s broke off: %d studies settle", _caller(event), studies)
-
-    def _closed(self, event: Event) -> None:
-        self._connections.closed(event.assoc)
-        self._aborted(event)
 
     def _store(self, event: Event) -> Dataset:
         """Answer a C-STORE; whatever the sender has sent, this does not raise."""
@@ -201,11 +223,6 @@ class Receiver:
         with self._arrivals.arriving(study, event.assoc), content.getbuffer() as dataset:
             self._spool.keep_instance(study, instance, b"\0" * 128, b"DICM", meta, dataset)
         return _status(SUCCESS)
-
-
-def _log_broken(association: Association, reason: str) -> None:
-    if has_associated(association):
-        _LOG.warning("association of %s broken off: %s", _title(association), reason)
 
 
 def _identity(content: BytesIO, syntax: UID, sop_class: UID, announced: str) -> tuple[str, str]:
@@ -250,10 +267,6 @@ def _status(code: int, comment: str = "") -> Dataset:
 
 
 def _caller(event: Event) -> str:
-    return _title(event.assoc)
-
-
-def _title(association: Association) -> str:
     """Calling AE title, as it may stand in a log."""
-    title = str(association.requestor.ae_title or "").strip()
+    title = str(event.assoc.requestor.ae_title or "").strip()
     return title if title.isprintable() and title else "unnamed sender"

@@ -24,7 +24,7 @@ class _Study:
     released: float | None = None
 
 
-class Arrivals:
+class StudyCompletion:
     """Studies between their first instance and the reader.
 
     DICOM does not say when a study is complete. Here it is when every association that brought a part of it

@@ -13,7 +13,7 @@ from typing import Protocol
 from pydicom import Dataset
 
 from srcmatters.deployment.receiver.spool import Spool, study_of
-from srcmatters.deployment.receiver.study_completion import Arrivals
+from srcmatters.deployment.receiver.study_completion import StudyCompletion
 from srcmatters.deployment.redaction import without_identifiers
 from srcmatters.errors import InputError
 
@@ -65,7 +65,7 @@ class ReadingThread(threading.Thread):
     """
 
     def __init__(
-        self, reader: StudyReader, spool: Spool, arrivals: Arrivals, written: Callable[[], None]
+        self, reader: StudyReader, spool: Spool, arrivals: StudyCompletion, written: Callable[[], None]
     ) -> None:
         # A daemon: a network that computes for minutes must not keep a stopped program alive.
         super().__init__(name="reading", daemon=True)

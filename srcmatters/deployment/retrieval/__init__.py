@@ -1,1 +1,1 @@
-"""Studies from an archive, by DICOMweb or DIMSE."""
+"""Studies from an archive that speaks DICOMweb."""

@@ -6,6 +6,7 @@ import ssl
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from email.message import Message
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from srcmatters.deployment.retrieval.connection_errors import reason_of
-from srcmatters.deployment.retrieval.queries import ArchivedSeries, is_uid
+from srcmatters.deployment.retrieval.options import is_uid
 from srcmatters.deployment.retrieval.study_files import Allowance, StudyFiles
 from srcmatters.errors import InputError
 
@@ -143,8 +144,26 @@ class _End:
         return self._mark in self._tail
 
 
+@dataclass(frozen=True)
+class ArchivedSeries:
+    """A series as an archive describes it.
+
+    Args:
+        uid: Series Instance UID.
+        modality: empty where the archive does not say.
+        instances: how many it holds; None where the archive does not say.
+    """
+
+    uid: str
+    modality: str
+    instances: int | None
+
+
 class DicomWebArchive:
     """Finds and gets studies by DICOMweb.
+
+    Whatever goes wrong is an :class:`InputError` in one line, which quotes nothing of what the server has
+    sent about a patient.
 
     Args:
         url: of the service, without credentials: ``https://host/dicom-web``.

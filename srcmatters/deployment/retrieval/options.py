@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,26 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
-from srcmatters.errors import InputError
+from srcmatters.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
-    from srcmatters.deployment.dicom_association import Tls
-    from srcmatters.deployment.retrieval.queries import ImageArchive
+    from srcmatters.deployment.retrieval.dicomweb import DicomWebArchive
 
 TOKEN = "SRCMATTERS_DICOMWEB_TOKEN"
-_EXPECTED = "https://HOST/PATH (DICOMweb) or dicom://CALLED@HOST:PORT"
+_EXPECTED = "https://HOST/PATH of a DICOMweb service"
+#: What every archive must be able to match (DICOM PS3.18, table 10.6.1-5). There are more keys, but an
+#: archive that does not know one ignores it, and every study matches.
+STUDY_KEYS = (
+    "AccessionNumber",
+    "ModalitiesInStudy",
+    "PatientID",
+    "PatientName",
+    "ReferringPhysicianName",
+    "StudyDate",
+    "StudyID",
+    "StudyTime",
+)
+_UID = re.compile(r"(?=.{1,64}$)[0-9]+(\.[0-9]+)*")
 _OPTIONS = (
     click.option("--from", "server", metavar="URL", help=f"Archive to read from: {_EXPECTED}."),
     click.option("--study", "studies", multiple=True, metavar="UID", help="Of --from; may be repeated."),
@@ -44,22 +57,9 @@ _OPTIONS = (
         show_default=True,
         help="Seconds in which a study must have come from --from.",
     ),
-    click.option("--calling-aet", default="SRCMATTERS", show_default=True, help="Our AE title for dicom://."),
     click.option(
-        "--retrieve",
-        type=click.Choice(["get", "move"]),
-        default="get",
-        show_default=True,
-        help="By C-GET or, of dicom:// archives that offer none, by C-MOVE to us.",
+        "--tls-certificate", type=click.Path(path_type=Path), help="Ours, PEM, if the archive asks for one."
     ),
-    click.option(
-        "--move-port",
-        type=int,
-        default=11113,
-        show_default=True,
-        help="Where C-MOVE finds us by our AE title.",
-    ),
-    click.option("--tls-certificate", type=click.Path(path_type=Path), help="Ours, PEM; dicom:// talks TLS."),
     click.option("--tls-key", type=click.Path(path_type=Path), help="Its private key, PEM, no passphrase."),
     click.option("--tls-ca", type=click.Path(path_type=Path), help="Who may sign the archive's certificate."),
 )
@@ -74,12 +74,24 @@ class ArchiveOptions:
     queries: tuple[str, ...]
     max_studies: int
     timeout: float
-    calling_aet: str
-    retrieve: str
-    move_port: int
     tls_certificate: Path | None
     tls_key: Path | None
     tls_ca: Path | None
+
+
+@dataclass(frozen=True)
+class StudySelection:
+    """Studies to fetch; all conditions hold for each of them.
+
+    Args:
+        studies: Study Instance UIDs; empty: any.
+        keys: DICOM keyword of :data:`STUDY_KEYS` -> value to match.
+        limit: studies; if more match, none is fetched.
+    """
+
+    studies: tuple[str, ...] = ()
+    keys: Mapping[str, str] = field(default_factory=dict)
+    limit: int = 100
 
 
 def archive_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,14 +110,12 @@ def check_source(paths: tuple[Path, ...], options: ArchiveOptions) -> None:
     if paths and options.server is not None:
         raise InputError(f"{paths[0]}, --from: expected either PATHs or --from, got both")
     if not paths and options.server is None:
-        raise InputError(
-            "expected PATHs (files, folders, zip archives, DICOMDIRs) or --from URL, got neither"
-        )
+        raise InputError("expected PATHs (files, folders, a zip archive) or --from URL, got neither")
     if options.server is None and (options.studies or options.queries):
         raise InputError("--study, --query: expected --from URL with them")
 
 
-def open_archive(options: ArchiveOptions) -> ImageArchive:
+def open_archive(options: ArchiveOptions) -> DicomWebArchive:
     """The archive that ``--from`` names; nothing is asked yet.
 
     Raises:
@@ -119,7 +129,10 @@ def open_archive(options: ArchiveOptions) -> ImageArchive:
     except ValueError as error:
         raise InputError(f"--from: not an address, expected {_EXPECTED}") from error
     if url.scheme == "dicom":
-        return _dimse(text, options)
+        raise InputError(
+            f"--from: dicom:// is not asked, expected {_EXPECTED}; an archive without DICOMweb sends"
+            " studies to `srcmatters serve`"
+        )
     if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment or port == 0:
         raise InputError(f"--from: {_without_login(url)!r}, expected {_EXPECTED}")
     return _dicomweb(text, url, options)
@@ -129,40 +142,8 @@ def _without_login(url: SplitResult) -> str:
     return url._replace(netloc=url.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def _dimse(text: str, options: ArchiveOptions) -> ImageArchive:
-    from srcmatters.deployment.dicom_association import (
-        check_ae_title,
-        check_port,
-        parse_destination,
-        receiving_context,
-        sending_context,
-    )
-    from srcmatters.deployment.retrieval.dimse import DimseArchive
-    from srcmatters.deployment.retrieval.storing import MoveReceiver
-
-    peer = parse_destination(text.removeprefix("dicom://").rstrip("/"), "--from dicom://")
-    ours = check_ae_title(options.calling_aet, "--calling-aet")
-    tls = _tls(options)
-    move = None
-    if options.retrieve == "move":
-        port = check_port(options.move_port, "--move-port")
-        move = MoveReceiver(ours, (peer.host, peer.port), port, receiving_context(tls) if tls else None)
-    return DimseArchive(peer, ours, options.timeout, sending_context(tls) if tls else None, move)
-
-
-def _tls(options: ArchiveOptions) -> Tls | None:
-    from srcmatters.deployment.dicom_association import Tls
-
-    certificate, key = options.tls_certificate, options.tls_key
-    if certificate is not None and key is not None:
-        return Tls(certificate, key, options.tls_ca)
-    if certificate is not None or key is not None or options.tls_ca is not None:
-        raise InputError("--tls-certificate, --tls-key: expected both of them with any other option of TLS")
-    return None
-
-
-def _dicomweb(text: str, url: SplitResult, options: ArchiveOptions) -> ImageArchive:
-    from srcmatters.deployment.dicom_association import sending_context
+def _dicomweb(text: str, url: SplitResult, options: ArchiveOptions) -> DicomWebArchive:
+    from srcmatters.deployment.dicom_association import Tls, sending_context
     from srcmatters.deployment.retrieval.dicomweb import DicomWebArchive, check_authority, has_login
 
     if "@" in url.netloc:
@@ -184,7 +165,7 @@ def _dicomweb(text: str, url: SplitResult, options: ArchiveOptions) -> ImageArch
     ours = None
     if certificate is not None and key is not None:
         ours = (certificate, key)
-        sending_context(_tls(options))  # type: ignore[arg-type]  # it says which file is wrong
+        sending_context(Tls(certificate, key, options.tls_ca))  # it says which file is wrong
     return DicomWebArchive(text, options.timeout, token, options.tls_ca, ours)
 
 
@@ -193,3 +174,40 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text is a UID, so that it can be part of a path or of an address."""
+    return _UID.fullmatch(text) is not None
+
+
+def parse_selection(studies: Sequence[str], queries: Sequence[str], limit: int) -> StudySelection:
+    """Read the options ``--study`` and ``--query``.
+
+    Args:
+        studies: UIDs.
+        queries: ``KEYWORD=VALUE``; the archive interprets wildcards and ranges.
+        limit: number of studies that may match.
+
+    Raises:
+        InputError: neither option is used; no UID; no, an unknown or a repeated keyword; an empty value,
+            which would match everything.
+    """
+    if not studies and not queries:
+        raise InputError("--from: expected --study UID or --query KEYWORD=VALUE with it, got neither")
+    for study in studies:
+        if not is_uid(study):
+            raise InputError(f"--study: {study!r} is no UID, expected numbers with dots between them")
+    keys: dict[str, str] = {}
+    for query in queries:
+        keyword, equals, value = (part.strip() for part in query.partition("="))
+        if not equals or not value or not value.isprintable():
+            raise InputError(f"--query: {query!r}, expected KEYWORD=VALUE, as in StudyDate=20260101-20260131")
+        if keyword == "StudyInstanceUID":
+            raise InputError("--query: StudyInstanceUID, expected it as --study UID")
+        if keyword not in STUDY_KEYS:
+            raise InputError(f"--query: keyword {keyword!r} is unknown{did_you_mean(keyword, STUDY_KEYS)}")
+        if keyword in keys:
+            raise InputError(f"--query: {keyword} is given twice, expected it once")
+        keys[keyword] = value
+    return StudySelection(tuple(dict.fromkeys(studies)), keys, limit)

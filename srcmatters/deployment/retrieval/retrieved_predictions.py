@@ -13,7 +13,8 @@ from srcmatters.deployment.prediction.inputs import Item
 from srcmatters.deployment.prediction.predictor import Prediction, Predictor
 from srcmatters.deployment.prediction.sandboxed_decoder import Decoder
 from srcmatters.deployment.redaction import hashed
-from srcmatters.deployment.retrieval.queries import ArchivedSeries, ImageArchive, Wanted, is_uid
+from srcmatters.deployment.retrieval.dicomweb import ArchivedSeries, DicomWebArchive
+from srcmatters.deployment.retrieval.options import StudySelection, is_uid
 from srcmatters.deployment.retrieval.study_files import StudyFiles
 from srcmatters.errors import InputError
 from srcmatters.images.declarations import MODALITIES
@@ -28,16 +29,21 @@ class Retrieval:
 
     Args:
         archive: where they are.
-        wanted: which.
+        selection: which.
         predictor: reads them.
         seconds: in which a study must have come.
         identifiers: name files by UIDs instead of their hashes.
     """
 
     def __init__(
-        self, archive: ImageArchive, wanted: Wanted, predictor: Predictor, seconds: float, identifiers: bool
+        self,
+        archive: DicomWebArchive,
+        selection: StudySelection,
+        predictor: Predictor,
+        seconds: float,
+        identifiers: bool,
     ) -> None:
-        self.archive, self.wanted, self.predictor = archive, wanted, predictor
+        self.archive, self.selection, self.predictor = archive, selection, predictor
         self.seconds, self.identifiers = seconds, identifiers
         self.not_fetched = Counter[str]()  # modality -> series
         self._modalities = MODALITIES[modality_of(predictor.rules)]
@@ -65,24 +71,24 @@ class Retrieval:
 
     def _studies(self) -> dict[str, bool]:
         """Study Instance UID -> whether the archive has it."""
-        wanted = self.wanted
+        selection = self.selection
         try:
-            if wanted.studies:
-                return {study: self._has(study) for study in wanted.studies}
-            found = sorted(self.archive.find_studies(wanted.keys, wanted.most), key=hashed)
+            if selection.studies:
+                return {study: self._has(study) for study in selection.studies}
+            found = sorted(self.archive.find_studies(selection.keys, selection.limit), key=hashed)
         except InputError as error:
             raise InputError(f"--from {self.archive.name}: {error}") from error
-        if len(found) > wanted.most:
+        if len(found) > selection.limit:
             raise InputError(
-                f"--query: more than {wanted.most} studies match, none was fetched; ask for fewer, or raise"
-                " --max-studies"
+                f"--query: more than {selection.limit} studies match, none was fetched; ask for fewer, or"
+                " raise --max-studies"
             )
         if not found:
             raise InputError(f"--query: no study of {self.archive.name} matches")
         return dict.fromkeys(found, True)
 
     def _has(self, study: str) -> bool:
-        keys = {**self.wanted.keys, "StudyInstanceUID": study}
+        keys = {**self.selection.keys, "StudyInstanceUID": study}
         return study in self.archive.find_studies(keys, 1)
 
     def _receive(self, study: str, files: StudyFiles) -> None:

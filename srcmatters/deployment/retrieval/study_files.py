@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from pathlib import Path
 
@@ -42,7 +41,7 @@ class Allowance:
 
 
 class StudyFiles(Allowance):
-    """The files of one study in a folder, which several connections may fill at once.
+    """The files of one study in a folder.
 
     Args:
         folder: where they are written: ``000001.dcm``, ``000002.dcm``, ...
@@ -54,7 +53,6 @@ class StudyFiles(Allowance):
         self.folder = folder
         self.paths: list[Path] = []
         self._instance = 0
-        self._lock = threading.Lock()
 
     def admit(self, count: int) -> None:
         """Take ``count`` further bytes of the instance on the way.
@@ -62,29 +60,26 @@ class StudyFiles(Allowance):
         Raises:
             InputError: they are too many, or too late.
         """
-        with self._lock:
-            super().admit(count)
-            self._instance += count
-            if self._instance > INSTANCE_BYTES:
-                raise InputError(f"an instance of it has more than {INSTANCE_BYTES} bytes")
+        super().admit(count)
+        self._instance += count
+        if self._instance > INSTANCE_BYTES:
+            raise InputError(f"an instance of it has more than {INSTANCE_BYTES} bytes")
 
-    def add(self, *pieces: bytes | memoryview) -> None:
+    def add(self, content: bytes) -> None:
         """Write an instance, which is complete.
 
         Raises:
             InputError: there are too many, or the disk is full.
         """
-        size = sum(memoryview(piece).nbytes for piece in pieces)
-        with self._lock:
-            self._instance = 0
-            if len(self.paths) >= MEMBERS:
-                raise InputError(f"it has more than {MEMBERS} instances")
-            try:
-                if shutil.disk_usage(self.folder).free - size < _SPARE:
-                    raise InputError("the disk of the temporary folder is full, expected room for the study")
-                path = self.folder / f"{len(self.paths) + 1:06d}.dcm"
-                with path.open("xb") as file:
-                    file.writelines(pieces)
-            except OSError as error:
-                raise InputError(f"the temporary folder cannot be written ({error.strerror})") from error
-            self.paths.append(path)
+        self._instance = 0
+        if len(self.paths) >= MEMBERS:
+            raise InputError(f"it has more than {MEMBERS} instances")
+        try:
+            if shutil.disk_usage(self.folder).free - len(content) < _SPARE:
+                raise InputError("the disk of the temporary folder is full, expected room for the study")
+            path = self.folder / f"{len(self.paths) + 1:06d}.dcm"
+            with path.open("xb") as file:
+                file.write(content)
+        except OSError as error:
+            raise InputError(f"the temporary folder cannot be written ({error.strerror})") from error
+        self.paths.append(path)

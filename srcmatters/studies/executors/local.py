@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from srcmatters.clean_shutdown import signals_handled
 from srcmatters.studies.executors.base import CellTask, Outcome
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -155,19 +156,16 @@ def _started_with(environment: Mapping[str, str]) -> Iterator[None]:
     Ctrl-C reaches every process of a terminal; the driver alone decides what it means.
     """
     before = {name: os.environ.get(name) for name in environment}
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     os.environ.update(environment)
     try:
-        yield
+        with signals_handled(signal.SIG_IGN, signal.SIGINT):
+            yield
     finally:
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-        if main:
-            signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
 
 
 class _Interruption:

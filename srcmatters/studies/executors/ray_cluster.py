@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from srcmatters.clean_shutdown import handlers_kept
+from srcmatters.clean_shutdown import signals_handled
 from srcmatters.errors import InputError
 
 # Outcomes are all that Ray has to carry; the smallest object store that it accepts is about this.
@@ -59,7 +59,8 @@ def connect(address: str | None, cores: int) -> bool:
     if address == "local":
         os.environ |= _PRIVATE
         options |= {"num_cpus": cores, "object_store_memory": _OBJECT_STORE_BYTES, "include_dashboard": False}
-    with handlers_kept():  # Ray takes SIGTERM for itself as it connects
+    # Ray takes SIGTERM for itself as it connects; the driver has its own way of ending cleanly.
+    with signals_handled(None, signal.SIGTERM):
         ray = import_ray()
         if ray.is_initialized():
             return False

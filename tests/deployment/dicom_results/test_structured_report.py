@@ -20,7 +20,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage, generate_uid
 
 from srcmatters import __version__
-from srcmatters.deployment.dicom_results.result_objects import dicom_answers
+from srcmatters.deployment.dicom_results.result_objects import result_objects
 from srcmatters.deployment.dicom_results.structured_report import finding_code
 from srcmatters.deployment.predict_command import predict
 from srcmatters.deployment.prediction.predictor import Predictor
@@ -129,7 +129,7 @@ def test_a_negative_answer_is_the_finding_evaluated_as_absent(answered: Path, tm
     bundle = write_bundle(tmp_path / "bundle", finding=finding, threshold=sure)
     with Predictor(open_bundle(bundle)) as predictor:
         (found,) = predictor.predict([answered / "films" / "film-0.dcm"])
-        (report,) = dicom_answers(found, predictor)
+        (report,) = result_objects(found, predictor)
     assert found.finding is False
     report.save_as(tmp_path / "report.dcm")
     (group,) = srread(tmp_path / "report.dcm").content.get_image_measurement_groups()
@@ -149,7 +149,7 @@ def test_answers_name_the_version_of_the_model_and_that_of_the_program(
     bundle = write_bundle(tmp_path / "bundle", model_version="2.7 γ")
     with Predictor(open_bundle(bundle)) as predictor:
         (found,) = predictor.predict([answered / "films" / "film-0.dcm"])
-        report, _ = dicom_answers(found, predictor, captures=True)
+        report, _ = result_objects(found, predictor, captures=True)
     assert named_texts(report, "Algorithm Name") == ["mass on random weights"]
     assert named_texts(report, "Algorithm Version") == ["2.7 γ"]
     assert f"srcmatters {__version__}" in named_texts(report, "Algorithm Parameters")
@@ -291,9 +291,9 @@ def test_the_same_answer_to_the_same_images_has_the_same_identity(answered: Path
     film = answered / "films" / "film-0.dcm"
     with Predictor(open_bundle(answered / "bundle")) as predictor:
         answers = [
-            dicom_answers(next(iter(predictor.predict([film]))), predictor, captures=True) for _ in range(2)
+            result_objects(next(iter(predictor.predict([film]))), predictor, captures=True) for _ in range(2)
         ]
-        (other,) = dicom_answers(
+        (other,) = result_objects(
             next(iter(predictor.predict([answered / "films" / "film-1.dcm"]))), predictor
         )
     uids = [[(one.SOPInstanceUID, one.SeriesInstanceUID) for one in found] for found in answers]
@@ -312,7 +312,7 @@ def test_the_same_image_of_another_patient_or_study_is_answered_by_other_objects
     film.save_as(tmp_path / "corrected.dcm")
     with Predictor(open_bundle(answered / "bundle")) as predictor:
         first, corrected = (
-            dicom_answers(next(iter(predictor.predict([path]))), predictor, captures=True)
+            result_objects(next(iter(predictor.predict([path]))), predictor, captures=True)
             for path in (answered / "films" / "film-0.dcm", tmp_path / "corrected.dcm")
         )
     for before, after in zip(first, corrected, strict=True):
@@ -329,7 +329,7 @@ def test_names_of_files_reach_no_object(answered: Path, tmp_path: Path) -> None:
     with Predictor(open_bundle(answered / "ct-bundle")) as predictor:
         (found,) = predictor.predict([folder])
         assert any("DOE_JANE" in reason for reason in found.reasons), "the table says which file"
-        report, shown = dicom_answers(found, predictor, captures=True)
+        report, shown = result_objects(found, predictor, captures=True)
     said = texts(report)
     assert any(text.startswith("FLAGGED: a file: the same slice as a file") for text in said), said
     assert "DOE" not in str(report) + str(shown)
@@ -355,7 +355,7 @@ def test_a_capture_says_what_is_in_the_pixels_of_its_source(
     film.save_as(tmp_path / "film.dcm")
     with Predictor(open_bundle(answered / "bundle")) as predictor:
         (found,) = predictor.predict([tmp_path / "film.dcm"])
-        _, shown = dicom_answers(found, predictor, captures=True)
+        _, shown = result_objects(found, predictor, captures=True)
     assert shown.get("BurnedInAnnotation") == expected
     assert (shown.LossyImageCompression, shown.LossyImageCompressionRatio) == ("01", 12)
     assert any("burnt" in reason for reason in found.reasons) == bool(text)

@@ -168,6 +168,26 @@ def test_every_slice_of_a_series_is_held_against_the_rules() -> None:
 
 
 @pytest.mark.parametrize(
+    ("image_type", "flagged"),
+    [
+        (["ORIGINAL", "SECONDARY"], True),
+        (["DERIVED", "SECONDARY", "AXIAL"], True),
+        (["SECONDARY", "PRIMARY", "AXIAL"], False),
+        (["ORIGINAL", "PRIMARY", "SECONDARY"], False),
+        (["SECONDARY"], False),
+        ([], False),
+    ],
+)
+def test_value_2_of_image_type_says_whether_a_ct_was_computed_of_other_images(
+    image_type: list[str], flagged: bool
+) -> None:
+    """DICOM PS3.3 C.7.6.1.1.2: value 1 is ORIGINAL or DERIVED, value 2 PRIMARY or SECONDARY."""
+    verdict = judge_headers([scan(ImageType=image_type)], CT)
+    assert not verdict.refusals
+    assert [flag.startswith("ImageType is SECONDARY") for flag in verdict.flags] == [True] * flagged
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"PatientID": "2"}, "several patients"),

@@ -16,11 +16,9 @@ import numpy as np
 import pytest
 from prediction_cases import write_radiographs
 
-from srcmatters.deployment.prediction.found_files import find_files
 from srcmatters.deployment.prediction.inputs import Gathered, gather
 from srcmatters.deployment.prediction.sandboxed_decoder import Decoder
 from srcmatters.errors import InputError
-from srcmatters.images.volume_files import read_itk
 
 _CAPABILITIES_3 = 0x20080522
 _READ_EVERYTHING = 0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
@@ -123,7 +121,7 @@ def test_a_machine_without_room_is_not_held_against_a_file(
         number = errno.ENOMEM if what == "no process" else errno.EMFILE
         raise OSError(number, os.strerror(number))
 
-    where = "decoder.Decoder._start" if what == "no process" else "inputs.is_dicom"
+    where = "sandboxed_decoder.Decoder._start" if what == "no process" else "inputs.is_dicom"
     with monkeypatch.context() as patch, pytest.raises(OSError, match=r"Cannot allocate|Too many open"):
         patch.setattr(f"srcmatters.deployment.prediction.{where}", exhausted)
         gathered(films)
@@ -177,38 +175,21 @@ def packed(path: Path, *files: Path) -> Path:
     return path
 
 
-def test_archives_that_do_not_fit_together_are_refused_before_the_first_is_unpacked(
-    gathered: Callable[..., Gathered], films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_second_archive_is_a_mistake(
+    gathered: Callable[..., Gathered], films: Path, tmp_path: Path
 ) -> None:
-    first, second = sorted(films.iterdir())
-    size = first.stat().st_size
-    archives = [packed(tmp_path / "a.zip", second), packed(tmp_path / "b.zip", second)]
-    room = shutil._ntuple_diskusage(2**40, 0, 2**28 + size * 3 // 2)  # type: ignore[attr-defined]
-    monkeypatch.setattr("shutil.disk_usage", lambda path: room)
-    found = refusals(gathered(*archives, first), tmp_path)
-    assert found.pop("films/film-0.dcm") == ""
-    assert list(found) == ["a.zip", "b.zip"]
-    for reason in found.values():
-        assert reason.startswith("the 2 archives need ") and str(tmp_path) in reason and "\n" not in reason
-    assert not list((tmp_path / "scratch").iterdir())
-    assert list(refusals(gathered(archives[0]), tmp_path).values()) == [""]
+    archives = [packed(tmp_path / name, films / "film-0.dcm") for name in ("a.zip", "b.zip")]
+    with pytest.raises(InputError, match=r"a\.zip, .*b\.zip: expected one archive at a time"):
+        gathered(*archives)
 
 
-def test_archive_that_is_refused_by_itself_leaves_its_room_to_others(
-    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_archive_in_a_folder_is_refused_and_the_images_beside_it_are_read(
+    gathered: Callable[..., Gathered], films: Path
 ) -> None:
-    (tmp_path / "scratch").mkdir()
-    good = packed(tmp_path / "a.zip", films / "film-0.dcm")
-    content = bytearray(packed(tmp_path / "b.zip", films / "film-1.dcm").read_bytes())
-    at = content.rindex(b"PK\1\2")
-    content[at + 24 : at + 28] = b"\xfe\xff\xff\xff"  # four gigabytes
-    (tmp_path / "b.zip").write_bytes(content)
-    room = shutil._ntuple_diskusage(2**40, 0, 2**31)  # type: ignore[attr-defined]
-    monkeypatch.setattr("shutil.disk_usage", lambda path: room)
-    monkeypatch.setattr("srcmatters.deployment.prediction.found_files.BYTES", 2**30)
-    with Decoder() as decoder:
-        found = list(find_files([good, tmp_path / "b.zip"], decoder, tmp_path / "scratch"))
-    assert [bool(one.refusal) for one in found] == [False, True]
+    packed(films / "a.zip", films / "film-0.dcm")
+    found = refusals(gathered(films), films)
+    assert found.pop("a.zip") == "an archive in a folder, expected images: unpack it first"
+    assert found == {"film-0.dcm": "", "film-1.dcm": ""}
 
 
 def test_archive_that_is_named_twice_is_read_once(
@@ -225,32 +206,23 @@ def test_archive_that_is_named_twice_is_read_once(
 # Pairs
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Path:
-    """The header of a NIfTI pair."""
-    (tmp_path / "pair").mkdir()
-    image = nibabel.Nifti1Pair(np.zeros((4, 5, 6), np.int16), np.eye(4))
-    nibabel.save(image, tmp_path / "pair" / "scan.hdr")
-    assert sorted(path.name for path in (tmp_path / "pair").iterdir()) == ["scan.hdr", "scan.img"]
-    return tmp_path / "pair" / "scan.hdr"
-
-
-@pytest.mark.parametrize("names", [["."], ["scan.img"], ["scan.img", "scan.hdr"], ["scan.zip"]])
-def test_pair_is_one_item_that_can_be_read(
-    gathered: Callable[..., Gathered], pair: Path, names: list[str]
+@pytest.mark.parametrize("names", [["."], ["scan.hdr", "scan.img"]])
+def test_both_halves_of_a_pair_are_refused(
+    gathered: Callable[..., Gathered], tmp_path: Path, names: list[str]
 ) -> None:
-    packed(pair.with_suffix(".zip"), pair, pair.with_suffix(".img"))
-    if names == ["."]:
-        pair.with_suffix(".zip").unlink()
-    found = gathered(*(pair.parent / name for name in names))
-    (item,) = found.items
-    assert item.name.endswith("scan.hdr") and not item.refusal and found.passed_over == 0
-    assert [file.suffix for file in item.files] == [".hdr", ".img"]
-    assert read_itk(item.path)[0].shape == (4, 5, 6)
+    folder = tmp_path / "pair"
+    folder.mkdir()
+    nibabel.save(nibabel.Nifti1Pair(np.zeros((4, 5, 6), np.int16), np.eye(4)), folder / "scan.hdr")
+    found = refusals(gathered(*(folder / name for name in names)), folder)
+    assert set(found) == {"scan.hdr", "scan.img"}
+    assert all(
+        reason.startswith("half of a pair .hdr and .img, expected one file") for reason in found.values()
+    )
 
 
-def test_dicom_file_is_not_taken_for_the_pixels_of_a_header(
-    gathered: Callable[..., Gathered], pair: Path, films: Path
+def test_dicom_file_is_read_whatever_its_ending(
+    gathered: Callable[..., Gathered], films: Path, tmp_path: Path
 ) -> None:
-    shutil.copy(films / "film-0.dcm", pair.with_suffix(".img"))
-    assert [Path(item.name).name for item in gathered(pair.parent).items if item.headers] == ["scan.img"]
+    shutil.copy(films / "film-0.dcm", tmp_path / "scan.img")
+    (item,) = gathered(tmp_path / "scan.img").items
+    assert item.headers and not item.refusal

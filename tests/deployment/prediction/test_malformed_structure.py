@@ -16,7 +16,7 @@ from prediction_cases import write_bundle, write_radiographs, write_series
 from psutil import Process
 from resource_use import MeasuredPredictor, open_files
 
-from srcmatters.deployment.dicom_results.result_objects import dicom_answers
+from srcmatters.deployment.dicom_results.result_objects import result_objects
 from srcmatters.deployment.prediction.sandboxed_decoder import MEMORY
 from srcmatters.errors import InputError
 from srcmatters.exported_bundle.bundle import open_bundle
@@ -69,7 +69,7 @@ def answer(predictor: MeasuredPredictor, content: Content | dict[str, bytes], fo
             path.write_bytes(content[1])
         for prediction in predictor.answers(path):
             try:
-                dicom_answers(prediction, predictor)
+                result_objects(prediction, predictor)
             except InputError as error:
                 assert prediction.item.said(str(error))
 

@@ -29,7 +29,7 @@ from srcmatters.deployment.prediction.prediction_files import as_csv, row
 from srcmatters.deployment.prediction.predictor import Prediction
 from srcmatters.errors import InputError
 
-READING = "srcmatters.deployment.prediction.found_files.unpack"
+READING = "srcmatters.deployment.prediction.input_files.unpack"
 WRITING = "srcmatters.deployment.prediction.prediction_files.as_csv"
 ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -228,11 +228,8 @@ def test_saliency_of_a_network_without_feature_maps_is_refused_at_once(given: Pa
 @pytest.mark.parametrize(
     "options",
     [
-        ["--retrieve", "get"],  # what holds without it
-        ["--max-studies", "100"],
+        ["--max-studies", "100"],  # what holds without it
         ["--timeout", "5"],
-        ["--move-port", "104"],
-        ["--calling-aet", "US"],
         ["--tls-ca", "ca.pem"],
     ],
 )

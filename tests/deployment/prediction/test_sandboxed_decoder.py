@@ -42,7 +42,7 @@ def test_decoder_bounds_memory_and_time_and_survives_deaths() -> None:
         start = time.monotonic()
         with pytest.raises(InputError, match="took longer than 1 s"):
             decoder.run(_sleep, 60)
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 60, "it is not waited for"
         with pytest.raises(InputError, match="died of this file, twice"):
             decoder.run(_die)
         assert decoder.run(_allocate, 3) == 3
@@ -122,14 +122,14 @@ def _compute(seconds: float) -> None:
 
 
 def test_earlier_tasks_for_a_file_count_against_its_time() -> None:
-    with Decoder(seconds=2.0) as decoder:
+    with Decoder(seconds=20.0) as decoder:
         decoder.run(_compute, 0.5)
         assert 0.5 <= decoder.spent < 2
-        decoder.submit(_sleep, 1.5, spent=1.7)
+        decoder.submit(_sleep, 60, spent=19.7)
         start = time.monotonic()
-        with pytest.raises(InputError, match="took longer than 2 s"):
+        with pytest.raises(InputError, match="took longer than 20 s"):
             decoder.result()
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 15, "most of its time was spent before"
 
 
 def test_a_file_that_waits_for_the_processor_is_not_refused_but_one_that_takes_its_time_is() -> None:

@@ -19,7 +19,7 @@ from dicom_nodes import (
 from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from srcmatters.deployment.dicom_association import Tls
+from srcmatters.deployment.dicom_association import HANDSHAKE_SECONDS, Tls
 from srcmatters.deployment.receiver.store_scp import Address
 from srcmatters.errors import InputError
 
@@ -97,7 +97,7 @@ def test_a_peer_that_says_nothing_keeps_nobody_out(start: Start, certificates: T
         started = time.monotonic()
         with association(port, tls=ours) as opened:
             assert opened.is_established
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < HANDSHAKE_SECONDS, "the silent peer is not waited for"
 
 
 def test_a_port_in_use_is_named_and_the_spool_is_let_go(start: Start, tmp_path: Path) -> None:
@@ -114,9 +114,7 @@ def test_stop_is_quick_although_a_peer_stopped_in_the_middle_of_a_message(start:
         time.sleep(0.1)
         started = time.monotonic()
         assert server.stop()
-        assert time.monotonic() - started < 4
-        peer.settimeout(5)
-        assert peer.recv(1) == b""
+        assert time.monotonic() - started < server.settings.address.idle_seconds / 2
 
 
 def test_dcmtk_is_understood(start: Start, archive: Archive, tmp_path: Path) -> None:

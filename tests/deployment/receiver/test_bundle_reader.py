@@ -23,7 +23,7 @@ from srcmatters.deployment.receiver import server, study_reading as reading
 from srcmatters.deployment.receiver.bundle_reader import BundleReader
 from srcmatters.deployment.receiver.spool import REASON
 from srcmatters.errors import InputError
-from srcmatters.exported_bundle.disclaimers import marks
+from srcmatters.exported_bundle.disclaimers import disclaimers
 
 
 def test_study_that_is_stored_comes_back_as_report_and_capture(
@@ -136,7 +136,7 @@ def test_serve_reads_with_the_bundle_and_says_at_the_start_what_it_is(
     (made,) = served
     assert isinstance(made, BundleReader) and made.captures == captures
     rules = made.predictor.rules
-    assert caplog.messages == [f"reads with {rules['name']}", *marks(rules)]
+    assert caplog.messages == [f"reads with {rules['name']}", *disclaimers(rules)]
     with pytest.raises(InputError, match="no such bundle"):
         serve_command._make_reader(None, tmp_path / "nowhere", captures)
 

@@ -6,16 +6,20 @@ import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from dicom_nodes import CountingReader, wait_until
-from orthanc_node import TITLE, Orthanc
+from dicom_nodes import CountingReader, association, radiograph, wait_until
+from orthanc_node import TITLE, Orthanc, orthanc_program
 from prediction_cases import write_bundle, write_radiographs
 from pydicom import dcmread
 
@@ -29,9 +33,8 @@ from srcmatters.deployment.receiver.store_scp import Address
 def connected(orthanc: Orthanc, tmp_path: Path) -> Iterator[Callable[[], Server]]:
     """A server that Orthanc knows as ``reader``, and that answers to Orthanc."""
     destination = Destination(TITLE, "127.0.0.1", orthanc.dicom)
-    settings = ServerSettings(
-        Address("SRCMATTERS", port=0, calling=(TITLE,)), destination, tmp_path / "spool", settle_seconds=0.5
-    )
+    address = Address("SRCMATTERS", port=0, calling=(TITLE,), allowed=(ip_network("127.0.0.1"),))
+    settings = ServerSettings(address, destination, tmp_path / "spool", settle_seconds=0.5)
     server = Server(CountingReader(), settings)
     port = server.start()
     orthanc.introduce("reader", "SRCMATTERS", port)
@@ -144,3 +147,74 @@ def _check_traces(folder: Path, films: list[Any]) -> None:
     for film in films:
         for secret in (*str(film.PatientName).split("^"), film.PatientID, film.StudyInstanceUID):
             assert secret and secret.lower() not in log
+
+
+@pytest.fixture
+def routing_orthanc(tmp_path: Path) -> Iterator[Orthanc]:
+    """An Orthanc that sends on every series with the script of docs/clinical.md."""
+    program = orthanc_program()
+    if program is None:
+        pytest.skip("no Orthanc on PATH: apt-get install orthanc; routing by its script was not tried")
+    text = (Path(__file__).parents[3] / "docs" / "clinical.md").read_text()
+    (script,) = re.findall(r"```lua\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "orthanc").mkdir()
+    (tmp_path / "orthanc" / "route.lua").write_text(script)
+    settings = {"LuaScripts": ["route.lua"], "StableAge": 1, "DicomCheckModalityHost": True}
+    running = Orthanc(program, tmp_path / "orthanc", **settings)
+    yield running
+    running.close()
+
+
+def test_the_documented_script_routes_images_and_no_report_goes_round_in_circles(
+    routing_orthanc: Orthanc, tmp_path: Path
+) -> None:
+    reader = CountingReader()
+    address = Address("SRCMATTERS", port=0, calling=(TITLE,), allowed=(ip_network("127.0.0.1"),))
+    destination = Destination(TITLE, "127.0.0.1", routing_orthanc.dicom)
+    server = Server(reader, ServerSettings(address, destination, tmp_path / "spool", settle_seconds=0.5))
+    routing_orthanc.introduce("reader", "SRCMATTERS", server.start())
+    routing_orthanc.introduce("modality", "SENDER", 1)
+    image = radiograph()
+    with association(routing_orthanc.dicom, called=TITLE) as opened:
+        assert opened.send_c_store(image).Status == 0x0000
+    wait_until(lambda: routing_orthanc.instances("SR"), "the report")
+    # The report is stable after a second, as the images were; it would have been sent by then.
+    wait_until(lambda: _stable_series(routing_orthanc) == 2, "a stable report")
+    assert server.stop()
+    assert reader.read_studies == [(image.StudyInstanceUID, 1)] and len(routing_orthanc.instances("SR")) == 1
+
+
+def _stable_series(orthanc: Orthanc) -> int:
+    series = orthanc.rest("GET", "series?expand")
+    return sum(one["IsStable"] for one in series)
+
+
+def test_strangers_and_absurd_messages_end_at_orthanc(orthanc: Orthanc) -> None:
+    with association(orthanc.dicom, calling="STRANGER", called=TITLE) as opened:
+        if opened.is_established:
+            assert opened.send_c_store(radiograph()).get("Status") != 0x0000
+    assert not orthanc.rest("GET", "instances")
+    orthanc.introduce("modality", "SENDER", 1)
+    with association(orthanc.dicom, called=TITLE) as opened:
+        opened.dul.socket.socket.sendall(struct.pack(">BBL", 4, 0, 2**31))
+        wait_until(lambda: not opened.is_established, "the end of the association")
+    with association(orthanc.dicom, called=TITLE) as opened:
+        assert opened.send_c_store(radiograph()).Status == 0x0000
+
+
+def test_peers_that_block_orthanc_keep_us_neither_from_reading_nor_from_answering_later(
+    orthanc: Orthanc, connected: Callable[[], Server]
+) -> None:
+    image = radiograph()
+    orthanc.introduce("modality", "SENDER", 1)
+    with association(orthanc.dicom, called=TITLE) as opened:
+        assert opened.send_c_store(image).Status == 0x0000
+    (study,) = orthanc.rest("GET", "studies")
+    with ExitStack() as peers:
+        for _ in range(3):
+            peers.enter_context(socket.create_connection(("127.0.0.1", orthanc.dicom)))
+        answer = orthanc.rest("POST", "modalities/reader/store", json={"Resources": [study]})
+        assert answer["FailedInstancesCount"] == 0
+        wait_until(lambda: connected().spool.batches("outgoing"), "a result that waits")
+        assert not orthanc.instances("SR")
+    wait_until(lambda: len(orthanc.instances("SR")) == 1, "the report")

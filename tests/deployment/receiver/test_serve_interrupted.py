@@ -116,6 +116,29 @@ def test_killed_again_and_again_every_acknowledged_study_is_answered(
     assert sorted(answers.values()) == sorted(set(answers.values()))
 
 
+@pytest.mark.slow
+def test_a_hundred_acknowledged_instances_and_a_kill_are_a_hundred_reports(
+    launch: Launch, archive: Archive, tmp_path: Path
+) -> None:
+    process, port = launch()
+    images = [radiograph() for _ in range(100)]
+    with association(port) as opened:
+        statuses: list[int | None] = []
+        for image in images:
+            status = None
+            while status != 0x0000:  # 0xA700 while 64 studies wait: the sender tries again
+                status = opened.send_c_store(image).get("Status")
+                assert status in (0x0000, 0xA700)
+            statuses.append(status)
+        process.kill()
+    process.join()
+    assert statuses == [0x0000] * 100 and len(archive.received) < 100
+    launch()
+    wait_until(lambda: len(set(counts(archive.received))) == 100, "a hundred reports")
+    assert set(counts(archive.received)) == {image.StudyInstanceUID for image in images}
+    wait_until(lambda: not [*(tmp_path / "spool").glob("*/*/*.dcm")], "an empty spool")
+
+
 def test_sigterm_ends_it_within_seconds_and_loses_nothing(
     launch: Launch, archive: Archive, tmp_path: Path
 ) -> None:

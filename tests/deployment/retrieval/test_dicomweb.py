@@ -271,7 +271,7 @@ def test_a_server_that_dawdles_is_not_waited_for(
 
     started = time.monotonic()
     reason, _ = _one_bad(start, stock, "instances", slow, "--timeout", 1)
-    assert time.monotonic() - started < 8 and ("time" in reason or "took longer than 1 s" in reason)
+    assert time.monotonic() - started < 20 and ("time" in reason or "took longer than 1 s" in reason)
 
 
 def test_a_disk_that_is_nearly_full_is_not_filled(

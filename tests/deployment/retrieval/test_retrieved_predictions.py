@@ -1,4 +1,4 @@
-"""`predict --from`: what is asked for, what is left where, and what a real archive gives by every door."""
+"""`predict --from`: what is asked for, what is left where, and what a real archive gives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from orthanc_node import TITLE, Orthanc, free_ports
+from orthanc_node import Orthanc
 from prediction_cases import changed, write_bundle, write_series
 from pydicom import dcmread
 from pydicom.uid import JPEGLSLossless, generate_uid
@@ -67,19 +67,7 @@ def _in_orthanc(orthanc: Orthanc, files: list[Path]) -> None:
         orthanc.rest("POST", "instances", data=file.read_bytes())
 
 
-def _doors(orthanc: Orthanc) -> Iterator[list[object]]:
-    """Ways into an Orthanc, which learns where C-MOVE leads to."""
-    (port,) = free_ports(1)
-    orthanc.introduce("us", "SRCMATTERS", port)
-    dimse = f"dicom://{TITLE}@127.0.0.1:{orthanc.dicom}"
-    yield ["--from", f"http://127.0.0.1:{orthanc.http}/dicom-web"]
-    yield ["--from", dimse]
-    yield ["--from", dimse, "--retrieve", "move", "--move-port", port]
-
-
-def test_an_archive_gives_what_its_files_give_by_every_door(
-    queried_orthanc: Orthanc, stock: Stock, tmp_path: Path
-) -> None:
+def test_an_archive_gives_what_its_files_give(queried_orthanc: Orthanc, stock: Stock, tmp_path: Path) -> None:
     ct = write_bundle(tmp_path / "ct", modality="ct", unit="HU", window="lung", patch_mm=40, spatial_dims=3)
     slices = write_series(tmp_path / "series")
     study = generate_uid()
@@ -99,19 +87,9 @@ def test_an_archive_gives_what_its_files_give_by_every_door(
         file.rename(tmp_path / "scan" / file.name)
     films, volume = table(stock.bundle, *stock.films), table(ct, tmp_path / "scan")
     assert len(films) == 3 and len(volume) == 1 and all(row[3] for row in films + volume)
-    for door in _doors(queried_orthanc):
-        assert table(stock.bundle, *door, "--query", f"PatientID={PATIENT[:-2]}*") == films, door
-        assert table(ct, *door, "--study", study) == volume, door
-
-
-def test_an_archive_that_does_not_know_us_says_so(orthanc: Orthanc, stock: Stock) -> None:
-    address = f"127.0.0.1:{orthanc.dicom}"
-    where = ["--query", "PatientID=*", "--calling-aet", "NOBODY"]
-    wrong = CliRunner().invoke(predict, [str(stock.bundle), "--from", f"dicom://WRONG@{address}", *where])
-    assert "called ae title not recognised" in said(wrong)
-    orthanc.introduce("us", "SRCMATTERS", free_ports(1)[0])
-    arguments = [str(stock.bundle), "--from", f"dicom://{TITLE}@{address}", "--query", "PatientID=*"]
-    assert "no study" in said(CliRunner().invoke(predict, arguments))
+    server = ["--from", f"http://127.0.0.1:{queried_orthanc.http}/dicom-web"]
+    assert table(stock.bundle, *server, "--query", f"PatientID={PATIENT[:-2]}*") == films
+    assert table(ct, *server, "--study", study) == volume
 
 
 def test_a_row_names_study_series_and_instance_by_hashes(
@@ -268,10 +246,13 @@ def test_the_disk_holds_one_study_at_a_time(
         (["--from", "http://127.0.0.1:1", "--query", "PatientID="], "expected KEYWORD=VALUE"),
         (["--from", "http://127.0.0.1:1", "--query", "StudyID=1", "--query", "StudyID=2"], "given twice"),
         (["--from", "ftp://127.0.0.1/x", "--study", "1.2"], "expected https://HOST/PATH"),
-        (["--from", "dicom://127.0.0.1:4242", "--study", "1.2"], "expected AET@host:port"),
+        (
+            ["--from", "dicom://ARCHIVE@127.0.0.1:4242", "--study", "1.2"],
+            "sends studies to `srcmatters serve`",
+        ),
         (["--from", "https://me:secret@host/x", "--study", "1.2"], "expected them in ~/.netrc"),
         (["--from", "ftp://me:secret@host/x", "--study", "1.2"], "'ftp://host/x'"),
-        (["--from", "dicom://A@h:1", "--study", "1.2", "--tls-ca", "x"], "expected both of them"),
+        (["--from", "https://h", "--study", "1.2", "--tls-certificate", "x"], "expected both of them"),
         (["--from", "https://host", "--study", "1.2", "--tls-ca", "missing.pem"], "missing.pem"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Modules that an exported bundle carries in its ``scripts`` folder; they import nothing of this package."""
