@@ -40,10 +40,8 @@ def signals_handled(handler: Handler | None, *numbers: signal.Signals) -> Iterat
 
 
 @contextmanager
-def handlers_kept(
-    numbers: Sequence[signal.Signals] = _TERMINATIONS,
-) -> Iterator[dict[signal.Signals, object]]:
-    """Restore the handlers of signals after a block that changes them.
+def ended_cleanly() -> Iterator[None]:
+    """End what is inside as Ctrl-C would, so that it deletes what it has unpacked, fetched or begun to write.
 
     Only the first time: a second signal would end the deleting, and service managers send two. What nohup has
     made the program ignore stays ignored.

@@ -137,7 +137,7 @@ def read_cases(dataset_dir: str | Path, cases: str | Path = "cases.csv") -> pd.D
         raise InputError(f"cases: {path} does not exist, expected a CSV file with image, patient_id, label")
     try:
         text = {"patient_id": str, "case_id": str, "image": str}
-        table = pd.read_csv(path, dtype=text)  # type: ignore[arg-type]
+        table = pd.read_csv(path, dtype=text)
     except UNREADABLE_CSV as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: not a readable CSV file ({reason})") from error

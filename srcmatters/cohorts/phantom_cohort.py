@@ -61,8 +61,10 @@ def write_phantom_cohort(
             are whole either way. Radiographs ignore it.
         benign: Share of a CT cohort's negatives, 0 to 1, whose candidate is a smaller, round, smooth nodule
             instead of lung. Radiographs ignore it.
+
     Returns:
         The table, as read back from ``cases.csv``.
+
     Raises:
         ValueError: An argument is outside its range; the message names it.
         FileExistsError: ``directory`` exists.

@@ -145,7 +145,8 @@ def gridding(
 
 def _radial_points(views: int, bins: int, bin_width: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where the spectra of the projections lie: row and column frequencies (views, frequencies), and radii
-    (frequencies,), in cycles per pixel."""
+    (frequencies,), in cycles per pixel.
+    """
     angles = (np.arange(views) + 0.5) * np.pi / views
     radii = np.arange(bins // 2 + 1) / (bins * bin_width)
     return np.cos(angles)[:, None] * radii, np.sin(angles)[:, None] * radii, radii

@@ -178,7 +178,7 @@ def _fit_monitors(
             continue  # sampled from the patients: no image was changed
         rows = torch.from_numpy(np.flatnonzero(cache.cases["case_id"].isin(trained)))
         patients = cache.cases["patient_id"].iloc[rows.numpy()].tolist()
-        clean, confounded = (cache.state(state)[rows] for state in ("clean", "confounded"))  # type: ignore[arg-type]
+        clean, confounded = (cache.state(state)[rows] for state in ("clean", "confounded"))
         probes.append(fit_probe(confounder, clean, confounded, patients))
     return Monitors(fit_distance(training, validation, test), tuple(probes))
 

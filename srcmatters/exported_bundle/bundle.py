@@ -42,7 +42,7 @@ class ExportedBundle:
     folder: Path
     rules: dict[str, Any]
     arrays: dict[str, np.ndarray] = field(repr=False)
-    _unpacked: tempfile.TemporaryDirectory | None = field(default=None, repr=False, compare=False)
+    _unpacked: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False, compare=False)
 
     def close(self) -> None:
         """Delete what was unpacked; of a folder nothing. Its files, the weights among them, are gone then."""
@@ -132,7 +132,7 @@ def _opened(path: Path) -> ExportedBundle:
         raise
 
 
-def _read(origin: Path, folder: Path, unpacked: tempfile.TemporaryDirectory | None) -> ExportedBundle:
+def _read(origin: Path, folder: Path, unpacked: tempfile.TemporaryDirectory[str] | None) -> ExportedBundle:
     rules = _read_rules(origin, folder / RULES)
     arrays = _read_arrays(origin, folder / ARRAYS)
     records = [*rules["monitors"], *([rules["ood"]] if rules["ood"] else [])]

@@ -76,7 +76,7 @@ def _number(dataset: Dataset, keyword: str) -> float | None:
     if isinstance(value, MultiValue):
         value = value[0] if value else None
     try:
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None

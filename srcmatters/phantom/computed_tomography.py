@@ -60,9 +60,11 @@ def ct_volume(
         spacing_mm: Voxel size along H, W and D, each 0.5 to 10 mm.
         slices: Consecutive slices along D; they are those of the whole volume to the last bit, and only they
             are painted.
+
     Returns:
         (H, W, D) int16, HU. H runs from anterior to posterior, W from the patient's right to the left, D from
         inferior to superior; voxel centres are those of :func:`voxel_axes`.
+
     Raises:
         ValueError: ``spacing_mm`` is not three numbers in range, or ``slices`` is empty or leaves some out.
     """

@@ -145,6 +145,7 @@ def deposit(coordinates: Sequence[FloatArray], weights: FloatArray, shape: Seque
         coordinates: One (N,) array of fractional cell indices per axis; points outside are dropped.
         weights: (N,) what is shared out; inside the grid the total is conserved.
         shape: Cells per axis.
+
     Returns:
         float32 array of ``shape``.
     """

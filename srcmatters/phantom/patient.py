@@ -90,6 +90,7 @@ def draw_patient(
         difficulty: 0 (big, dense lesions) to 1 (small, faint ones).
         label: 1 or 0 to force it, None for the balanced one.
         side: "left" or "right" to force the lung, None to draw it.
+
     Raises:
         ValueError: An argument is outside its range; the message names it.
     """

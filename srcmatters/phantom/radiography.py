@@ -130,8 +130,10 @@ def radiograph(patient: PhantomPatient, image_size: int = 256) -> np.ndarray:
     Args:
         patient: From :func:`draw_patient`.
         image_size: Rows and columns, 32 to 2048.
+
     Returns:
         (H, W) uint8, MONOCHROME2: bone white, lungs dark, the patient's right on the left of the image.
+
     Raises:
         ValueError: ``image_size`` outside its range.
     """

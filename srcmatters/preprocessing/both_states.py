@@ -45,7 +45,7 @@ def positions(cases: pd.DataFrame) -> list[dict[str, float]]:
     return [dict(zip(POSITION, row, strict=True)) for row in cases[list(POSITION)].to_numpy(dtype=float)]
 
 
-class BothStates(Dataset):
+class BothStates(Dataset[Any]):
     """Every image clean and confounded, or clean alone where nothing is put into it.
 
     An item is (states, SHA-256 of the file), the states of shape (1 or 2, C, H, W[, D]) float32; or

@@ -135,7 +135,7 @@ def _draw_lines(
             yerr=distance,
             color=line.colour,
             marker=line.marker,
-            linestyle=line.dash,  # type: ignore[arg-type]
+            linestyle=line.dash,
             markersize=4.5,
             linewidth=1.6,
             elinewidth=1,

@@ -86,7 +86,7 @@ class StudyRun:
         """
         cells = expand(self.study)
         with (
-            ended_cleanly(as_interrupt=True),
+            _sigterm_is_ctrl_c(),
             StudyLock(self.study_dir).held(),
             _full_disk_in_one_line(self.study_dir),
         ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from monai.losses import ContrastiveLoss
@@ -52,7 +53,7 @@ class TwoViews:
 
     def __call__(
         self,
-        batch: dict,
+        batch: dict[str, Any],
         device: torch.device | str | None = None,
         non_blocking: bool = False,
         **kwargs: object,

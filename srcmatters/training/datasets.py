@@ -21,7 +21,7 @@ from torch.utils.data import (
 from srcmatters.preprocessing.state_cache import StateCache
 
 
-class CaseDataset(Dataset):
+class CaseDataset(Dataset[dict[str, Any]]):
     """Some cases of a cache, each in the state that it has in this study.
 
     Args:
@@ -90,7 +90,7 @@ def case_loader(
     seed: int = 0,
     distributed: bool = False,
     balanced: bool = False,
-) -> DataLoader:
+) -> DataLoader[Any]:
     """A DataLoader over ready batches; its order depends on the seed alone.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -73,11 +74,11 @@ class EpochLog:
         self.history: list[dict[str, float]] = []
         self._started = 0.0
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """The epochs so far, for a training that is resumed."""
         return {"history": self.history}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the epochs of the training that is resumed."""
         self.history = list(state["history"])
 
@@ -120,7 +121,7 @@ class PrepareBatch:
 
     def __call__(
         self,
-        batch: dict,
+        batch: dict[str, Any],
         device: torch.device | str | None = None,
         non_blocking: bool = False,
         **kwargs: object,

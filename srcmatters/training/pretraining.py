@@ -63,7 +63,7 @@ class Pretraining:
         network: nn.Sequential,
         best: BestWeights,
         resumption: Resumption,
-        loaders: Sequence[DataLoader],
+        loaders: Sequence[DataLoader[Any]],
         cache: StateCache,
         classes: Sequence[str],
         results: Results,
@@ -154,7 +154,7 @@ class Pretraining:
         }
 
     @torch.inference_mode()
-    def _predict(self, loader: DataLoader) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _predict(self, loader: DataLoader[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Labels (cases,), probabilities (cases, classes) and features (cases, F) of a set of cases."""
         self.network.eval()
         head = self.network[1].get_submodule(HEADS[self.settings["network"]].rstrip("."))

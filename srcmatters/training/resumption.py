@@ -31,7 +31,7 @@ class EpochSeeds:
         generators: of the augmentations.
     """
 
-    def __init__(self, seed: int, loader: DataLoader, generators: Sequence[torch.Generator]) -> None:
+    def __init__(self, seed: int, loader: DataLoader[Any], generators: Sequence[torch.Generator]) -> None:
         self.seed = seed
         self.generators = [*generators, loader.generator]
 

@@ -30,7 +30,7 @@ class _Range:
         kind = Integral if self.whole else Real
         if not isinstance(value, kind) or isinstance(value, bool):
             return False
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)
         above = self.low < number if self.open_low else self.low <= number
         return math.isfinite(number) and above and number <= self.high
 

@@ -9,6 +9,7 @@ import importlib.util
 import sqlite3
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -96,7 +97,7 @@ def _tables(path: str | Path, series: Collection[str] | None) -> list[pd.DataFra
             if series is not None:
                 scans = scans[scans["series_instance_uid"].isin(list(series))]
             numbers = {"scans": [int(one) for one in scans["id"]]}
-            wanted: sqlalchemy.BindParameter = sqlalchemy.bindparam("scans", expanding=True)
+            wanted: sqlalchemy.BindParameter[Any] = sqlalchemy.bindparam("scans", expanding=True)
             belonging = [
                 pd.read_sql(sqlalchemy.text(_QUERIES[name]).bindparams(wanted), connection, params=numbers)
                 for name in ("zvals", "annotations", "contours")

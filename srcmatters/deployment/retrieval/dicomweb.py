@@ -98,7 +98,8 @@ def _admitted(
     response: requests.Response, admit: Callable[[int], None], chunk_size: int = 1, *_: Any, **__: Any
 ) -> Iterator[bytes]:
     """What there is, as soon as there is some: a server that dawdles must not be waited for until a piece of
-    ``chunk_size`` is full."""
+    ``chunk_size`` is full.
+    """
     while chunk := response.raw.read1(chunk_size, decode_content=True):
         admit(len(chunk))
         yield chunk
@@ -213,9 +214,11 @@ class DicomWebArchive:
             for content in self._client.instances(f"{self.name}/studies/{study}/series/{series}"):
                 files.add(content)
 
-    def _pages(self, search: Callable[..., list[Any]], keyword: str, size: int) -> dict[str, Mapping]:
+    def _pages(
+        self, search: Callable[..., list[Any]], keyword: str, size: int
+    ) -> dict[str, Mapping[str, Any]]:
         """UID -> description: all that a server has, which may give it in portions."""
-        found: dict[str, Mapping] = {}
+        found: dict[str, Mapping[str, Any]] = {}
         with self._asking(Allowance(self.seconds)):
             while len(found) < _MOST:
                 # One that ignores the offset says the same again, and that is the end, too.
