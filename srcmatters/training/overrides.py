@@ -23,6 +23,7 @@ _ENTRY_POINTS = {
     "training",
     "evaluating",
     "finalize",
+    "prepared",
     "val_interval",
     "inferer",
     "network",

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from srcmatters.cohorts import embedded, find_images, open_cohort
+from srcmatters.cohorts import find_images, open_cohort, phantom_cohort
 from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 from srcmatters.errors import InputError
 
@@ -30,7 +30,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         return small_cohort(folder)
 
     monkeypatch.setenv("SRCMATTERS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(embedded, "write_phantom_cohort", write)
+    monkeypatch.setattr(phantom_cohort, "write_phantom_cohort", write)
     return folders
 
 
@@ -53,7 +53,7 @@ def test_the_embedded_cohort_is_what_the_phantom_command_writes_without_options(
         calls.append((*arguments, options))
         small_cohort(arguments[0])
 
-    monkeypatch.setattr(embedded, "write_phantom_cohort", write)
+    monkeypatch.setattr(phantom_cohort, "write_phantom_cohort", write)
     open_cohort("phantom")
     assert [call[1:] for call in calls] == [({},)]  # its defaults: 240 patients, 256 x 256
 
@@ -112,7 +112,7 @@ def test_the_phantoms_of_ct_are_a_cohort_of_their_own(
         calls.append(options)
         write_phantom_cohort(folder, **options | {"patients": 2, "slab_mm": 12.0})
 
-    monkeypatch.setattr(embedded, "write_phantom_cohort", write)
+    monkeypatch.setattr(phantom_cohort, "write_phantom_cohort", write)
     cases = open_cohort("phantom", modality="ct")
     pd.testing.assert_frame_equal(open_cohort("phantom", modality="ct"), cases)
     assert calls == [{"patients": 120, "modality": "ct", "slab_mm": 48.0, "difficulty": 0.7, "benign": 0.5}]

@@ -16,7 +16,7 @@ from reference_networks import reference_network
 from safetensors.torch import save_file
 
 from srcmatters.errors import InputError
-from srcmatters.sources import convert, create_classifier, load_source, networks, read_weights
+from srcmatters.sources import convert, create_classifier, load_source, network_facts, read_weights
 from srcmatters.sources.catalogue import read_catalogue
 from srcmatters.sources.entry import Entry
 from srcmatters.sources.normalisation import IMAGENET
@@ -34,7 +34,7 @@ TENSORS = {
 }
 
 
-HEADS = {network: networks.HEADS[network] for network in TENSORS}
+HEADS = {network: network_facts.HEADS[network] for network in TENSORS}
 SCHEME = {"efficientnet_lite0": "efficientnet-pytorch"}
 
 

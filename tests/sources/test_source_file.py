@@ -113,7 +113,7 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pyt
         file.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("srcmatters.sources.source_file.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(InputError, match=r"cannot be written .*No space left"):
         write_source(path, ENTRY, {"a": torch.zeros(1)})
     assert path.read_bytes() == before
