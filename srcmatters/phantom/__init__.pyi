@@ -17,8 +17,5 @@ from .radiography import (
     detector_field as detector_field,
 )
 from .radiography import (
-    line_integral as line_integral,
-)
-from .radiography import (
     radiograph as radiograph,
 )
