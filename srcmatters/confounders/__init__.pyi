@@ -2,9 +2,6 @@ from .base import (
     Confounder as Confounder,
 )
 from .base import (
-    Confounderd as Confounderd,
-)
-from .base import (
     LocalConfounder as LocalConfounder,
 )
 from .catalogue import (
@@ -21,6 +18,15 @@ from .collimation import (
 )
 from .ct_dose import (
     LowDoseCT as LowDoseCT,
+)
+from .ct_dose_lodopab import (
+    LoDoPaB as LoDoPaB,
+)
+from .dictionary_form import (
+    ClipDisplayd as ClipDisplayd,
+)
+from .dictionary_form import (
+    Confounderd as Confounderd,
 )
 from .exposure import (
     ExposureShift as ExposureShift,

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from srcmatters.confounders.base import Confounder
 from srcmatters.confounders.collimation import CollimationBorder
 from srcmatters.confounders.ct_dose import LowDoseCT
+from srcmatters.confounders.ct_dose_lodopab import LoDoPaB
 from srcmatters.confounders.exposure import ExposureShift
 from srcmatters.confounders.kernel import KernelChange
 from srcmatters.confounders.laterality_marker import LateralityMarker
@@ -37,6 +38,9 @@ _CLASSES: tuple[type[Confounder], ...] = (
     SliceThickness,
 )
 
+#: Where the publication is another simulation altogether.
+_PAPER_CLASSES: dict[str, type[Confounder]] = {"low_dose_ct": LoDoPaB}
+
 
 def known_confounders() -> dict[str, type[Confounder]]:
     """Every confounder that changes the image, by name."""
@@ -52,10 +56,12 @@ def create_confounder(
         name: one of :func:`known_confounders`, or "none".
         protocol: "paper" sets the published parameters and quirks where they differ from the corrected ones.
         seed: seed of the per-case streams.
-        parameters: arguments of the confounder's class; they win over those of the protocol.
+        parameters: arguments of the confounder's class; they win over those of the protocol. ``preset`` sets
+            a strength by name: "plausible" (from one department to the next) or "stress" (nobody would report
+            such an image); other arguments win over it.
 
     Raises:
-        InputError: unknown name, protocol or parameter, with the nearest known one.
+        InputError: unknown name, protocol, preset or parameter, with the nearest known one.
     """
     if protocol not in get_args(Protocol):
         raise InputError(
@@ -66,7 +72,10 @@ def create_confounder(
     classes = known_confounders()
     if name not in classes:
         raise InputError(f"confounder: {name!r} is unknown{did_you_mean(name, [*classes, 'none'])}")
-    cls = classes[name]
+    cls = _PAPER_CLASSES.get(name, classes[name]) if protocol == "paper" else classes[name]
+    if "preset" in parameters:
+        parameters = {**_preset(cls, parameters["preset"]), **parameters}
+        del parameters["preset"]
     accepted = set(inspect.signature(cls).parameters) - {"seed"}
     for parameter in parameters:
         if parameter not in accepted:
@@ -78,6 +87,14 @@ def create_confounder(
         return cls(seed=seed, **parameters)
     except (TypeError, AttributeError) as error:
         raise InputError(f"confounder_args: {parameters} do not suit {name} ({error})") from error
+
+
+def _preset(cls: type[Confounder], preset: object) -> dict[str, Any]:
+    """The parameters of a preset."""
+    if preset not in cls.presets:
+        hint = did_you_mean(str(preset), cls.presets) if cls.presets else f": {cls.name} has none"
+        raise InputError(f"confounder_args: preset {preset!r} is unknown{hint}")
+    return cls.presets[str(preset)]
 
 
 def sampled_column(confounder: str, columns: Iterable[object]) -> str | None:

@@ -141,7 +141,7 @@ def test_a_constant_image_gives_finite_values_in_range_or_a_clear_error(name: st
         image = image * 0 - 1000
     result = run(confounder, image, ["a"])
     assert torch.isfinite(result).all()
-    if confounder.unit.startswith("display"):
+    if confounder.unit.startswith("display") and name != "noise":  # noise is clipped after the resize
         assert result.min() >= 0 and result.max() <= 1
     if name in ("kernel", "slice_thickness", "denoise"):
         assert torch.allclose(result, image, atol=1e-5)
@@ -220,7 +220,7 @@ def test_parameters_without_effect_warn_and_those_with_effect_do_not(name: str) 
     with pytest.warns(UserWarning, match="changes nothing"):
         result = run(idle, image, ["a"])
     if name not in ("tag", "collimation"):  # a smudge of a pixel is left
-        assert torch.allclose(result, image, atol=2e-2)
+        assert torch.allclose(result, image, atol=2e-2 * float(image.max() - image.min()))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(silent, image, ["a"])
@@ -240,7 +240,8 @@ WRONG_PARAMETERS = [
     ("tag", {"margin": 0.5}),
     ("tag", {"intensity": 2}),
     ("tube", {"kind": "chest drian"}),
-    ("tube", {"diameter": 0}),
+    ("tube", {"diameter_mm": 0}),
+    ("tag", {"height_mm": 0}),
     ("tube", {"opacity": -1}),
     ("tube", {"jitter": 1}),
     ("pacemaker", {"leads": 3}),
@@ -263,6 +264,8 @@ WRONG_PARAMETERS = [
     ("denoise", {"boundary": "zero"}),
     ("denoise", {"published": True}),
     ("denoise", {"cutoff_lp_per_mm": -1}),
+    ("denoise", {"field_mm": 0}),
+    ("slice_thickness", {"phase": "middle"}),
     ("kernel", {"before": "B31f"}),
     ("kernel", {"after": ((0, 1), (0, 2))}),
     ("kernel", {"max_gain": 0.5}),
