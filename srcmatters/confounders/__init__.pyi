@@ -13,8 +13,14 @@ from .catalogue import (
 from .catalogue import (
     sampled_column as sampled_column,
 )
+from .central_line import (
+    CentralLine as CentralLine,
+)
 from .collimation import (
     CollimationBorder as CollimationBorder,
+)
+from .composition import (
+    Composition as Composition,
 )
 from .ct_dose import (
     LowDoseCT as LowDoseCT,
@@ -31,27 +37,51 @@ from .dictionary_form import (
 from .exposure import (
     ExposureShift as ExposureShift,
 )
+from .jpeg import (
+    JpegCompression as JpegCompression,
+)
 from .kernel import (
     KernelChange as KernelChange,
 )
 from .laterality_marker import (
     LateralityMarker as LateralityMarker,
 )
+from .letterbox import (
+    Letterbox as Letterbox,
+)
 from .low_pass import (
     LowPassDenoising as LowPassDenoising,
+)
+from .nonlocal_means import (
+    NonLocalMeans as NonLocalMeans,
 )
 from .pacemaker import (
     Pacemaker as Pacemaker,
 )
+from .pixelation import (
+    Pixelation as Pixelation,
+)
+from .portable_look import (
+    PortableLook as PortableLook,
+)
 from .quantum_noise import (
     XrayQuantumNoise as XrayQuantumNoise,
 )
+from .site_look import (
+    SiteLook as SiteLook,
+)
 from .slice_thickness import (
     SliceThickness as SliceThickness,
+)
+from .sternotomy import (
+    Sternotomy as Sternotomy,
 )
 from .taxonomy import (
     Miccat as Miccat,
 )
 from .tube import (
     Tube as Tube,
+)
+from .vendor_processing import (
+    VendorProcessing as VendorProcessing,
 )

@@ -7,17 +7,27 @@ from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 from srcmatters.confounders.base import Confounder
+from srcmatters.confounders.central_line import CentralLine
 from srcmatters.confounders.collimation import CollimationBorder
+from srcmatters.confounders.composition import Composition
 from srcmatters.confounders.ct_dose import LowDoseCT
 from srcmatters.confounders.ct_dose_lodopab import LoDoPaB
 from srcmatters.confounders.exposure import ExposureShift
+from srcmatters.confounders.jpeg import JpegCompression
 from srcmatters.confounders.kernel import KernelChange
 from srcmatters.confounders.laterality_marker import LateralityMarker
+from srcmatters.confounders.letterbox import Letterbox
 from srcmatters.confounders.low_pass import LowPassDenoising
+from srcmatters.confounders.nonlocal_means import NonLocalMeans
 from srcmatters.confounders.pacemaker import Pacemaker
+from srcmatters.confounders.pixelation import Pixelation
+from srcmatters.confounders.portable_look import PortableLook
 from srcmatters.confounders.quantum_noise import XrayQuantumNoise
+from srcmatters.confounders.site_look import SiteLook
 from srcmatters.confounders.slice_thickness import SliceThickness
+from srcmatters.confounders.sternotomy import Sternotomy
 from srcmatters.confounders.tube import Tube
+from srcmatters.confounders.vendor_processing import VendorProcessing
 from srcmatters.errors import InputError, did_you_mean
 
 Protocol = Literal["corrected", "paper"]
@@ -29,13 +39,23 @@ _CLASSES: tuple[type[Confounder], ...] = (
     LateralityMarker,
     Tube,
     Pacemaker,
+    CentralLine,
+    Sternotomy,
     CollimationBorder,
+    Letterbox,
     XrayQuantumNoise,
     LowDoseCT,
     ExposureShift,
+    SiteLook,
+    PortableLook,
     LowPassDenoising,
+    NonLocalMeans,
+    VendorProcessing,
+    JpegCompression,
+    Pixelation,
     KernelChange,
     SliceThickness,
+    Composition,
 )
 
 #: Where the publication is another simulation altogether.

@@ -39,11 +39,14 @@ def _defaults(cls: type[Confounder]) -> str:
     parts = []
     for name, parameter in inspect.signature(cls).parameters.items():
         if name != "seed":
-            value = parameter.default
-            if isinstance(value, tuple):
-                value = tuple(round(item, 4) for item in value)
-            parts.append(f"{name}={round(value, 4) if isinstance(value, float) else value!r}")
+            parts.append(f"{name}={_rounded(parameter.default)!r}")
     return ", ".join(parts)
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, tuple):
+        return tuple(_rounded(item) for item in value)
+    return round(value, 4) if isinstance(value, float) else value
 
 
 @confounders.command()

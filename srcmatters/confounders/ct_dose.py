@@ -95,7 +95,8 @@ class LowDoseCT(DoseSimulation):
         dose_factor: a in (0, 1], share of the photons that is left. With "delta", 1 changes nothing; with
             "full", 1 leaves the noise of ``photons``.
         photons: N_0 per unattenuated ray at full dose; None: measured ("delta"), else 1e5.
-        electronic_noise: variance of the electronics in photons squared.
+        electronic_noise: variance of the electronics in photons squared; of a scan whose noise is measured it
+            is part of that.
         views: projection angles of the scanner over 180 degrees.
         bin_mm: detector bin of the scanner in mm. "full" simulates these bins and so needs one operator (100
             MB at 512 pixels) per pixel spacing, of which the last few are kept.
@@ -107,8 +108,7 @@ class LowDoseCT(DoseSimulation):
         seed: seed of the per-case streams.
 
     Attributes:
-        records: a :class:`DoseRecord` of every case of the last batch; a MetaTensor keeps that of its own in
-            ``meta["low_dose_ct"]``.
+        records: a :class:`DoseRecord` per case of the last batch, also in ``meta["low_dose_ct"]``.
 
     Shape:
         image: (C, H, W) or (C, H, W, D), floating point in HU, whole axial slices; the result has the same
@@ -121,8 +121,7 @@ class LowDoseCT(DoseSimulation):
             that are not square; what every confounder refuses.
 
     Warns:
-        The noise does not grow as the dose says (by a factor of 2); rays with fewer than 20 quanta, of which
-        "delta" makes too little noise: use "full" there.
+        The noise is off the dose by a factor of 2; rays have fewer than 20 quanta ("full" is for these).
 
     Example:
         >>> import torch
@@ -131,9 +130,8 @@ class LowDoseCT(DoseSimulation):
         >>> LowDoseCT(default_pixel_mm=5)(slice_hu, case_id="phantom").shape
         torch.Size([1, 64, 64])
 
-    Source: Yu et al. 2012 (J Comput Assist Tomogr 36:477) and Zabic et al. 2013 (Med Phys 40:031102) for
-    adding noise to a noisy scan; Leuschner et al. 2021 (LoDoPaB-CT) for the geometry; Kak and Slaney 1988 for
-    the reconstruction.
+    Source: Yu et al. 2012 (J Comput Assist Tomogr 36:477) and Zabic et al. 2013 (Med Phys 40:031102), noise;
+    Leuschner et al. 2021 (LoDoPaB-CT), geometry; Kak and Slaney 1988, reconstruction.
     """
 
     name = "low_dose_ct"
@@ -199,7 +197,7 @@ class LowDoseCT(DoseSimulation):
         """Noise for (B, C, H, W[, D]) in HU."""
         parameters = [dict(known) for known in parameters]
         for image, known in zip(images, parameters, strict=True):
-            known["photons"], known["softness"] = self.photons, None
+            known |= {"photons": self.photons, "softness": None, "electronic": self.electronic_noise}
             if self.measured and self.does_nothing(images.shape[2:], None) is None:
                 known |= self._calibration(image[0], known["pixel_mm"])
         self.records = []
@@ -237,7 +235,9 @@ class LowDoseCT(DoseSimulation):
             inverse = mean_inverse_transmission(p, scan, noise, stack.shape[1:])
             photons.append(per_inverse * inverse / noise.deviation_hu**2)
         own = math.sqrt(np.mean([noise.deviation_hu**2 for noise in blocks.values()]))
-        return {"photons": float(np.median(photons)), "softness": softness, "own": own, "blocks": blocks}
+        # Electronic noise is part of what was measured.
+        known = {"photons": float(np.median(photons)), "softness": softness, "electronic": 0.0}
+        return known | {"own": own, "blocks": blocks}
 
     def _simulate(
         self, hu: torch.Tensor, parameters: Sequence[Parameters], streams: Sequence[torch.Generator]
@@ -270,7 +270,7 @@ class LowDoseCT(DoseSimulation):
         photons = known["photons"]
         least = STARVED / (self.dose_factor * photons)
         known["starved"] = max(known.get("starved", 0.0), float((p.neg().exp() < least).float().mean()))
-        variance = added_variance(p, photons * quanta, self.dose_factor, self.electronic_noise * quanta)
+        variance = added_variance(p, photons * quanta, self.dose_factor, known["electronic"] * quanta)
         return line_integral_noise(variance, stream)
 
     def _record(self, image: torch.Tensor, noisy: torch.Tensor, known: Parameters) -> DoseRecord:

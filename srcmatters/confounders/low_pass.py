@@ -208,3 +208,13 @@ def _disc(shape: tuple[int, int], cutoff: float, device: torch.device) -> Respon
     mirrored = np.roll(disc[::-1, ::-1], (1, 1), (0, 1))
     response = torch.from_numpy((disc + mirrored) / 2)[:, : size // 2 + 1]
     return trimmed(response.to(device), size)
+
+
+def gaussian_blur(images: torch.Tensor, sigma_mm: float, spacing_mm: Sequence[float]) -> torch.Tensor:
+    """A Gaussian of ``sigma_mm`` over the plane of (B, C, H, W[, D]), edges mirrored."""
+    half = math.sqrt(math.log(2) / 2) / (math.pi * sigma_mm)  # lp/mm at which a half of a frequency passes
+    pixel = (half * float(spacing_mm[0]), half * float(spacing_mm[1]))
+    shape = (images.shape[2], images.shape[3])
+    shape = mirror(shape, min(math.ceil(1 / min(pixel)), max(shape) // 4))
+    response = _trimmed_response("gaussian", 1, shape, pixel, images.device)
+    return filter_in_plane(images, response)

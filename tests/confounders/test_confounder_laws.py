@@ -12,17 +12,20 @@ from hypothesis import strategies as st
 
 from srcmatters.case_stream import case_stream
 from srcmatters.confounders import (
+    CentralLine,
     Confounder,
     Confounderd,
     KernelChange,
     LowPassDenoising,
     Pacemaker,
     SliceThickness,
+    Sternotomy,
     Tube,
     XrayQuantumNoise,
     create_confounder,
     known_confounders,
 )
+from srcmatters.confounders.devices import Device
 from srcmatters.confounders.slice_thickness import thick_slices
 from srcmatters.errors import InputError
 
@@ -36,7 +39,10 @@ def make(name: str, **parameters: object) -> Confounder:
     return confounder
 
 
-@pytest.mark.parametrize("name", ["kernel", "denoise", "exposure", "slice_thickness"])
+@pytest.mark.parametrize(
+    "name",
+    ["kernel", "denoise", "exposure", "slice_thickness", "pixelation", "vendor_processing", "site_look"],
+)
 def test_transposed_image_and_spacing_give_the_transposed_result(name: str) -> None:
     confounder = make(name)
     image, spacing = TEXTURE, (0.3, 0.9)
@@ -61,8 +67,18 @@ def test_noise_of_transposed_pixels_is_as_strong() -> None:
     assert strength[0] == pytest.approx(square, rel=1e-3)  # the area counts
 
 
-@pytest.mark.parametrize("device", [Tube(jitter=0), Tube("ECG leads", jitter=0), Pacemaker(jitter=0)])
-def test_a_device_has_its_size_in_mm_along_both_axes(device: Tube | Pacemaker) -> None:
+@pytest.mark.parametrize(
+    "device",
+    [
+        Tube(jitter=0),
+        Tube("ECG leads", jitter=0),
+        Pacemaker(jitter=0),
+        CentralLine(jitter=0),
+        CentralLine(port=True, jitter=0),
+        Sternotomy(jitter=0),
+    ],
+)
+def test_a_device_has_its_size_in_mm_along_both_axes(device: Device) -> None:
     """The shadow's area in mm^2, and its mass, do not depend on the shape of the pixels."""
     masses = []
     for shape, spacing in (((430, 430), (1.0, 1.0)), ((430, 860), (1.0, 0.5)), ((215, 430), (2.0, 1.0))):

@@ -163,7 +163,7 @@ def test_presets_have_their_deviation_index() -> None:
     assert plausible.deviation_index == pytest.approx(-3.01, abs=0.01)
     assert stress.deviation_index == pytest.approx(-16.99, abs=0.01)
     assert stress.facts == {"deviation index": "-17.0"}
-    with pytest.raises(InputError, match="preset 'plausibel' is unknown.*'plausible'"):
+    with pytest.raises(InputError, match=r"preset 'plausibel' is unknown.*'plausible'"):
         create_confounder("noise", preset="plausibel")
 
 
