@@ -56,6 +56,23 @@ def test_transposed_image_and_spacing_give_the_transposed_result(name: str) -> N
         assert not torch.allclose(straight, wrong.transpose(2, 3), atol=1e-3)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_each_axis_is_filtered_by_its_own_spacing(axis: int) -> None:
+    """A wave of 0.4 lp/mm along one axis of pixels of 0.25 x 0.5 mm passes as the formula says."""
+    spacing = (0.25, 0.5)
+    wave = np.cos(2 * np.pi * 0.4 * spacing[axis] * np.arange(200))
+    image = torch.from_numpy(np.broadcast_to(wave[:, None] if axis == 0 else wave, (200, 200)).copy())[
+        None, None
+    ]
+    inside = (..., slice(50, 150), slice(50, 150))
+    for confounder, passes in (
+        (KernelChange("B70f", "B30f"), 0.28),
+        (LowPassDenoising(cutoff_lp_per_mm=0.4), 0.5),
+    ):
+        result = confounder.batch(image, ["a"], spacing)
+        assert float(result[inside].std() / image[inside].std()) == pytest.approx(passes, abs=0.01)
+
+
 def test_noise_of_transposed_pixels_is_as_strong() -> None:
     image = torch.full((1, 1, 300, 300), 0.5)
     noise = XrayQuantumNoise()

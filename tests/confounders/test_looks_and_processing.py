@@ -61,10 +61,10 @@ def test_the_heart_is_larger_on_a_portable_film_and_the_apex_is_where_it_was() -
     quiet._noise = create_confounder("noise", dose_factor=1)  # type: ignore[assignment]
     known = {**quiet.parameters((size, size), None), **quiet.draw(np.random.default_rng(0)), "degrees": 0.0}
     result = quiet.apply(image[None], [known])[0, 0].numpy()
-    larger = (result > 0.55).sum() / heart.sum()
+    larger = (result > 0.6).sum() / heart.sum()
     assert 1.1 < larger < 1.21  # 10 % in width, less towards its edge
     assert result[10:60].std() < 0.01 and abs(result[10:60].mean() - 0.3) < 0.01
-    assert (result.max() - 0.3) == pytest.approx(0.8 * 0.5, abs=0.02)  # lower latitude
+    assert (result.max() - 0.3) == pytest.approx(1.25 * 0.5, abs=0.02)  # lower latitude
 
 
 def test_a_portable_film_has_its_text_its_leads_and_fewer_photons() -> None:
