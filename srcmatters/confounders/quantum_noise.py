@@ -179,10 +179,12 @@ class XrayQuantumNoise(Confounder):
             mean = torch.mul(grey, -self.latitude).add_(self.latitude * middle).exp_()
             mean.mul_(share * drawn["photons"])
             generator = torch_stream(drawn["stream"], image.device)
-            surplus = quantum_counts(mean, generator).div_(mean).sub_(1)
+            counts = quantum_counts(mean, generator)
+            # t - (n / M - 1) / L in two passes
+            torch.add(image, 1 / self.latitude, out=noisy)
+            noisy.addcdiv_(counts.to(image.dtype), mean.to(image.dtype), value=-1 / self.latitude)
             if runs is not None:
-                surplus.masked_fill_(runs, 0)
-            torch.add(image, surplus.to(image.dtype), alpha=-1 / self.latitude, out=noisy)
+                noisy.copy_(torch.where(runs, image, noisy))
         return result
 
     def apply_clean(self, images: torch.Tensor, parameters: Sequence[Parameters]) -> torch.Tensor:
@@ -201,21 +203,22 @@ def saturated_runs(grey: torch.Tensor) -> torch.Tensor | None:
     Returns:
         A mask of the same shape, None where there is no such pixel.
     """
-    saturated = (grey <= 0) | (grey >= 1)
-    if not bool(saturated.any()):
+    low, high = (float(edge) for edge in torch.aminmax(grey))
+    if low > 0 and high < 1:
         return None
-    runs = torch.zeros_like(saturated)
+    saturated = (grey <= 0) | (grey >= 1)
+    runs = None
     for axis in (0, 1):
-        line, inside = saturated.movedim(axis, 0), runs.movedim(axis, 0)
-        count = line.shape[0] - RUN + 1
+        count = grey.shape[axis] - RUN + 1
         if count < 1:
             continue
-        whole = line[:count].clone()
-        for step in range(1, RUN):
-            whole &= line[step : step + count]
-        for step in range(RUN):
-            inside[step : step + count] |= whole
-    return runs if bool(runs.any()) else None
+        pairs = saturated.narrow(axis, 0, count + 2) & saturated.narrow(axis, 1, count + 2)
+        whole = pairs.narrow(axis, 0, count) & pairs.narrow(axis, 2, count)
+        if bool(whole.any()):
+            runs = torch.zeros_like(saturated) if runs is None else runs
+            for step in range(RUN):
+                runs.narrow(axis, step, count).logical_or_(whole)
+    return runs
 
 
 def exposure_reference(grey: torch.Tensor, runs: torch.Tensor | None) -> float:
