@@ -1,20 +1,35 @@
 from .base import (
     Confounder as Confounder,
-    Confounderd as Confounderd,
     LocalConfounder as LocalConfounder,
 )
 from .catalogue import (
     create_confounder as create_confounder,
     known_confounders as known_confounders,
 )
+from .central_line import (
+    CentralLine as CentralLine,
+)
 from .collimation import (
     CollimationBorder as CollimationBorder,
+)
+from .composition import (
+    Composition as Composition,
 )
 from .ct_dose import (
     LowDoseCT as LowDoseCT,
 )
+from .ct_dose_lodopab import (
+    LoDoPaB as LoDoPaB,
+)
+from .dictionary_form import (
+    ClipDisplayd as ClipDisplayd,
+    Confounderd as Confounderd,
+)
 from .exposure import (
     ExposureShift as ExposureShift,
+)
+from .jpeg import (
+    JpegCompression as JpegCompression,
 )
 from .kernel import (
     KernelChange as KernelChange,
@@ -22,17 +37,35 @@ from .kernel import (
 from .laterality_marker import (
     LateralityMarker as LateralityMarker,
 )
+from .letterbox import (
+    Letterbox as Letterbox,
+)
 from .low_pass import (
     LowPassDenoising as LowPassDenoising,
+)
+from .nonlocal_means import (
+    NonLocalMeans as NonLocalMeans,
 )
 from .pacemaker import (
     Pacemaker as Pacemaker,
 )
+from .pixelation import (
+    Pixelation as Pixelation,
+)
+from .portable_look import (
+    PortableLook as PortableLook,
+)
 from .quantum_noise import (
     XrayQuantumNoise as XrayQuantumNoise,
 )
+from .site_look import (
+    SiteLook as SiteLook,
+)
 from .slice_thickness import (
     SliceThickness as SliceThickness,
+)
+from .sternotomy import (
+    Sternotomy as Sternotomy,
 )
 from .summaries import (
     confounder_summaries as confounder_summaries,
@@ -43,4 +76,7 @@ from .taxonomy import (
 )
 from .tube import (
     Tube as Tube,
+)
+from .vendor_processing import (
+    VendorProcessing as VendorProcessing,
 )

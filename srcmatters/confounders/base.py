@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, RandomizableTransform
+from monai.transforms import RandomizableTransform
 from monai.transforms.utils import scale_affine
 
 from srcmatters.case_stream import case_stream
@@ -20,6 +19,9 @@ from srcmatters.errors import InputError
 from srcmatters.images.pixel_spacing import known_spacing
 
 Parameters = dict[str, Any]
+#: What is known of an image besides its pixels: DICOM keywords (``ConvolutionKernel``, ``SliceThickness``) of
+#: its header, and ``position``, the voxel (row, column, slice) of the case.
+Acquisition = Mapping[str, Any]
 
 DISPLAY = "display value in [0, 1]"
 LINEAR = "any linear unit: HU, display value"
@@ -32,10 +34,12 @@ _RANGES = {
 class Confounder(RandomizableTransform):
     """An image property that correlates with the label but is not the disease.
 
-    A subclass states its place in MICCAT and implements two methods: :meth:`draw` (everything random, one
-    case) and :meth:`apply` (pure, a batch). Who carries the confounder is not decided here but by
-    :func:`srcmatters.cohorts.assignment.assign`. Where the *un*confounded image is not the image itself (the
-    published noise model also adds noise to those), :meth:`apply_clean` says what it is.
+    A subclass states its place in MICCAT and implements :meth:`apply` (pure, a batch). What it needs to know
+    of a case comes from three places: :meth:`draw` (everything random), :meth:`parameters` (what follows from
+    size and spacing) and :meth:`acquisition_parameters` (what the file's header says). Who carries the
+    confounder is not decided here but by :func:`srcmatters.cohorts.assignment.assign`. Where the
+    *un*confounded image is not the image itself (the published noise model also adds noise to those),
+    :meth:`apply_clean` says what it is.
 
     Args:
         seed: seed of the per-case random streams.
@@ -58,25 +62,46 @@ class Confounder(RandomizableTransform):
     spatial_dims: ClassVar[tuple[int, ...]] = (2, 3)
     modalities: ClassVar[tuple[str, ...]] = ("radiograph", "CT")  # where it makes sense
     paper_parameters: ClassVar[Parameters] = {}  # what `protocol: paper` sets, quirks included
+    presets: ClassVar[dict[str, Parameters]] = {}  # strengths by a clinical word: "plausible", "stress"
+    before_window: ClassVar[bool] = False  # of display values: acts on HU seen through the window, unclipped
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__(prob=1.0, do_transform=True)
         self.seed = seed
 
     @property
+    def facts(self) -> dict[str, str]:
+        """What a table of parameters should show besides the arguments."""
+        return {}
+
+    @property
     def is_random(self) -> bool:
         """Whether two cases may get different draws."""
         return type(self).draw is not Confounder.draw
 
-    def draw(
-        self, stream: np.random.Generator, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None
-    ) -> Parameters:
+    def draw(self, stream: np.random.Generator) -> Parameters:
         """Draw what is random for one case.
 
         Args:
             stream: the random stream of the case.
+        """
+        return {}
+
+    def parameters(self, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None) -> Parameters:
+        """What follows from the size of the image, the same for every case; nothing random.
+
+        Args:
             spatial_shape: (H, W) or (H, W, D) in pixels.
             spacing_mm: pixel spacing in the same order, None where it is unknown.
+        """
+        return {}
+
+    def acquisition_parameters(self, acquisition: Acquisition, known: Parameters) -> Parameters:
+        """What the header of one image adds to :meth:`parameters`, or replaces in them.
+
+        Args:
+            acquisition: see :data:`Acquisition`; empty where nothing is known.
+            known: what :meth:`parameters` returned.
         """
         return {}
 
@@ -85,7 +110,8 @@ class Confounder(RandomizableTransform):
 
         Args:
             images: (B, C, H, W) or (B, C, H, W, D); never changed in place.
-            parameters: what :meth:`draw` returned for each of the B cases.
+            parameters: of each of the B cases, what :meth:`parameters`, :meth:`acquisition_parameters` and
+                :meth:`draw` returned, in one dictionary.
         """
         raise NotImplementedError
 
@@ -101,14 +127,20 @@ class Confounder(RandomizableTransform):
         """Why the confounder would change nothing at this size, or None if it does something."""
         return None
 
-    def __call__(self, image: torch.Tensor, case_id: str | None = None) -> torch.Tensor:
+    def __call__(
+        self, image: torch.Tensor, case_id: str | None = None, position: Sequence[float] | None = None
+    ) -> torch.Tensor:
         """Put the confounder into one image.
 
         Args:
-            image: (C, H, W) or (C, H, W, D); the pixel spacing of a MetaTensor is used.
+            image: (C, H, W) or (C, H, W, D); of a MetaTensor, spacing and ``meta["acquisition"]`` are used.
             case_id: whose random stream is used; None draws from MONAI's own random state instead.
+            position: voxel of the case (row, column, slice) in a volume; None: unknown.
         """
-        return self.batch(image.unsqueeze(0), [self._name(case_id)], known_spacing(image))[0]
+        acquisition = acquisition_of(image, position)
+        return self.batch(
+            image.unsqueeze(0), [self._name(case_id)], known_spacing(image), acquisitions=[acquisition]
+        )[0]
 
     def clean(self, image: torch.Tensor, case_id: str | None = None) -> torch.Tensor:
         """The unconfounded state of one image: what a case that does not carry the confounder looks like."""
@@ -121,6 +153,7 @@ class Confounder(RandomizableTransform):
         spacing_mm: Sequence[float] | None = None,
         in_place: bool = False,
         check: bool = True,
+        acquisitions: Sequence[Acquisition] | None = None,
     ) -> torch.Tensor:
         """Put the confounder into a batch of images.
 
@@ -130,13 +163,14 @@ class Confounder(RandomizableTransform):
             spacing_mm: pixel spacing in mm, one for all images.
             in_place: write the result into ``images``; the result must then have their shape.
             check: False trusts the values (one pass over the pixels less, and no wait for a GPU).
+            acquisitions: what the header of each image says, None where nothing is known.
         """
         self._check(images, case_ids, spacing_mm, check)
         reason = self.does_nothing(tuple(images.shape[2:]), spacing_mm)
         if reason is not None:
             warnings.warn(f"{type(self).__name__} changes nothing: {reason}", stacklevel=3)
         function = self.apply_in_place if in_place else self.apply
-        return self._run(function, images, case_ids, spacing_mm, in_place)
+        return self._run(function, images, case_ids, spacing_mm, in_place, acquisitions)
 
     def clean_batch(
         self, images: torch.Tensor, case_ids: Sequence[str], spacing_mm: Sequence[float] | None = None
@@ -145,7 +179,26 @@ class Confounder(RandomizableTransform):
         if type(self).apply_clean is Confounder.apply_clean:
             return images
         self._check(images, case_ids, spacing_mm, True)
-        return self._run(self.apply_clean, images, case_ids, spacing_mm, False)
+        return self._run(self.apply_clean, images, case_ids, spacing_mm, False, None)
+
+    def parameters_of(
+        self,
+        case_ids: Sequence[str],
+        spatial_shape: Sequence[int],
+        spacing_mm: Sequence[float] | None,
+        acquisitions: Sequence[Acquisition] | None = None,
+    ) -> list[Parameters]:
+        """Everything that :meth:`apply` needs to know of each case."""
+        known = self.parameters(spatial_shape, spacing_mm)
+        if not self.is_random and acquisitions is None:
+            return [known] * len(case_ids)
+        result = [dict(known) for _ in case_ids]
+        for number, case_id in enumerate(case_ids):
+            if acquisitions is not None:
+                result[number] |= self.acquisition_parameters(acquisitions[number], known)
+            if self.is_random:
+                result[number] |= self.draw(case_stream(self.seed, case_id, self.name))
+        return result
 
     def _run(
         self,
@@ -154,12 +207,10 @@ class Confounder(RandomizableTransform):
         case_ids: Sequence[str],
         spacing_mm: Sequence[float] | None,
         in_place: bool,
+        acquisitions: Sequence[Acquisition] | None,
     ) -> torch.Tensor:
         shape = tuple(images.shape[2:])
-        parameters: list[Parameters] = [{}] * len(case_ids)
-        if self.is_random:
-            streams = (case_stream(self.seed, case_id, self.name) for case_id in case_ids)
-            parameters = [self.draw(stream, shape, spacing_mm) for stream in streams]
+        parameters = self.parameters_of(case_ids, shape, spacing_mm, acquisitions)
         tensor = images.as_tensor() if isinstance(images, MetaTensor) else images
         half = tensor.dtype in (torch.float16, torch.bfloat16)
         result = function(tensor.float() if half else tensor, parameters).to(tensor.dtype)
@@ -195,8 +246,8 @@ class Confounder(RandomizableTransform):
         if not images.is_floating_point():
             return f"the image is {images.dtype}, expected floating point ({self.unit})"
         if images.ndim - 2 not in self.spatial_dims:
-            wanted = " or ".join(f"{dims}D" for dims in self.spatial_dims)
-            return f"shape {tuple(images.shape[1:])}, expected channel first and {wanted}"
+            expected = " or ".join(f"{dims}D" for dims in self.spatial_dims)
+            return f"shape {tuple(images.shape[1:])}, expected channel first and {expected}"
         if images.numel() == 0:
             return f"the image is empty, shape {tuple(images.shape[1:])}"
         if images.shape[1] not in (1, 3):
@@ -228,49 +279,10 @@ class LocalConfounder(Confounder):
         raise NotImplementedError
 
 
-class Confounderd(MapTransform, RandomizableTransform):
-    """Dictionary form: puts a confounder into the images under ``keys``.
-
-    Args:
-        keys: which items are images.
-        confounder: the array form.
-        case_key: item with the identifier of the case, which names the random stream.
-        carries_key: item that says whether this case carries the confounder; None: every case does. A case
-            that does not gets the confounder's clean state, which is the image itself for all but the
-            published noise model.
-        allow_missing_keys: skip keys that are absent.
-    """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        confounder: Confounder,
-        case_key: str = "case_id",
-        carries_key: str | None = None,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, prob=1.0)
-        self.confounder = confounder
-        self.case_key = case_key
-        self.carries_key = carries_key
-
-    def set_random_state(
-        self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> Confounderd:
-        """Set the state used for cases without an identifier."""
-        super().set_random_state(seed, state)
-        self.confounder.set_random_state(seed, state)
-        return self
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a copy of ``data`` in which the images carry the confounder."""
-        result = dict(data)
-        carries = self.carries_key is None or bool(result[self.carries_key])
-        change = self.confounder if carries else self.confounder.clean
-        for key in self.key_iterator(result):
-            result[key] = change(result[key], result.get(self.case_key))
-        return result
+def acquisition_of(image: torch.Tensor, position: Sequence[float] | None = None) -> dict[str, Any]:
+    """What an image that was read knows of its acquisition, see :data:`Acquisition`."""
+    known = dict(image.meta.get("acquisition") or {}) if isinstance(image, MetaTensor) else {}
+    return known if position is None else {**known, "position": tuple(position)}
 
 
 def _regridding(shape: Sequence[int], new_shape: Sequence[int]) -> torch.Tensor:

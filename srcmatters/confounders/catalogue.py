@@ -6,16 +6,27 @@ import inspect
 from typing import Any, Literal, get_args
 
 from srcmatters.confounders.base import Confounder
+from srcmatters.confounders.central_line import CentralLine
 from srcmatters.confounders.collimation import CollimationBorder
+from srcmatters.confounders.composition import Composition
 from srcmatters.confounders.ct_dose import LowDoseCT
+from srcmatters.confounders.ct_dose_lodopab import LoDoPaB
 from srcmatters.confounders.exposure import ExposureShift
+from srcmatters.confounders.jpeg import JpegCompression
 from srcmatters.confounders.kernel import KernelChange
 from srcmatters.confounders.laterality_marker import LateralityMarker
+from srcmatters.confounders.letterbox import Letterbox
 from srcmatters.confounders.low_pass import LowPassDenoising
+from srcmatters.confounders.nonlocal_means import NonLocalMeans
 from srcmatters.confounders.pacemaker import Pacemaker
+from srcmatters.confounders.pixelation import Pixelation
+from srcmatters.confounders.portable_look import PortableLook
 from srcmatters.confounders.quantum_noise import XrayQuantumNoise
+from srcmatters.confounders.site_look import SiteLook
 from srcmatters.confounders.slice_thickness import SliceThickness
+from srcmatters.confounders.sternotomy import Sternotomy
 from srcmatters.confounders.tube import Tube
+from srcmatters.confounders.vendor_processing import VendorProcessing
 from srcmatters.errors import InputError, did_you_mean
 
 Protocol = Literal["corrected", "paper"]
@@ -24,14 +35,27 @@ _CLASSES: tuple[type[Confounder], ...] = (
     LateralityMarker,
     Tube,
     Pacemaker,
+    CentralLine,
+    Sternotomy,
     CollimationBorder,
+    Letterbox,
     XrayQuantumNoise,
     LowDoseCT,
     ExposureShift,
+    SiteLook,
+    PortableLook,
     LowPassDenoising,
+    NonLocalMeans,
+    VendorProcessing,
+    JpegCompression,
+    Pixelation,
     KernelChange,
     SliceThickness,
+    Composition,
 )
+
+#: Where the publication is another simulation altogether.
+_PAPER_CLASSES: dict[str, type[Confounder]] = {"low_dose_ct": LoDoPaB}
 
 
 def known_confounders() -> dict[str, type[Confounder]]:
@@ -48,10 +72,12 @@ def create_confounder(
         name: one of :func:`known_confounders`, or "none".
         protocol: "paper" sets the published parameters and quirks where they differ from the corrected ones.
         seed: seed of the per-case streams.
-        parameters: arguments of the confounder's class; they win over those of the protocol.
+        parameters: arguments of the confounder's class; they win over those of the protocol. ``preset`` sets
+            a strength by name: "plausible" (from one department to the next) or "stress" (nobody would report
+            such an image); other arguments win over it.
 
     Raises:
-        InputError: unknown name, protocol or parameter, with the nearest known one.
+        InputError: unknown name, protocol, preset or parameter, with the nearest known one.
     """
     if protocol not in get_args(Protocol):
         raise InputError(
@@ -62,7 +88,10 @@ def create_confounder(
     classes = known_confounders()
     if name not in classes:
         raise InputError(f"confounder: {name!r} is unknown{did_you_mean(name, [*classes, 'none'])}")
-    cls = classes[name]
+    cls = _PAPER_CLASSES.get(name, classes[name]) if protocol == "paper" else classes[name]
+    if "preset" in parameters:
+        parameters = {**_preset(cls, parameters["preset"]), **parameters}
+        del parameters["preset"]
     accepted = set(inspect.signature(cls).parameters) - {"seed"}
     for parameter in parameters:
         if parameter not in accepted:
@@ -74,3 +103,11 @@ def create_confounder(
         return cls(seed=seed, **parameters)
     except (TypeError, AttributeError) as error:
         raise InputError(f"confounder_args: {parameters} do not suit {name} ({error})") from error
+
+
+def _preset(cls: type[Confounder], preset: object) -> dict[str, Any]:
+    """The parameters of a preset."""
+    if preset not in cls.presets:
+        hint = did_you_mean(str(preset), cls.presets) if cls.presets else f": {cls.name} has none"
+        raise InputError(f"confounder_args: preset {preset!r} is unknown{hint}")
+    return cls.presets[str(preset)]

@@ -76,9 +76,7 @@ class CollimationBorder(LocalConfounder):
         self.penumbra = penumbra
         self.value = value
 
-    def draw(
-        self, stream: np.random.Generator, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None
-    ) -> Parameters:
+    def draw(self, stream: np.random.Generator) -> Parameters:
         """Draw the four widths (top, bottom, left, right) and the rotation."""
         sides = np.clip(self.margin + self.spread * stream.standard_normal(4), 0.01, 0.45)
         return {"sides": sides, "degrees": self.degrees * float(stream.standard_normal())}

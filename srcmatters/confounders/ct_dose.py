@@ -5,26 +5,33 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import ClassVar, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 
-from srcmatters.confounders.base import Confounder, Parameters
+from srcmatters.confounders.base import Parameters
+from srcmatters.confounders.ct_dose_base import DoseSimulation
+from srcmatters.confounders.ct_dose_calibration import (
+    detrended_share,
+    deviation_in,
+    mean_inverse_transmission,
+    measured_slices,
+    passed_variance,
+    softness_for,
+)
 from srcmatters.confounders.ct_dose_quanta import (
-    LODOPAB_MU_MAX_PER_MM,
     MU_WATER_PER_MM,
     added_variance,
     attenuation,
     hounsfield,
     hounsfield_per_attenuation,
     line_integral_noise,
-    noisy_line_integrals,
 )
-from srcmatters.confounders.ct_dose_slices import completed_with_air, cropped, runs_of_one_spacing
+from srcmatters.confounders.ct_dose_slices import completed_with_air, cropped, padding, stored_like
 from srcmatters.confounders.projection import (
-    IMAGES_AT_ONCE,
     Interpolation,
     ParallelBeam,
     back_project_filtered,
@@ -34,64 +41,87 @@ from srcmatters.confounders.projection import (
 from srcmatters.confounders.taxonomy import Miccat
 from srcmatters.errors import InputError
 
-PADDING_BELOW_HU = -1500.0  # not tissue but a scanner's filling outside its field of view
-AIR_BELOW_HU = -200.0  # every whole slice has some: around the patient, in the lung, in the bowel
-LODOPAB_SIZE, LODOPAB_FIELD_MM, LODOPAB_BINS, LODOPAB_BIN_MM = 362, 260.0, 513, 0.71676
-LODOPAB_VIEWS, LODOPAB_PHOTONS = 1000, 4096.0
-CLINICAL_PHOTONS, CLINICAL_ELECTRONIC_NOISE = 1e5, 10.0
+CLINICAL_PHOTONS, CLINICAL_ELECTRONIC_NOISE, CLINICAL_VIEWS, CLINICAL_BIN_MM = 1e5, 10.0, 1000, 0.71676
+STARVED = 20.0  # quanta per ray: below, the logarithm of a count is no longer unbiased
 
 
-class LowDoseCT(Confounder):
+@dataclass(frozen=True)
+class DoseRecord:
+    """What a case got.
+
+    Args:
+        own_hu: standard deviation of the scan's own noise in calm soft tissue; None: it has none.
+        added_hu: that of what was added, in the same blocks.
+        photons: per unattenuated ray of the scan.
+        softness_lp_per_mm: of the kernel, None: the bare ramp.
+        starved: share of the rays with fewer than 20 quanta.
+    """
+
+    own_hu: float | None
+    added_hu: float | None
+    photons: float
+    softness_lp_per_mm: float | None
+    starved: float
+
+
+class LowDoseCT(DoseSimulation):
     r"""Give a CT slice the noise of a scan with fewer photons.
 
     MICCAT: environment / imaging / acquisition / global. The slice is projected (parallel beam), the noise of
-    the photon counts is drawn per ray, and filtered back-projection (Ram-Lak) takes it into the image: noise
-    is stronger behind bone, streaks along dense paths, and has the power spectrum of CT.
+    the photon counts is drawn per ray, and filtered back-projection takes it into the image: noise is
+    stronger behind bone, streaks along dense paths, and has the power spectrum of CT.
 
     Two methods. "delta" (default): image + reconstruction of the noise alone. The image itself is not
     resampled, and what is added is the variance that the scan, already noisy, lacks to be one with
-    ``dose_factor`` of its dose. 250 views with the quanta of ``views`` are enough for noise. "full": project
-    the image as if it were free of noise, count photons, reconstruct; blurs (16-19 HU on sharp edges).
+    ``dose_factor`` of its dose. "full": project the image as if it were free of noise, count photons,
+    reconstruct; blurs (16-19 HU on sharp edges).
 
-    ``photons``, ``views`` and ``bin_mm`` describe the scanner. The "delta" simulation uses its own views, and
-    bins as wide as a pixel, with the same quanta per angle and mm and the filter of the scanner's detector:
-    the noise has the same power spectrum, and one operator serves every spacing. What linear interpolation
-    folds back from beyond the Nyquist frequency (15 % of the variance) stays at its radius, see
-    :func:`srcmatters.confounders.projection.ramp_filter`.
+    "delta" takes the dose of the scan from the scan: its noise is measured in calm soft tissue
+    (:func:`~srcmatters.confounders.ct_dose_calibration.measure_noise`), and the number of photons is the one
+    that makes such a noise, with a kernel that makes it as coarse. So a quarter of the dose adds
+    ``sqrt(1 / a - 1)`` = 1.7 times the scan's own noise, whatever its kernel, slice thickness and mAs. A
+    slice without noise of its own (a phantom) is taken for one of 1e5 photons and the bare ramp.
 
-    In a volume every slice gets noise of its own. Real slices that overlap or are interpolated share quanta:
-    that correlation along z is not modelled.
+    The simulation uses 250 views, and bins no wider than a pixel or the detector's, with the same quanta per
+    angle and mm and the filter of the scanner's detector. The result is stored as the slice is: not below
+    -1024 HU, in whole HU where the slice is, and padding stays as it is.
+
+    Not modelled: bow-tie filter, scatter, tube current modulation, beam hardening, fan geometry, iterative
+    reconstruction. In a volume every slice gets noise of its own; real slices that overlap or are
+    interpolated share quanta.
 
     Args:
         method: "delta" or "full".
-        dose_factor: a in (0, 1], share of the photons that is left; None: .25, with ``lodopab`` 1. With
-            "delta", 1 changes nothing; with "full", 1 leaves the noise of ``photons``.
-        photons: N_0 per unattenuated ray at full dose; None: 1e5 (clinical), with ``lodopab`` 4096. LoDoPaB's
-            4096 on a whole slice with its true spacing would starve most rays.
-        electronic_noise: variance of the electronics in photons squared; None: 10, with ``lodopab`` 0.
-        views: projection angles of the scanner over 180 degrees (LoDoPaB: 1000).
-        bin_mm: detector bin of the scanner in mm (LoDoPaB: .71676). "full" simulates these bins and so needs
-            one operator (100 MB at 512 pixels) per pixel spacing, of which the last few are kept.
+        dose_factor: a in (0, 1], share of the photons that is left. With "delta", 1 changes nothing; with
+            "full", 1 leaves the noise of ``photons``.
+        photons: N_0 per unattenuated ray at full dose; None: measured ("delta"), else 1e5.
+        electronic_noise: variance of the electronics in photons squared; of a scan whose noise is measured it
+            is part of that.
+        views: projection angles of the scanner over 180 degrees.
+        bin_mm: detector bin of the scanner in mm. "full" simulates these bins and so needs one operator (100
+            MB at 512 pixels) per pixel spacing, of which the last few are kept.
         simulated_views: angles that "delta" simulates; fewer are faster.
-        interpolation: between the bins in the reconstruction, "linear" (LoDoPaB, most programs) or "sinc",
-            whose noise has 2.15 times the variance and reaches higher frequencies.
-        mu_water: attenuation of water in 1 / mm (LoDoPaB: .02; .0192 is common too).
-        lodopab: repeat LoDoPaB-CT, with method "full" only: the central 362 x 362 pixels, whatever their
-            spacing, are taken for 26 cm in vacuum, clipped to [0, 81.35858 / m], and upsampled (bilinear)
-            before they are projected on 513 bins. What lies outside the crop is left as it is: crop both
-            arms to 362 first.
+        interpolation: between the bins in the reconstruction, "linear" (most programs) or "sinc", whose noise
+            has 2.15 times the variance and reaches higher frequencies.
+        mu_water: attenuation of water in 1 / mm (.0192 is common too).
         default_pixel_mm: pixel spacing in mm of images that carry none.
         seed: seed of the per-case streams.
+
+    Attributes:
+        records: a :class:`DoseRecord` per case of the last batch, also in ``meta["low_dose_ct"]``.
 
     Shape:
         image: (C, H, W) or (C, H, W, D), floating point in HU, whole axial slices; the result has the same
         shape, dtype and device. Three channels (grey, repeated) share one noise. Slices that are not square
-        are completed with air. Below -1000 HU is vacuum; pixels below -1500 HU (padding) stay as they are.
+        are completed with air. Below -1000 HU is vacuum.
 
     Raises:
         InputError: a parameter out of range; no value below -200 HU, that is no air anywhere: windowed, 8-bit
             or [0, 1] images, of which the attenuation is unknown, or patches from inside the body; pixels
-            that are not square; with ``lodopab``, an image smaller than 362; what every confounder refuses.
+            that are not square; what every confounder refuses.
+
+    Warns:
+        The noise is off the dose by a factor of 2; rays have fewer than 20 quanta ("full" is for these).
 
     Example:
         >>> import torch
@@ -100,67 +130,62 @@ class LowDoseCT(Confounder):
         >>> LowDoseCT(default_pixel_mm=5)(slice_hu, case_id="phantom").shape
         torch.Size([1, 64, 64])
 
-    Source: Leuschner et al. 2021 (LoDoPaB-CT, Scientific Data 8:109) for geometry and counts; Yu et al. 2012
-    (J Comput Assist Tomogr 36:477) and Zabic et al. 2013 (Med Phys 40:031102) for adding noise to a noisy
-    scan; Kak and Slaney 1988 for the reconstruction.
+    Source: Yu et al. 2012 (J Comput Assist Tomogr 36:477) and Zabic et al. 2013 (Med Phys 40:031102), noise;
+    Leuschner et al. 2021 (LoDoPaB-CT), geometry; Kak and Slaney 1988, reconstruction.
     """
 
     name = "low_dose_ct"
     miccat = Miccat("environment", "imaging", "acquisition", "global")
-    source = "Leuschner et al. 2021 (LoDoPaB-CT); Yu et al. 2012"
-    unit = "HU"
-    modalities = ("CT",)
-    paper_parameters: ClassVar[Parameters] = {"method": "full", "lodopab": True}
+    source = "Yu et al. 2012; Leuschner et al. 2021 (LoDoPaB-CT)"
+    presets: ClassVar[dict[str, Parameters]] = {
+        "plausible": {"dose_factor": 0.5},  # from one protocol of a department to another
+        "stress": {"dose_factor": 0.1},  # a screening scan against a diagnostic one
+    }
 
     def __init__(
         self,
         method: Literal["delta", "full"] = "delta",
-        dose_factor: float | None = None,
+        dose_factor: float = 0.25,
         photons: float | None = None,
-        electronic_noise: float | None = None,
-        views: int = LODOPAB_VIEWS,
-        bin_mm: float = LODOPAB_BIN_MM,
+        electronic_noise: float = CLINICAL_ELECTRONIC_NOISE,
+        views: int = CLINICAL_VIEWS,
+        bin_mm: float = CLINICAL_BIN_MM,
         simulated_views: int = 250,
         interpolation: Interpolation = "linear",
         mu_water: float = MU_WATER_PER_MM,
-        lodopab: bool = False,
         default_pixel_mm: float = 0.7,
         seed: int = 0,
     ) -> None:
-        super().__init__(seed)
+        if method not in ("delta", "full"):
+            raise InputError(f"{self.name}: method {method!r}, expected 'delta' or 'full'")
+        assumed = CLINICAL_PHOTONS if photons is None else photons
+        super().__init__(assumed, dose_factor, electronic_noise, views, interpolation, mu_water, seed)
         self.method = method
-        self.lodopab = lodopab
-        self.dose_factor = (1.0 if lodopab else 0.25) if dose_factor is None else dose_factor
-        self.photons = (LODOPAB_PHOTONS if lodopab else CLINICAL_PHOTONS) if photons is None else photons
-        usual = 0.0 if lodopab else CLINICAL_ELECTRONIC_NOISE
-        self.electronic_noise = usual if electronic_noise is None else electronic_noise
-        self.views = views
+        self.measured = photons is None and method == "delta"
         self.bin_mm = bin_mm
         self.simulated_views = simulated_views
-        self.interpolation: Interpolation = interpolation
-        self.mu_water = mu_water
         self.default_pixel_mm = default_pixel_mm
-        self._check_parameters()
+        self._check_positive("bin_mm", "simulated_views", "default_pixel_mm")
+        self.records: list[DoseRecord] = []
 
-    def draw(
-        self, stream: np.random.Generator, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None
-    ) -> Parameters:
-        """Seed of the noise and pixel spacing of one case."""
+    def __call__(
+        self, image: torch.Tensor, case_id: str | None = None, position: Sequence[float] | None = None
+    ) -> torch.Tensor:
+        """Put the noise into one image, and into its ``meta["low_dose_ct"]`` what it got."""
+        result = super().__call__(image, case_id, position)
+        if isinstance(result, MetaTensor) and self.records:
+            result.meta["low_dose_ct"] = asdict(self.records[-1])
+        return result
+
+    def parameters(self, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None) -> Parameters:
+        """The pixel spacing."""
         pixel_mm = self.default_pixel_mm
-        if self.lodopab:
-            pixel_mm = LODOPAB_FIELD_MM / LODOPAB_SIZE
-        elif spacing_mm is not None:
+        if spacing_mm is not None:
             pixel_mm = float(spacing_mm[0])
             if not pixel_mm > 0 or abs(spacing_mm[1] / pixel_mm - 1) > 0.01:
                 raise InputError(f"{self.name}: spacing {tuple(spacing_mm)} mm, expected square pixels")
-        field_mm = pixel_mm * max(spatial_shape[:2])
-        if not 150 <= field_mm <= 700:
-            warnings.warn(
-                f"{self.name}: the image is {field_mm:.0f} mm wide ({pixel_mm:g} mm a pixel); the simulation "
-                "takes its edge for the end of the patient, so a slice of a body needs 150 to 700 mm",
-                stacklevel=4,
-            )
-        return {"noise_seed": int(stream.integers(2**63 - 1)), "pixel_mm": pixel_mm}
+        self._warn_of_field(spatial_shape, pixel_mm)
+        return {"pixel_mm": pixel_mm}
 
     def does_nothing(self, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None) -> str | None:
         """A dose factor of 1 adds no noise."""
@@ -169,110 +194,107 @@ class LowDoseCT(Confounder):
         return None
 
     def apply(self, images: torch.Tensor, parameters: Sequence[Parameters]) -> torch.Tensor:
-        """Noise for (B, C, H, W[, D]) in HU; slices one at a time on a CPU, several on a GPU."""
-        if self.does_nothing(images.shape[2:], None) is not None:
-            return images.clone()
-        slices = images[:, 0].unsqueeze(-1) if images.ndim == 4 else images[:, 0]
-        stack = slices.movedim(-1, 1).flatten(0, 1)
-        depth = slices.shape[-1]
-        streams = [torch.Generator(images.device).manual_seed(drawn["noise_seed"]) for drawn in parameters]
-        per_slice = [stream for stream in streams for _ in range(depth)]
-        spacings = [drawn["pixel_mm"] for drawn in parameters for _ in range(depth)]
-        simulate = self._full if self.method == "full" else self._delta
-        parts = [
-            simulate(stack[chosen].float(), spacings[chosen.start], per_slice[chosen])
-            for chosen in runs_of_one_spacing(spacings, IMAGES_AT_ONCE if images.is_cuda else 1)
+        """Noise for (B, C, H, W[, D]) in HU."""
+        parameters = [dict(known) for known in parameters]
+        for image, known in zip(images, parameters, strict=True):
+            known |= {"photons": self.photons, "softness": None, "electronic": self.electronic_noise}
+            if self.measured and self.does_nothing(images.shape[2:], None) is None:
+                known |= self._calibration(image[0], known["pixel_mm"])
+        self.records = []
+        result = super().apply(images, parameters)
+        self.records = [
+            self._record(image[0], noisy[0], known)
+            for image, noisy, known in zip(images, result, parameters, strict=True)
         ]
-        noisy = torch.cat(parts).to(images.dtype).unflatten(0, (len(images), depth)).movedim(1, -1)
-        return noisy.reshape(len(images), 1, *images.shape[2:]).repeat_interleave(images.shape[1], dim=1)
-
-    def _delta(self, hu: torch.Tensor, pixel_mm: float, streams: Sequence[torch.Generator]) -> torch.Tensor:
-        """Image plus reconstructed noise, (n, H, W)."""
-        square = completed_with_air(hu)
-        scan = ParallelBeam.spanning(square.shape[-1], pixel_mm, self.simulated_views)
-        line_integrals = project(attenuation(square, self.mu_water), scan)
-        quanta = self.views / self.simulated_views * pixel_mm / self.bin_mm  # photons of one simulated ray
-        variance = added_variance(
-            line_integrals, self.photons * quanta, self.dose_factor, self.electronic_noise * quanta
-        )
-        pairs = zip(variance, streams, strict=True)
-        noise = torch.stack([line_integral_noise(of_slice, stream) for of_slice, stream in pairs])
-        filtered = ramp_filter(noise, scan, self.interpolation, noise=True, detector_mm=self.bin_mm)
-        mu = back_project_filtered(filtered, scan)
-        noisy = hu + cropped(mu, hu.shape) * hounsfield_per_attenuation(self.mu_water)
-        return torch.where(hu < PADDING_BELOW_HU, hu, noisy)
-
-    def _full(self, hu: torch.Tensor, pixel_mm: float, streams: Sequence[torch.Generator]) -> torch.Tensor:
-        """Reconstruction of the counted photons, (n, H, W)."""
-        if self.lodopab:
-            return self._lodopab(hu, streams)
-        square = completed_with_air(hu)
-        scan = ParallelBeam.spanning(square.shape[-1], pixel_mm, self.views, self.bin_mm)
-        mu = self._counted(attenuation(square, self.mu_water), scan, scan, streams)
-        return torch.where(hu < PADDING_BELOW_HU, hu, cropped(hounsfield(mu, self.mu_water), hu.shape))
-
-    def _lodopab(self, hu: torch.Tensor, streams: Sequence[torch.Generator]) -> torch.Tensor:
-        """LoDoPaB-CT on the central 362 x 362 pixels, (n, H, W)."""
-        pixel_mm = LODOPAB_FIELD_MM / LODOPAB_SIZE
-        detector = (self.views, LODOPAB_BINS, LODOPAB_BIN_MM)
-        reconstructed = ParallelBeam(LODOPAB_SIZE, pixel_mm, *detector)
-        projected = replace(reconstructed, pixel="linear")
-        top, left = ((length - LODOPAB_SIZE) // 2 for length in hu.shape[1:])
-        crop = (slice(None), slice(top, top + LODOPAB_SIZE), slice(left, left + LODOPAB_SIZE))
-        mu = attenuation(hu[crop], self.mu_water).clamp(max=LODOPAB_MU_MAX_PER_MM)
-        result = hu.clone()
-        result[crop] = hounsfield(self._counted(mu, projected, reconstructed, streams), self.mu_water)
         return result
 
-    def _counted(
-        self,
-        mu: torch.Tensor,
-        projected: ParallelBeam,
-        reconstructed: ParallelBeam,
-        streams: Sequence[torch.Generator],
+    def _scan(self, size: int, pixel_mm: float) -> ParallelBeam:
+        """The simulated scan: bins a whole fraction of a pixel, no wider than the detector's."""
+        fraction = max(math.ceil(pixel_mm / self.bin_mm - 1e-6), 1)
+        return ParallelBeam.spanning(size, pixel_mm, self.simulated_views, pixel_mm / fraction)
+
+    def _calibration(self, image: torch.Tensor, pixel_mm: float) -> dict[str, Any]:
+        """Photons and kernel that make the noise that (H, W[, D]) has; nothing where it has none."""
+        stack = image.movedim(-1, 0) if image.ndim == 3 else image.unsqueeze(0)
+        blocks = measured_slices(stack, pixel_mm)
+        if not blocks:
+            return {}
+        linear = self.interpolation == "linear"
+        frequency = float(np.median([noise.frequency for noise in blocks.values()]))
+        softness = softness_for(frequency, pixel_mm, self.bin_mm, linear)
+        passed = passed_variance(softness, self.bin_mm, linear)
+        # Filtered back-projection: s^2 = pi^2 / (12 tau^2 views) <e^p> / N_0, times what the kernel leaves.
+        per_inverse = math.pi**2 / (12 * self.bin_mm**2 * self.views) * passed
+        per_inverse *= hounsfield_per_attenuation(self.mu_water) ** 2
+        per_inverse *= detrended_share(softness, pixel_mm, self.bin_mm, linear)
+        photons = []
+        for place, noise in blocks.items():
+            square = completed_with_air(stack[place].float().unsqueeze(0))
+            scan = self._scan(square.shape[-1], pixel_mm)
+            p = project(attenuation(square, self.mu_water), scan)[0]
+            inverse = mean_inverse_transmission(p, scan, noise, stack.shape[1:])
+            photons.append(per_inverse * inverse / noise.deviation_hu**2)
+        own = math.sqrt(np.mean([noise.deviation_hu**2 for noise in blocks.values()]))
+        # Electronic noise is part of what was measured.
+        known = {"photons": float(np.median(photons)), "softness": softness, "electronic": 0.0}
+        return known | {"own": own, "blocks": blocks}
+
+    def _simulate(
+        self, hu: torch.Tensor, parameters: Sequence[Parameters], streams: Sequence[torch.Generator]
     ) -> torch.Tensor:
-        photons = self.photons * self.dose_factor
-        truth = project(mu, projected)
-        pairs = zip(truth, streams, strict=True)
-        counted = [noisy_line_integrals(p, photons, self.electronic_noise, stream) for p, stream in pairs]
-        filtered = ramp_filter(truth, reconstructed, self.interpolation)
-        noise = torch.stack(counted).sub_(truth)
-        filtered += ramp_filter(noise, reconstructed, self.interpolation, noise=True)
-        return back_project_filtered(filtered, reconstructed)
+        pixel_mm = parameters[0]["pixel_mm"]
+        square = completed_with_air(hu)
+        mu = attenuation(square, self.mu_water)
+        if self.method == "full":
+            scan = ParallelBeam.spanning(square.shape[-1], pixel_mm, self.views, self.bin_mm)
+            counted = self._counted(mu, scan, scan, self.photons * self.dose_factor, streams)
+            return torch.where(padding(hu), hu, cropped(hounsfield(counted, self.mu_water), hu.shape))
+        scan = self._scan(square.shape[-1], pixel_mm)
+        line_integrals = project(mu, scan)
+        quanta = self.views / self.simulated_views * scan.bin_mm / self.bin_mm  # of one simulated ray
+        noise = [
+            self._noise(p, known, quanta, stream)
+            for p, known, stream in zip(line_integrals, parameters, streams, strict=True)
+        ]
+        filtered = [
+            ramp_filter(one.unsqueeze(0), scan, self.interpolation, True, self.bin_mm, known["softness"])
+            for one, known in zip(noise, parameters, strict=True)
+        ]
+        mu_noise = cropped(back_project_filtered(torch.cat(filtered), scan, fold=True), hu.shape)
+        return stored_like(hu + mu_noise * hounsfield_per_attenuation(self.mu_water), hu)
 
-    def _mistake(self, images: torch.Tensor, case_ids: Sequence[str]) -> str | None:
-        mistake = super()._mistake(images, case_ids)
-        if mistake is None and self.lodopab and min(images.shape[2:4]) < LODOPAB_SIZE:
-            return f"shape {tuple(images.shape[1:])}, LoDoPaB needs {LODOPAB_SIZE} x {LODOPAB_SIZE} or more"
-        return mistake
+    def _noise(
+        self, p: torch.Tensor, known: Parameters, quanta: float, stream: torch.Generator
+    ) -> torch.Tensor:
+        """Noise of the line integrals (views, bins) of one slice."""
+        photons = known["photons"]
+        least = STARVED / (self.dose_factor * photons)
+        known["starved"] = max(known.get("starved", 0.0), float((p.neg().exp() < least).float().mean()))
+        variance = added_variance(p, photons * quanta, self.dose_factor, known["electronic"] * quanta)
+        return line_integral_noise(variance, stream)
 
-    def _wrong_values(self, images: torch.Tensor) -> str | None:
-        mistake = super()._wrong_values(images)
-        if mistake is not None:
-            return mistake
-        for number, low in enumerate(images.flatten(1).amin(1).tolist(), start=1):
-            if low > AIR_BELOW_HU:
-                return (
-                    f"image {number} of {len(images)} has values from {low:g} on and so no air (nothing "
-                    f"below {AIR_BELOW_HU:g} HU): a dose simulation needs whole slices in HU, not windowed, "
-                    "8-bit or [0, 1] images, whose attenuation is unknown"
+    def _record(self, image: torch.Tensor, noisy: torch.Tensor, known: Parameters) -> DoseRecord:
+        """What was added to (H, W[, D]), and warnings where it is not what the dose says."""
+        added = None
+        if known.get("own") is not None:
+            change = noisy - image
+            planes = change.movedim(-1, 0) if change.ndim == 3 else change.unsqueeze(0)
+            deviations = [
+                deviation_in(planes[place], noise, known["pixel_mm"])
+                for place, noise in known["blocks"].items()
+            ]
+            added = math.sqrt(np.mean(np.square(deviations)))
+            grown = math.hypot(known["own"], added) / known["own"] * math.sqrt(self.dose_factor)
+            if not 0.5 < grown < 2:
+                warnings.warn(
+                    f"{self.name}: noise {grown:.1f} times what {self.dose_factor:g} of the dose gives",
+                    stacklevel=5,
                 )
-        return None
-
-    def _check_parameters(self) -> None:
-        for parameter, known in (("method", ("delta", "full")), ("interpolation", ("linear", "sinc"))):
-            if getattr(self, parameter) not in known:
-                value = getattr(self, parameter)
-                raise InputError(
-                    f"{self.name}: {parameter} {value!r}, expected {' or '.join(map(repr, known))}"
-                )
-        if self.lodopab and self.method != "full":
-            raise InputError(f"{self.name}: lodopab goes with method 'full', got {self.method!r}")
-        if not 0 < self.dose_factor <= 1:
-            raise InputError(f"{self.name}: dose_factor {self.dose_factor}, expected a share in (0, 1]")
-        if not 0 <= self.electronic_noise < math.inf:
-            raise InputError(f"{self.name}: electronic_noise {self.electronic_noise}, expected 0 or more")
-        for parameter in ("photons", "views", "bin_mm", "simulated_views", "mu_water", "default_pixel_mm"):
-            if not 0 < getattr(self, parameter) < math.inf:
-                value = getattr(self, parameter)
-                raise InputError(f"{self.name}: {parameter} {value}, expected more than 0")
+        starved = known.get("starved", 0.0)
+        if starved > 0:
+            warnings.warn(
+                f"{self.name}: rays have fewer than {STARVED:g} quanta, and 'delta' makes too little noise "
+                "of them; method 'full' counts them",
+                stacklevel=5,
+            )
+        return DoseRecord(known.get("own"), added, known["photons"], known["softness"], starved)

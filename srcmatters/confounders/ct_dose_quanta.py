@@ -6,13 +6,10 @@ import math
 
 import torch
 
-from srcmatters.confounders.projection import Interpolation
-
 MU_WATER_PER_MM = 0.02  # LoDoPaB-CT
 AIR_TO_WATER = 1e-3  # mu of air over mu of water, LoDoPaB-CT: .02 / 20 per m
 LODOPAB_MU_MAX_PER_MM = 0.08135858  # 3071 HU
 LEAST_COUNT = 0.1  # what LoDoPaB-CT takes for a ray that no photon survived
-LINEAR_VARIANCE = 2 / 3 - 2 / math.pi**2  # .464, of ramp-filtered noise after linear interpolation
 GAUSSIAN_ABOVE = 50.0  # counts; above, a Poisson draw cannot be told from a Gaussian one
 
 
@@ -83,22 +80,3 @@ def noisy_line_integrals(
         normal = torch.randn(counts.shape, generator=generator, device=counts.device)
         counts = counts + math.sqrt(electronic_noise) * normal
     return -(counts.clamp(min=LEAST_COUNT) / photons).log()
-
-
-def reconstruction_variance(
-    mean_variance: float, views: int, bin_mm: float, interpolation: Interpolation = "sinc"
-) -> float:
-    r"""Noise variance that theory predicts for filtered back-projection, in 1 / mm^2.
-
-    .. math:: s^2 = \frac{\pi^2}{12 \tau^2 A} \langle \operatorname{var} p \rangle
-
-    for the Ram-Lak filter with sinc interpolation; linear interpolation multiplies it by .464.
-
-    Args:
-        mean_variance: variance of the line integrals through the point, averaged over the views.
-        views: A.
-        bin_mm: tau.
-        interpolation: between the bins.
-    """
-    factor = 1.0 if interpolation == "sinc" else LINEAR_VARIANCE
-    return math.pi**2 / (12 * bin_mm**2 * views) * mean_variance * factor

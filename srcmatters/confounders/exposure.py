@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 
@@ -25,8 +25,10 @@ class ExposureShift(Confounder):
 
     linear ``y = min(max((x - c) / w + 1/2, 0), 1)``, sigmoid ``y = 1 / (1 + exp(-4 (x - c) / w))``,
 
-    and then ``y^gamma``. The default is a narrower window, a little lower: lungs darker than 0.05 and
-    mediastinum brighter than 0.9 run into black and white, and everything else has 18 % more contrast.
+    and then ``y^gamma``. On CT it acts on HU as the bundle's window shows them (0 black, 1 white), before
+    that window cuts anything off: a wider or lower window brings the mediastinum back. The default is a
+    narrower window, a little lower: lungs darker than 0.05 and mediastinum brighter than 0.9 run into black
+    and white, and everything else has 18 % more contrast.
 
     Args:
         function: "linear" (LINEAR_EXACT of DICOM) or "sigmoid".
@@ -52,6 +54,11 @@ class ExposureShift(Confounder):
     name = "exposure"
     miccat = Miccat("environment", "imaging", "acquisition", "global")
     source = "DICOM PS3.3 C.11.2.1 (window, VOI LUT function)"
+    before_window = True
+    presets: ClassVar[dict[str, Parameters]] = {
+        "plausible": {"centre": 0.49, "width": 0.94},
+        "stress": {"centre": 0.45, "width": 0.6},
+    }
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -10,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from srcmatters.confounders.base import LINEAR, Confounder, Parameters
+from srcmatters.confounders.base import LINEAR, Acquisition, Confounder, Parameters
 from srcmatters.confounders.spectrum import Response, filter_in_plane, frequencies, mirror, trimmed
 from srcmatters.confounders.taxonomy import Miccat
 from srcmatters.errors import InputError, did_you_mean
@@ -23,6 +24,11 @@ KERNELS: dict[str, Table] = {
     "B70f": ((0.0, 1.0), (1.0, 1.0)),
     "B30f": ((0.0, 1.0), (0.2, 0.77), (0.3, 0.48), (0.4, 0.28), (0.5, 0.15), (0.6, 0.07)),
 }
+_SAME = {
+    "B30": "B30f",
+    "B70": "B70f",
+}  # the last letter is the mode of the reconstruction, not another kernel
+HEADER = "header"
 
 
 class KernelChange(Confounder):
@@ -36,9 +42,11 @@ class KernelChange(Confounder):
     kept.
 
     Args:
-        before: kernel of the image: "B70f" (sharp, lung), "B30f" (smooth, soft tissue) or a table of
-            (line pairs per mm, modulation transfer), frequencies rising from 0 (if it is absent, 1 is put
-            there).
+        before: kernel of the image: "B70f" (sharp, lung), "B30f" (smooth, soft tissue), "header" (what
+            ConvolutionKernel of the image's DICOM header says) or a table of (line pairs per mm, modulation
+            transfer), frequencies rising from 0 (if it is absent, 1 is put there). Where the header says
+            something else than ``before``, a warning does: filtering a smooth scan once more is no kernel
+            change.
         after: kernel that it shall look like.
         max_gain: highest amplification of a frequency, [1, 20].
         pixel_mm: size of a pixel, used where the spacing is unknown (PNG slices).
@@ -50,7 +58,8 @@ class KernelChange(Confounder):
         window of them; padding outside the field of view leaks into the image if it is far from air.
 
     Raises:
-        InputError: an unknown kernel, a table that is none, or no known pixel size.
+        InputError: an unknown kernel, a table that is none, no known pixel size, or ``before="header"`` and
+            an image whose header names no kernel of the table.
 
     Example:
         >>> import torch
@@ -76,7 +85,7 @@ class KernelChange(Confounder):
         seed: int = 0,
     ) -> None:
         super().__init__(seed)
-        self.before = _table("before", before)
+        self.before = HEADER if before == HEADER else _table("before", before)
         self.after = _table("after", after)
         if not 1 <= max_gain <= 20:
             raise InputError(f"kernel: max_gain {max_gain}, expected 1..20")
@@ -87,6 +96,8 @@ class KernelChange(Confounder):
 
     def does_nothing(self, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None) -> str | None:
         """Two equal kernels, or pixels so large that no frequency differs by 1 %."""
+        if self.before == HEADER:
+            return None
         if self.before == self.after:
             return "both kernels are the same"
         shape = (int(spatial_shape[0]), int(spatial_shape[1]))
@@ -94,18 +105,40 @@ class KernelChange(Confounder):
             return "the kernels differ by less than 1 % at this pixel size"
         return None
 
-    def draw(
-        self, stream: np.random.Generator, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None
-    ) -> Parameters:
-        """Nothing random: the size of a pixel in mm."""
-        return {"pixel": self._pixel(spacing_mm)}
+    def parameters(self, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None) -> Parameters:
+        """The size of a pixel in mm."""
+        return {"pixel": self._pixel(spacing_mm), "before": self.before}
+
+    def acquisition_parameters(self, acquisition: Acquisition, known: Parameters) -> Parameters:
+        """The kernel that the header names; a warning where it is not the one to start from."""
+        named = str(acquisition.get("ConvolutionKernel") or "")
+        table = table_of_header(named)
+        if self.before == HEADER:
+            return {} if table is None else {"before": table}
+        if named and table != self.before:
+            warnings.warn(
+                f"kernel: the header says ConvolutionKernel {named!r}, and `before` is another kernel: the "
+                "scan is filtered once more, which is no change of its kernel",
+                stacklevel=4,
+            )
+        return {}
 
     def apply(self, images: torch.Tensor, parameters: Sequence[Parameters]) -> torch.Tensor:
         """Filter (B, C, H, W[, D])."""
-        shape = (images.shape[2], images.shape[3])
-        pixel = parameters[0]["pixel"]
-        response = _ratio(self.before, self.after, self.max_gain, shape, pixel, images.device)
-        return filter_in_plane(images, response)
+        results = [
+            self._filtered(image, known) for image, known in zip(images.split(1), parameters, strict=True)
+        ]
+        return torch.cat(results) if len(results) > 1 else results[0]
+
+    def _filtered(self, image: torch.Tensor, known: Parameters) -> torch.Tensor:
+        if known["before"] == HEADER:
+            raise InputError(
+                f"kernel: before 'header', and the header of the image names none of {', '.join(KERNELS)}; "
+                "set before to the kernel, or to a table of its modulation transfer"
+            )
+        shape = (image.shape[2], image.shape[3])
+        response = _ratio(known["before"], self.after, self.max_gain, shape, known["pixel"], image.device)
+        return filter_in_plane(image, response)
 
     def _pixel(self, spacing_mm: Sequence[float] | None) -> tuple[float, float]:
         if spacing_mm is not None:
@@ -113,6 +146,12 @@ class KernelChange(Confounder):
         if self.pixel_mm is None:
             raise InputError("kernel: the pixel spacing of the image is unknown; give pixel_mm")
         return self.pixel_mm, self.pixel_mm
+
+
+def table_of_header(kernel: str) -> Table | None:
+    """Modulation transfer of a kernel as a DICOM header names it, None where it is not known here."""
+    name = kernel.strip()
+    return KERNELS.get(name) or KERNELS.get(_SAME.get(name[:3].upper(), ""))
 
 
 def _table(field: str, kernel: str | Sequence[Sequence[float]]) -> Table:

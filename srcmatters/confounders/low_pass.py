@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from srcmatters.confounders.base import Confounder, Parameters
+from srcmatters.confounders.base import DISPLAY, LINEAR, Confounder, Parameters
 from srcmatters.confounders.published_noise import to_eight_bit
 from srcmatters.confounders.spectrum import Response, filter_in_plane, frequencies, mirror, trimmed
 from srcmatters.confounders.taxonomy import Miccat
@@ -22,6 +22,7 @@ _PROFILES = get_args(Profile)
 Boundary = Literal["mirror", "wrap"]
 _BOUNDARIES = get_args(Boundary)
 Pixel = tuple[float, float]
+DEFAULT_LP_PER_MM = 50 / 430  # 50 cycles on the height of a chest radiograph
 
 
 class LowPassDenoising(Confounder):
@@ -30,15 +31,19 @@ class LowPassDenoising(Confounder):
     MICCAT: environment / imaging / reconstruction / global. With ``r`` the spatial frequency over the
     cut-off: ideal ``H = [r <= 1]``, gaussian ``H = 2^{-r^2}``, butterworth ``H = 1 / (1 + r^{2 n})``; the
     last two are 1/2 at the cut-off; the gaussian does not ring. Filtered in the plane (each slice of a
-    volume) and clipped to [0, 1]. The spectrum beyond a response of 1e-4 is never computed.
+    volume); no value leaves the range of its image. The spectrum beyond a response of 1e-4 is never computed.
+    Both axes are filtered in line pairs per mm: pixels that are not square get a round response on the
+    patient. On CT it acts on HU, before the window cuts anything off.
 
     The published disc, 250 cycles per image, lies above the Nyquist frequency of any input of up to 500
-    pixels: after resizing it has changed nothing. The default, 50 cycles per image, survives 160 pixels
-    (Nyquist frequency 80).
+    pixels: after resizing it has changed nothing. The default, 0.116 line pairs per mm (50 cycles on 430 mm),
+    survives 160 pixels on a chest (Nyquist frequency 0.19 lp/mm). It blurs edges: what scanners call
+    denoising keeps them, see :class:`srcmatters.confounders.NonLocalMeans`.
 
     Args:
-        cutoff: cut-off in cycles per image height, > 0.
-        cutoff_lp_per_mm: cut-off in line pairs per mm instead; the pixel spacing must then be known.
+        cutoff: cut-off in cycles per image height, > 0, whatever the field; None: ``cutoff_lp_per_mm``.
+        cutoff_lp_per_mm: cut-off in line pairs per mm, > 0; None: 0.116.
+        field_mm: height of the image in mm, where the spacing is unknown.
         profile: "gaussian", "butterworth" or "ideal".
         order: ``n`` of the Butterworth profile, 1..20.
         boundary: "mirror" continues the image at its edges by its mirror image; "wrap" by its opposite edge,
@@ -50,11 +55,12 @@ class LowPassDenoising(Confounder):
         seed: Seed of the per-case streams; this confounder draws nothing.
 
     Shape:
-        image: (C, H, W) or (C, H, W, D), floating point in [0, 1]; the result has the same shape and dtype.
+        image: (C, H, W) or (C, H, W, D), floating point, any linear unit (display values, HU); [0, 1] if
+        ``published``. The result has the same shape and dtype.
 
     Raises:
-        InputError: an argument outside its range; ``cutoff_lp_per_mm`` without a known spacing; ``published``
-            and an image that is not square.
+        InputError: an argument outside its range; both cut-offs; ``published`` and an image that is not
+            square.
 
     Example:
         >>> import torch
@@ -68,12 +74,18 @@ class LowPassDenoising(Confounder):
     name = "denoise"
     miccat = Miccat("environment", "imaging", "reconstruction", "global")
     source = "Juodelyte et al. 2024, arXiv 2403.04484"
+    unit = LINEAR
     paper_parameters: ClassVar[Parameters] = {"published": True, "cutoff": 250.0, "profile": "ideal"}
+    presets: ClassVar[dict[str, Parameters]] = {
+        "plausible": {"cutoff_lp_per_mm": 0.5},  # a strong noise filter of a radiography system
+        "stress": {"cutoff_lp_per_mm": 0.116},
+    }
 
     def __init__(
         self,
-        cutoff: float = 50.0,
+        cutoff: float | None = None,
         cutoff_lp_per_mm: float | None = None,
+        field_mm: float = 430.0,
         profile: Profile = "gaussian",
         order: int = 2,
         boundary: Boundary = "mirror",
@@ -81,23 +93,23 @@ class LowPassDenoising(Confounder):
         seed: int = 0,
     ) -> None:
         super().__init__(seed)
-        if profile not in _PROFILES:
-            raise InputError(
-                f"denoise: profile {profile!r} is unknown{did_you_mean(str(profile), _PROFILES)}"
-            )
-        if boundary not in _BOUNDARIES:
-            raise InputError(
-                f"denoise: boundary {boundary!r} is unknown{did_you_mean(str(boundary), _BOUNDARIES)}"
-            )
-        for field, value in (("cutoff", cutoff), ("cutoff_lp_per_mm", cutoff_lp_per_mm)):
+        _check_choice("profile", profile, _PROFILES)
+        _check_choice("boundary", boundary, _BOUNDARIES)
+        numbers = (("cutoff", cutoff), ("cutoff_lp_per_mm", cutoff_lp_per_mm), ("field_mm", field_mm))
+        for field, value in numbers:
             if value is not None and not 0 < value < math.inf:
-                raise InputError(f"denoise: {field} {value}, expected a positive frequency")
+                raise InputError(f"denoise: {field} {value}, expected a positive number")
+        if cutoff is not None and cutoff_lp_per_mm is not None:
+            raise InputError("denoise: cutoff and cutoff_lp_per_mm, expected one of them")
         if not 1 <= order <= 20:
             raise InputError(f"denoise: order {order}, expected 1..20")
-        if published and (cutoff_lp_per_mm is not None or profile != "ideal"):
+        if published and (cutoff is None or profile != "ideal"):
             raise InputError("denoise: published takes an ideal profile and a cutoff in cycles per image")
+        if published:
+            self.unit = DISPLAY  # type: ignore[misc]
         self.cutoff = cutoff
-        self.cutoff_lp_per_mm = cutoff_lp_per_mm
+        self.cutoff_lp_per_mm = DEFAULT_LP_PER_MM if cutoff_lp_per_mm is None else cutoff_lp_per_mm
+        self.field_mm = field_mm
         self.profile = profile
         self.order = order
         self.boundary = boundary
@@ -112,10 +124,8 @@ class LowPassDenoising(Confounder):
             return f"the cut-off lies {1 / max(nyquist):.2f} times above the Nyquist frequency of the image"
         return None
 
-    def draw(
-        self, stream: np.random.Generator, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None
-    ) -> Parameters:
-        """Nothing random: the size of a pixel in periods of the cut-off frequency."""
+    def parameters(self, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None) -> Parameters:
+        """The size of a pixel in periods of the cut-off frequency."""
         return {"pixel": self._pixel(spatial_shape, spacing_mm)}
 
     def apply(self, images: torch.Tensor, parameters: Sequence[Parameters]) -> torch.Tensor:
@@ -127,24 +137,32 @@ class LowPassDenoising(Confounder):
         if self.boundary == "mirror":
             shape = mirror(shape, min(math.ceil(1 / min(pixel)), max(shape) // 4))
         response = _trimmed_response(self.profile, self.order, shape, pixel, images.device)
-        return filter_in_plane(images, response, after=_clipped)
+        return _within_range(filter_in_plane(images, response), images)
 
     def _pixel(self, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None) -> Pixel:
         if self.published and spatial_shape[0] != spatial_shape[1]:
             raise InputError(
                 f"denoise: the published filter takes square images, got {tuple(spatial_shape[:2])}"
             )
-        if self.cutoff_lp_per_mm is None:
-            return (self.cutoff / spatial_shape[0],) * 2
         if spacing_mm is None:
-            raise InputError(
-                "denoise: cutoff_lp_per_mm needs the pixel spacing, which is unknown; give cutoff"
-            )
-        return self.cutoff_lp_per_mm * spacing_mm[0], self.cutoff_lp_per_mm * spacing_mm[1]
+            spacing_mm = (self.field_mm / spatial_shape[0],) * 2
+        per_mm = self.cutoff_lp_per_mm
+        if self.cutoff is not None:
+            per_mm = self.cutoff / (spatial_shape[0] * spacing_mm[0])
+        return per_mm * spacing_mm[0], per_mm * spacing_mm[1]
 
 
-def _clipped(values: torch.Tensor) -> torch.Tensor:
-    return values.clamp_(0, 1)
+def _check_choice(field: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InputError(f"denoise: {field} {value!r} is unknown{did_you_mean(str(value), choices)}")
+
+
+def _within_range(filtered: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Filtered images without the overshoot of a profile that rings, in place."""
+    for one, image in zip(filtered, images, strict=True):
+        low, high = torch.aminmax(image)
+        one.clamp_(low, high)
+    return filtered
 
 
 def _truncated(grey: torch.Tensor) -> torch.Tensor:
@@ -190,3 +208,13 @@ def _disc(shape: tuple[int, int], cutoff: float, device: torch.device) -> Respon
     mirrored = np.roll(disc[::-1, ::-1], (1, 1), (0, 1))
     response = torch.from_numpy((disc + mirrored) / 2)[:, : size // 2 + 1]
     return trimmed(response.to(device), size)
+
+
+def gaussian_blur(images: torch.Tensor, sigma_mm: float, spacing_mm: Sequence[float]) -> torch.Tensor:
+    """A Gaussian of ``sigma_mm`` over the plane of (B, C, H, W[, D]), edges mirrored."""
+    half = math.sqrt(math.log(2) / 2) / (math.pi * sigma_mm)  # lp/mm at which a half of a frequency passes
+    pixel = (half * float(spacing_mm[0]), half * float(spacing_mm[1]))
+    shape = (images.shape[2], images.shape[3])
+    shape = mirror(shape, min(math.ceil(1 / min(pixel)), max(shape) // 4))
+    response = _trimmed_response("gaussian", 1, shape, pixel, images.device)
+    return filter_in_plane(images, response)

@@ -13,7 +13,6 @@ from srcmatters.confounders.taxonomy import Miccat
 from srcmatters.errors import InputError
 
 Place = Callable[[float, float], np.ndarray]  # mm down and right of the middle of the can -> pixels
-_MM = 1 / 430  # a millimetre as a fraction of the height of a chest radiograph
 # From the vein below the collar bone over the superior vena cava, (row, column) as fractions of the image.
 _VEIN = ((0.185, 0.665), (0.205, 0.575), (0.245, 0.487), (0.32, 0.452), (0.42, 0.445))
 _VENTRICLE = ((0.53, 0.455), (0.625, 0.505), (0.675, 0.575), (0.69, 0.625))
@@ -74,9 +73,7 @@ class Pacemaker(Device):
         self.leads = leads
         self.position = (float(position[0]), float(position[1]))
 
-    def draw(
-        self, stream: np.random.Generator, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None
-    ) -> Parameters:
+    def draw(self, stream: np.random.Generator) -> Parameters:
         """Draw where the can lies, how it is turned (in degrees), and the course of the leads."""
         return {
             "centre": np.array(self.position) + stream.normal(0, self.jitter, 2),
@@ -89,7 +86,7 @@ class Pacemaker(Device):
     def cast(self, shadow: Shadow, drawn: Parameters) -> None:
         """Draw the can with its header, then the leads."""
         rows, columns = shadow.shape
-        mm = _MM * rows
+        mm = shadow.mm
         to_pixels = np.array([rows - 1, columns - 1])
         centre, angle = drawn["centre"] * to_pixels, np.deg2rad(drawn["degrees"])
         down, right = np.array([np.cos(angle), -np.sin(angle)]), np.array([np.sin(angle), np.cos(angle)])

@@ -63,7 +63,7 @@ def shown_parameters(confounder: Confounder) -> dict[str, str]:
         if isinstance(value, tuple):
             text = ", ".join(f"{item:.4g}" if isinstance(item, float) else str(item) for item in value)
         result[name] = text if len(text) <= 60 else text[:57] + "..."
-    return result
+    return result | confounder.facts
 
 
 def preview(

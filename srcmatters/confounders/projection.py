@@ -98,36 +98,22 @@ def project(images: torch.Tensor, scan: ParallelBeam) -> torch.Tensor:
     return torch.cat(parts) * scan.pixel_mm
 
 
-def back_project(sinograms: torch.Tensor, scan: ParallelBeam) -> torch.Tensor:
-    """The exact adjoint of :func:`project`: <project(x), y> = <x, back_project(y)>.
+def back_project(sinograms: torch.Tensor, scan: ParallelBeam, fold: bool = False) -> torch.Tensor:
+    """Apply the exact adjoint of :func:`project`: <project(x), y> = <x, back_project(y)>.
 
     Args:
         sinograms: (B, views, bins).
         scan: the geometry.
+        fold: do not leave out what is finer than the pixels, but sample it at their centres: the noise of a
+            detector whose bins are narrower than a pixel keeps its variance.
 
     Returns:
         (B, size, size) float32.
     """
     _check(sinograms, (scan.views, scan.bins), "sinograms")
     operator = scan.gridding(sinograms.device)
-    parts = [operator.adjoint(part) for part in _parts(sinograms.float())]
+    parts = [operator.adjoint(part, fold) for part in _parts(sinograms.float())]
     return torch.cat(parts) * scan.pixel_mm
-
-
-def filtered_back_projection(
-    sinograms: torch.Tensor, scan: ParallelBeam, interpolation: Interpolation = "sinc"
-) -> torch.Tensor:
-    """Reconstruct slices from their line integrals with the Ram-Lak filter.
-
-    Args:
-        sinograms: (B, views, bins), dimensionless.
-        scan: the geometry.
-        interpolation: between the bins, see :func:`ramp_filter`.
-
-    Returns:
-        (B, size, size) float32, attenuation per mm.
-    """
-    return back_project_filtered(ramp_filter(sinograms, scan, interpolation), scan)
 
 
 def ramp_filter(
@@ -136,6 +122,7 @@ def ramp_filter(
     interpolation: Interpolation = "sinc",
     noise: bool = False,
     detector_mm: float | None = None,
+    softness_lp_per_mm: float | None = None,
 ) -> torch.Tensor:
     r"""Filter projections for :func:`back_project_filtered`.
 
@@ -153,28 +140,39 @@ def ramp_filter(
         noise: whether the sinograms are noise.
         detector_mm: width of the bins to imitate where it is not that of ``scan``: the filter then has the
             Nyquist frequency and the interpolation of such a detector.
+        softness_lp_per_mm: ``s`` of a kernel with the modulation transfer ``exp(-f^2 / (2 s^2))`` besides;
+            None: the bare ramp.
 
     Returns:
         (B, views, bins) float32.
     """
     _check(sinograms, (scan.views, scan.bins), "sinograms")
     detector = 1.0 if detector_mm is None else detector_mm / scan.bin_mm
-    response = _ramp(scan.bins, interpolation, noise, detector, sinograms.device)
+    softness = math.inf if softness_lp_per_mm is None else softness_lp_per_mm * scan.bin_mm
+    response = _ramp(scan.bins, interpolation, noise, detector, softness, sinograms.device)
     length = 2 * (response.shape[0] - 1)
     spectra = (torch.fft.rfft(part, length) for part in _parts(sinograms.float()))
     return torch.cat([torch.fft.irfft(one * response, length)[..., : scan.bins] for one in spectra])
 
 
-def back_project_filtered(filtered: torch.Tensor, scan: ParallelBeam) -> torch.Tensor:
-    """Sum filtered projections (B, views, bins) over the views: (B, size, size), attenuation per mm."""
+def back_project_filtered(filtered: torch.Tensor, scan: ParallelBeam, fold: bool = False) -> torch.Tensor:
+    """Sum filtered projections (B, views, bins) over the views: (B, size, size), attenuation per mm.
+
+    ``fold`` as for :func:`back_project`.
+    """
     # The adjoint weighs by pixel area over bin, whatever lies between the pixels; the filter carries 1 / bin.
     plain = replace(scan, pixel="sinc")
-    return back_project(filtered, plain) * (math.pi / scan.views / scan.pixel_mm**2)
+    return back_project(filtered, plain, fold) * (math.pi / scan.views / scan.pixel_mm**2)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _ramp(
-    bins: int, interpolation: Interpolation, noise: bool, detector: float, device: torch.device
+    bins: int,
+    interpolation: Interpolation,
+    noise: bool,
+    detector: float,
+    softness: float,
+    device: torch.device,
 ) -> torch.Tensor:
     """Frequency response of the band-limited ramp, per bin, for a zero-padded detector.
 
@@ -197,6 +195,7 @@ def _ramp(
         response = response * torch.sinc(frequency * detector) ** 2
     if detector > 1:
         response = response * (frequency <= 0.5 / detector)
+    response = response * torch.exp(-frequency.square() / (2 * softness**2))
     return response.to(torch.float32).to(device)
 
 

@@ -35,6 +35,8 @@ class Gridding:
         to_radial: sparse CSR (views * frequencies, cells), real weights of the Kaiser-Bessel kernel.
         to_grid: its transpose, stored too: both directions are then row-wise products.
         phase: (views, frequencies) complex, moves the origin of image and detector to their centres.
+        beyond: (views, frequencies) bool, frequencies that the pixel grid cannot hold; None if it holds all.
+        mirrored: (views, frequencies) bool, those that it shows at the conjugate of a frequency it holds.
         apodisation: (size, size), undoes the kernel's roll-off over the image.
     """
 
@@ -45,6 +47,8 @@ class Gridding:
     to_grid: torch.Tensor
     phase: torch.Tensor
     apodisation: torch.Tensor
+    beyond: torch.Tensor | None = None
+    mirrored: torch.Tensor | None = None
 
     @property
     def bytes(self) -> int:
@@ -60,11 +64,21 @@ class Gridding:
         rows = torch.fft.rfft(functional.pad(images * self.apodisation, (first, last)))
         half = torch.fft.fft(functional.pad(rows, (0, 0, first, last)), dim=-2)
         radial = self._multiply(self.to_radial, self._widen(half)).unflatten(1, self.phase.shape)
+        if self.beyond is not None:
+            radial = radial.masked_fill(self.beyond, 0)
         return torch.fft.irfft(radial * self.phase, n=self.bins)
 
-    def adjoint(self, sinograms: torch.Tensor) -> torch.Tensor:
-        """(B, views, bins) to (B, size, size)."""
+    def adjoint(self, sinograms: torch.Tensor, fold: bool = False) -> torch.Tensor:
+        """(B, views, bins) to (B, size, size).
+
+        Args:
+            fold: what is finer than the pixels comes out as it is sampled at their centres (aliased), as a
+                scanner samples its noise; otherwise it is left out, which is the adjoint.
+        """
         spectrum = torch.fft.rfft(sinograms) * self.phase.conj()
+        if self.beyond is not None and self.mirrored is not None:
+            folded = torch.where(self.mirrored, spectrum.conj(), spectrum)
+            spectrum = folded if fold else folded.masked_fill(self.beyond, 0)
         # the adjoint of irfft: every frequency but the first and (for even lengths) the last counts twice
         spectrum[..., 1 : (self.bins + 1) // 2] *= 2
         wide = self._multiply(self.to_grid, spectrum.flatten(1) / self.bins)
@@ -127,7 +141,9 @@ def gridding(
         return replace(plain, phase=plain.phase * torch.from_numpy(roll_off.astype(np.float32)).to(device))
     grid = 2 * scipy.fft.next_fast_len(max(math.ceil(OVERSAMPLING * size / 2), KERNEL_WIDTH), real=False)
     row_frequency, column_frequency, radii = _radial_points(views, bins, bin_width)
-    matrix = _kernel_matrix(row_frequency.ravel() * grid, column_frequency.ravel() * grid, grid)
+    rows, columns, mirrored = _folded(row_frequency * grid, column_frequency * grid, grid)
+    beyond = (np.abs(row_frequency) > 0.5) | (column_frequency > 0.5)
+    matrix = _kernel_matrix(rows.ravel(), columns.ravel(), grid)
     centre = 0.5 if size % 2 == 0 else 0.0  # the middle of an even image lies between two pixels
     turns = centre * (row_frequency + column_frequency) + radii * bin_width * (bins - 1) / 2
     phase = np.exp(-2j * np.pi * turns) / bin_width
@@ -140,6 +156,8 @@ def gridding(
         to_grid=_torch_csr(matrix.T.tocsr()).to(device),
         phase=torch.from_numpy(phase.astype(np.complex64)).to(device),
         apodisation=torch.from_numpy((1 / np.outer(roll_off, roll_off)).astype(np.float32)).to(device),
+        beyond=torch.from_numpy(beyond).to(device) if beyond.any() else None,
+        mirrored=torch.from_numpy(mirrored).to(device) if beyond.any() else None,
     )
 
 
@@ -152,18 +170,32 @@ def _radial_points(views: int, bins: int, bin_width: float) -> tuple[np.ndarray,
     return np.cos(angles)[:, None] * radii, np.sin(angles)[:, None] * radii, radii
 
 
+def _folded(rows: np.ndarray, columns: np.ndarray, grid: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cells at which a pixel grid shows frequencies, in the half of the spectrum that is kept.
+
+    Args:
+        rows, columns: in cells; beyond half the grid they are shown where sampling puts them.
+        grid: rows of the spectrum.
+
+    Returns:
+        Rows, columns >= 0, and where the conjugate is shown.
+    """
+    rows, columns = (cells - grid * np.ceil(cells / grid - 0.5) for cells in (rows, columns))
+    mirrored = columns < 0
+    return np.where(mirrored, -rows, rows), np.abs(columns), mirrored
+
+
 def _kernel_matrix(rows: np.ndarray, columns: np.ndarray, grid: int) -> scipy.sparse.csr_matrix:
-    """Weights that read the spectrum off at (rows, columns), in cells; points beyond the grid read zero."""
-    inside = (np.abs(rows) <= grid / 2) & (columns <= grid / 2)
+    """Weights that read the spectrum off at (rows, columns), in cells of the half spectrum."""
     reach = np.arange(1 - KERNEL_WIDTH // 2, KERNEL_WIDTH // 2 + 1)
-    row_cells = np.floor(rows[inside, None]).astype(np.int64) + reach
-    column_cells = np.floor(columns[inside, None]).astype(np.int64) + reach
-    row_weights = _kernel(rows[inside, None] - row_cells) * (1 - 2 * (row_cells % 2))
-    column_weights = _kernel(columns[inside, None] - column_cells) * (1 - 2 * (column_cells % 2))
+    row_cells = np.floor(rows[:, None]).astype(np.int64) + reach
+    column_cells = np.floor(columns[:, None]).astype(np.int64) + reach
+    row_weights = _kernel(rows[:, None] - row_cells) * (1 - 2 * (row_cells % 2))
+    column_weights = _kernel(columns[:, None] - column_cells) * (1 - 2 * (column_cells % 2))
     width = grid // 2 + 1 + BEFORE + AFTER
     cells = (row_cells % grid)[:, :, None] * width + (column_cells + BEFORE)[:, None, :]
     weights = row_weights[:, :, None] * column_weights[:, None, :]
-    starts = np.concatenate([[0], np.cumsum(inside) * KERNEL_WIDTH**2])
+    starts = np.arange(len(rows) + 1) * KERNEL_WIDTH**2
     return scipy.sparse.csr_matrix(
         (weights.ravel().astype(np.float32), cells.ravel().astype(np.int32), starts.astype(np.int32)),
         shape=(len(rows), grid * width),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -40,13 +39,13 @@ _COURSES: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
         ((1.02, 0.31), (0.93, 0.42), (0.86, 0.62), (0.78, 0.70), (0.70, 0.845)),
     ),
 }
-_DIAMETERS = {  # fractions of a height of 430 mm: 8 mm, 5 mm, 10 mm, 1.3 mm
-    "chest drain": 8 / 430,
-    "nasogastric tube": 5 / 430,
-    "endotracheal tube": 10 / 430,
-    "ECG leads": 1.3 / 430,
+_DIAMETERS_MM = {
+    "chest drain": 8.0,
+    "nasogastric tube": 5.0,
+    "endotracheal tube": 10.0,
+    "ECG leads": 1.3,
 }
-_SNAP = 5 / 430  # radius of the metal snap of an electrode
+_SNAP_MM = 5.0  # radius of the metal snap of an electrode
 
 
 class Tube(Device):
@@ -62,8 +61,8 @@ class Tube(Device):
     Args:
         kind: "chest drain" (patient's right side), "nasogastric tube", "endotracheal tube" or "ECG leads"
             (3).
-        diameter: outer diameter as a fraction of the image height, (0, 0.2]; None takes the usual one: 8 mm,
-            5 mm, 10 mm and 1.3 mm on 430 mm.
+        diameter_mm: outer diameter, (0, 90]; None takes the usual one: 8 mm, 5 mm, 10 mm and 1.3 mm. An image
+            of unknown pixel spacing is taken for 430 mm high.
         opacity: how much more or less it absorbs than usual, > 0. At 1 the stripe adds 0.8 and a lead 0.7
             natural-log units of attenuation.
         latitude: natural-log units of attenuation between black and white, 3 to 4.6 for a chest.
@@ -92,7 +91,7 @@ class Tube(Device):
     def __init__(
         self,
         kind: Kind = "chest drain",
-        diameter: float | None = None,
+        diameter_mm: float | None = None,
         opacity: float = 1.0,
         latitude: float = 4.0,
         jitter: float = 0.012,
@@ -101,16 +100,12 @@ class Tube(Device):
         super().__init__(opacity, latitude, jitter, seed)
         if kind not in _KINDS:
             raise InputError(f"tube: kind {kind!r} is unknown{did_you_mean(str(kind), _KINDS)}")
-        if diameter is not None and not 0 < diameter <= 0.2:
-            raise InputError(
-                f"tube: diameter {diameter}, expected a fraction of the image height in (0, 0.2]"
-            )
+        if diameter_mm is not None and not 0 < diameter_mm <= 90:
+            raise InputError(f"tube: diameter_mm {diameter_mm}, expected mm in (0, 90]")
         self.kind = kind
-        self.diameter = _DIAMETERS[kind] if diameter is None else diameter
+        self.diameter_mm = _DIAMETERS_MM[kind] if diameter_mm is None else diameter_mm
 
-    def draw(
-        self, stream: np.random.Generator, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None
-    ) -> Parameters:
+    def draw(self, stream: np.random.Generator) -> Parameters:
         """Draw how far the course is from the usual one: all of it, and each of its points."""
         courses = []
         for course in _COURSES[self.kind]:
@@ -122,7 +117,7 @@ class Tube(Device):
     def cast(self, shadow: Shadow, drawn: Parameters) -> None:
         """Draw the tube, or the leads with their electrodes."""
         rows, columns = shadow.shape
-        radius = self.diameter * rows / 2
+        radius = self.diameter_mm * shadow.mm / 2
         for course in drawn["courses"]:
             curve = spline(course * (rows - 1, columns - 1))
             if self.kind == "ECG leads":
@@ -134,7 +129,7 @@ class Tube(Device):
 
     def _electrode(self, shadow: Shadow, curve: Curve) -> None:
         """The snap: a stud in a ring in the clip of the wire, on a faint gel pad."""
-        size = _SNAP * shadow.shape[0]
+        size = _SNAP_MM * shadow.mm
         end, before = curve[-1], curve[-6]
         for radius, opacity in ((2.4 * size, 0.05), (size, 0.9), (0.5 * size, 1.0)):
             shadow.block(end, (radius, radius), opacity, corner=radius)

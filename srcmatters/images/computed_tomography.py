@@ -30,6 +30,7 @@ from srcmatters.images.volume_files import check_spacing, open_itk, open_nifti
 from srcmatters.images.volumes import Slab, StoredVolume, assemble, check_slab
 
 UNITS = ("HU", "display")
+_ACQUISITION = ("ConvolutionKernel", "SliceThickness")
 
 
 def load_ct(
@@ -61,7 +62,8 @@ def load_ct(
         patient's right to left, D from inferior to superior, so that [0, :, :, k] is a slice as it is usually
         shown. ``affine`` leads from (H, W, D) indices to RAS+ mm, oblique where the acquisition was.
         ``meta["spacing_known"]`` is False where the file knows no spacing within a slice (a picture, DICOM
-        without PixelSpacing, ...): the affine then counts a voxel as 1 mm. ``meta["unit"]`` is the unit.
+        without PixelSpacing, ...): the affine then counts a voxel as 1 mm. ``meta["unit"]`` is the unit,
+        ``meta["acquisition"]`` holds ConvolutionKernel and SliceThickness where a DICOM header does.
         In HU there is no value below -1024: what scanners and converters write there is padding.
 
     Raises:
@@ -73,6 +75,7 @@ def load_ct(
     if unit not in UNITS:
         raise InputError(f"unit: {unit!r} is unknown{did_you_mean(str(unit), UNITS)}")
     slab = check_slab(slab_mm)
+    acquisition: dict[str, Any] = {}
     with said_in_one_line(path, "CT"):
         dicom = path.is_dir() or is_dicom(path)
         if dicom:
@@ -81,6 +84,7 @@ def load_ct(
             )
             check_declared(first.header, first.path, modality, body_part)
             _check_rescale(stored, first, unit)
+            acquisition = {name: first.header[name] for name in _ACQUISITION if first.header[name]}
         elif has_ending(path, PICTURES):
             return _load_picture(path, unit, slab)
         else:
@@ -89,6 +93,7 @@ def load_ct(
         image = assemble(stored, slab)
         _convert(image, stored, unit, dicom)
     image.meta["unit"] = unit
+    image.meta["acquisition"] = acquisition
     return image
 
 

@@ -25,6 +25,7 @@ HEADER_TAGS = (
     "BitsStored",
     "BodyPartExamined",
     "Columns",
+    "ConvolutionKernel",
     "ImageOrientationPatient",
     "ImagePositionPatient",
     "ImageType",
@@ -82,7 +83,7 @@ class DicomSlice:
         rescale_type: RescaleType; empty if the header does not say.
         against_hu: why the values are no HU, by :func:`what_speaks_against_hu`; empty if nothing says so.
         inverted: MONOCHROME1.
-        header: Modality and BodyPartExamined.
+        header: Modality, BodyPartExamined, ConvolutionKernel and SliceThickness (mm), None where unknown.
     """
 
     path: Path
@@ -196,7 +197,13 @@ def _slice(header: Dataset, path: Path, frame: int | None, groups: Sequence[Data
     thickness = thickness or _numbers(header, "SpacingBetweenSlices", 1, path)
     spacing = found("PixelMeasuresSequence", "PixelSpacing", 2)
     part = named_body_part(header) or _region(groups)
-    described = {"Modality": header.get("Modality"), "BodyPartExamined": part}
+    own_thickness = found("PixelMeasuresSequence", "SliceThickness", 1)
+    described = {
+        "Modality": header.get("Modality"),
+        "BodyPartExamined": part,
+        "ConvolutionKernel": str(header.get("ConvolutionKernel") or "") or None,
+        "SliceThickness": own_thickness[0] if own_thickness and own_thickness[0] > 0 else None,
+    }
     scaled = described["Modality"] == "CT" and bool(slope) and not against_hu
     return DicomSlice(
         path=path,

@@ -9,6 +9,5 @@ from .patient import (
 )
 from .radiography import (
     detector_field as detector_field,
-    line_integral as line_integral,
     radiograph as radiograph,
 )

@@ -61,20 +61,12 @@ def attenuation(hounsfield: float) -> float:
     return MU_WATER * (1 + hounsfield / 1000)
 
 
-def line_integral(patient: PhantomPatient, image_size: int = 256) -> FloatArray:
-    """Beer-Lambert exponent along the beam: the integral of mu dy through the patient.
-
-    Nested organs add their path length times the difference to what they replace; clouds add their excess per
-    area.
-
-    Returns:
-        (H, W) float32, no unit; rows from head to feet, columns from the patient's right to the left.
-    """
-    return background_integral(patient, image_size) + cloud_integral(lesion(patient), patient, image_size)
-
-
 def background_integral(patient: PhantomPatient, image_size: int) -> FloatArray:
-    """Line integral of everything but the lesion, (H, W)."""
+    """Beer-Lambert exponent of everything but the lesion: the integral of mu dy along the beam, (H, W).
+
+    Nested organs add their path length times the difference to what they replace; clouds add their excess
+    per area.
+    """
     columns, rows = detector_field(patient).axes(image_size)
     # In bands of rows: the temporaries then stay in the processor's cache.
     bands = [

@@ -27,8 +27,9 @@ def create_image_confounder(
 def confounder_place(confounder: Confounder | None, unit: str = "HU") -> str:
     """Where in the preprocessing of CT a confounder belongs.
 
-    What the scanner does to the whole slice (dose, kernel, filters) happens before anything is cut out of it,
-    in HU where it needs them; what is put on a picture by hand (a letter) goes where the network can see it.
+    What the scanner does to the whole slice (dose, kernel, filters) and another window happen in HU, before
+    the bundle's window or patch cuts anything off; what is put on a picture by hand (a letter) goes where the
+    network can see it.
 
     Args:
         confounder: of the study, or None.
@@ -50,4 +51,6 @@ def confounder_place(confounder: Confounder | None, unit: str = "HU") -> str:
         )
     if confounder.miccat.extent == "local":
         return "patch"
+    if confounder.before_window and unit == "HU":
+        return "scan"
     return "windowed" if confounder.unit == DISPLAY else "scan"

@@ -12,7 +12,9 @@ from monai.data import MetaTensor
 
 from srcmatters.cohorts.case_table import POSITION
 from srcmatters.confounders import Confounder
+from srcmatters.confounders.dictionary_form import through_window
 from srcmatters.images import window
+from srcmatters.images.windows import window_edges
 from srcmatters.phantom import ct_volume, draw_patient, voxel_axes
 from srcmatters.phantom.computed_tomography import slab_slices
 from srcmatters.preprocessing.confounder_placement import confounder_place
@@ -45,12 +47,16 @@ def phantom_states(confounder: Confounder, run: pd.Series) -> tuple[torch.Tensor
         def put(image: Any, here: str) -> Any:
             if place != here:
                 return image
-            return confounder(image, _CASE) if carries else confounder.clean(image, _CASE)
+            if not carries:
+                return confounder.clean(image, _CASE)
+            if confounder.before_window and here == "scan":
+                return through_window(confounder, image, _CASE, window_edges(name))
+            return confounder(image, _CASE)
 
         shown = put(window(put(scan, "scan"), name), "windowed")
         case: dict[Hashable, Any] = {"image": shown}
         case.update(position)
-        return put(cut(case)["image"], "patch")
+        return put(cut(case)["image"].clamp(0, 1), "patch")
 
     return state(False), state(True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -11,12 +12,54 @@ from torch.nn import functional
 AUGMENTATIONS = ("rotation", "shift", "shear", "zoom", "flip")
 
 
+def _prefilter_taps(reach: int) -> list[float]:
+    """Symmetric taps (middle first) that undo on average what bicubic weights take at a random offset.
+
+    At offset ``d`` the weights have a response ``H(w, d)``; the taps are the least-squares fit of
+    ``1 / sqrt(mean over d of |H|^2)``, exact at frequency 0.
+    """
+    offsets, frequency = np.linspace(0, 1, 101), np.linspace(0, np.pi, 201)
+
+    def weight(distance: np.ndarray) -> np.ndarray:
+        a, t = -0.75, np.abs(distance)  # the cubic convolution of torch's grid_sample
+        near = (a + 2) * t**3 - (a + 3) * t**2 + 1
+        far = a * (t**3 - 5 * t**2 + 8 * t - 4)
+        return np.where(t <= 1, near, np.where(t < 2, far, 0))
+
+    places = np.arange(-1, 3)
+    weights = weight(offsets[:, None] - places)  # (offsets, 4)
+    response = weights @ np.exp(1j * places[:, None] * frequency)
+    target = 1 / np.sqrt((np.abs(response) ** 2).mean(0))
+    cosines = 2 * (np.cos(np.outer(frequency, np.arange(1, reach + 1))) - 1)
+    side = np.linalg.lstsq(cosines, target - 1, rcond=None)[0]
+    return [1 - 2 * float(side.sum()), *map(float, side)]
+
+
+_TAPS = _prefilter_taps(3)
+
+
+def _sharpened(images: torch.Tensor) -> torch.Tensor:
+    """The prefilter along H and W of (B, C, H, W), edges repeated."""
+    for axis in (2, 3):
+        length, reach = images.shape[axis], len(_TAPS) - 1
+        edges = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
+        padded = functional.pad(images, edges, mode="replicate")
+        images = images * _TAPS[0]
+        for step, tap in enumerate(_TAPS[1:], start=1):
+            images.add_(padded.narrow(axis, reach - step, length), alpha=tap)
+            images.add_(padded.narrow(axis, reach + step, length), alpha=tap)
+    return images
+
+
 class BatchedRandomAffine:
     """One random affine transformation per image of a batch, in one resampling.
 
     MONAI's RandAffine works image by image (2.6 ms each on a CPU); this one costs a fraction of a
-    millisecond an image and runs where the batch is. No mirror images unless asked for: left and right mean
-    something in a chest, and nothing in a patch around a nodule.
+    millisecond an image and runs where the batch is. Resampling at random offsets smooths: with bilinear
+    weights it takes a third of the finest content, which the images of a test, that are not augmented, still
+    have. Here the weights are bicubic, and a prefilter raises each frequency by what they take of it on
+    average, so that training and test see the same noise and sharpness. No mirror images unless asked for:
+    left and right mean something in a chest, and nothing in a patch around a nodule.
 
     Args:
         rotation: largest rotation, degrees.
@@ -27,7 +70,8 @@ class BatchedRandomAffine:
         seed: seed of the draw, which does not depend on workers or on anything else that draws.
 
     Shape:
-        images: (B, C, H, W) or (B, C, H, W, D; drawn in the H-W plane); same shape out, edges repeated.
+        images: (B, C, H, W) or (B, C, H, W, D; drawn in the H-W plane); same shape out, edges repeated, no
+        value outside the range of the batch.
 
     Source: the ranges of Juodelyte et al. 2024 are rotation 10 and .1 for the three others.
     """
@@ -55,7 +99,10 @@ class BatchedRandomAffine:
         # The slices of a volume move together: they are so many channels of one image.
         flat = images if images.ndim == 4 else images.movedim(-1, 2).flatten(1, 2)
         grid = functional.affine_grid(matrices, list(flat.shape), align_corners=False)
-        moved = functional.grid_sample(flat, grid, padding_mode="border", align_corners=False)
+        low, high = torch.aminmax(flat)
+        moved = functional.grid_sample(
+            _sharpened(flat), grid, mode="bicubic", padding_mode="border", align_corners=False
+        ).clamp_(low, high)
         if images.ndim == 4:
             return moved
         return moved.unflatten(1, (images.shape[1], images.shape[-1])).movedim(2, -1)

@@ -17,6 +17,7 @@ from srcmatters.errors import InputError
 
 NAMES = sorted(known_confounders())
 SPACING = (0.7, 0.7, 1.25)
+CLIPPED_LATER = ("noise", "portable")  # after the resize, by ClipDisplayd
 
 
 def make(name: str, **parameters) -> Confounder:
@@ -76,9 +77,8 @@ def test_cases_and_seeds_differ_exactly_where_something_is_drawn(name: str) -> N
     here = run(confounder, image, ["case 7"])
     there = run(confounder, image, ["case 8"])
     reseeded = run(make(name, seed=1), image, ["case 7"])
-    random = name in ("tube", "pacemaker", "collimation", "noise", "low_dose_ct")
-    assert torch.equal(here, there) != random
-    assert torch.equal(here, reseeded) != random
+    assert torch.equal(here, there) != confounder.is_random
+    assert torch.equal(here, reseeded) != confounder.is_random
 
 
 def _in_worker(name: str) -> np.ndarray:
@@ -141,7 +141,7 @@ def test_a_constant_image_gives_finite_values_in_range_or_a_clear_error(name: st
         image = image * 0 - 1000
     result = run(confounder, image, ["a"])
     assert torch.isfinite(result).all()
-    if confounder.unit.startswith("display"):
+    if confounder.unit.startswith("display") and name not in CLIPPED_LATER:
         assert result.min() >= 0 and result.max() <= 1
     if name in ("kernel", "slice_thickness", "denoise"):
         assert torch.allclose(result, image, atol=1e-5)
@@ -220,7 +220,7 @@ def test_parameters_without_effect_warn_and_those_with_effect_do_not(name: str) 
     with pytest.warns(UserWarning, match="changes nothing"):
         result = run(idle, image, ["a"])
     if name not in ("tag", "collimation"):  # a smudge of a pixel is left
-        assert torch.allclose(result, image, atol=2e-2)
+        assert torch.allclose(result, image, atol=2e-2 * float(image.max() - image.min()))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(silent, image, ["a"])
@@ -240,7 +240,8 @@ WRONG_PARAMETERS = [
     ("tag", {"margin": 0.5}),
     ("tag", {"intensity": 2}),
     ("tube", {"kind": "chest drian"}),
-    ("tube", {"diameter": 0}),
+    ("tube", {"diameter_mm": 0}),
+    ("tag", {"height_mm": 0}),
     ("tube", {"opacity": -1}),
     ("tube", {"jitter": 1}),
     ("pacemaker", {"leads": 3}),
@@ -263,12 +264,35 @@ WRONG_PARAMETERS = [
     ("denoise", {"boundary": "zero"}),
     ("denoise", {"published": True}),
     ("denoise", {"cutoff_lp_per_mm": -1}),
+    ("denoise", {"field_mm": 0}),
+    ("slice_thickness", {"phase": "middle"}),
     ("kernel", {"before": "B31f"}),
     ("kernel", {"after": ((0, 1), (0, 2))}),
     ("kernel", {"max_gain": 0.5}),
     ("kernel", {"pixel_mm": 0}),
     ("kernel", {"after": ((0.2, 0.0),)}),
     ("slice_thickness", {"thickness_mm": 0}),
+    ("site_look", {"curve": ((0, 0), (0.5, 0.7), (0.4, 0.8), (1, 1))}),
+    ("site_look", {"reference": (0.5, 0.2)}),
+    ("site_look", {"strength": 0}),
+    ("portable", {"strength": 2}),
+    ("portable", {"dose_factor": 0}),
+    ("vendor_processing", {"unsharp": -1}),
+    ("vendor_processing", {"power": 0}),
+    ("vendor_processing", {"bands": 0}),
+    ("vendor_processing", {"radius_mm": 0}),
+    ("central_line", {"jitter": 1}),
+    ("sternotomy", {"wires": 0}),
+    ("sternotomy", {"clips": 100}),
+    ("letterbox", {"rows": 0.9}),
+    ("letterbox", {"value": 255}),
+    ("jpeg", {"quality": 0}),
+    ("pixelation", {"cell_mm": 0}),
+    ("nonlocal_means", {"strength": 0}),
+    ("nonlocal_means", {"patch": 4}),
+    ("nonlocal_means", {"distance": 0}),
+    ("compose", {"parts": []}),
+    ("compose", {"parts": "tag"}),
     ("slice_thickness", {"increment_mm": -1}),
 ]
 

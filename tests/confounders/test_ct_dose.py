@@ -11,22 +11,20 @@ import pytest
 import scipy.stats
 import torch
 from monai.data import MetaTensor
+from reconstruction import LINEAR_VARIANCE, filtered_back_projection, reconstruction_variance
 from skimage.transform import iradon, resize
 from torch.nn.functional import avg_pool2d
 
-from srcmatters.confounders.base import Confounderd
-from srcmatters.confounders.ct_dose import LowDoseCT
+from srcmatters.confounders import Confounderd, LoDoPaB, LowDoseCT, create_confounder
 from srcmatters.confounders.ct_dose_quanta import (
-    LINEAR_VARIANCE,
     added_variance,
     attenuation,
     hounsfield,
     hounsfield_per_attenuation,
     line_integral_noise,
     noisy_line_integrals,
-    reconstruction_variance,
 )
-from srcmatters.confounders.projection import ParallelBeam, filtered_back_projection, project
+from srcmatters.confounders.projection import ParallelBeam, project
 from srcmatters.errors import InputError
 
 DATA = Path(os.environ.get("SRCMATTERS_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -296,13 +294,13 @@ def lodopab_by_other_means(image: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 
 def test_lodopab_repeats_the_publication() -> None:
     image = thorax(362)
-    confounder = LowDoseCT("full", lodopab=True)
+    confounder = LoDoPaB()
     assert (confounder.photons, confounder.views, confounder.electronic_noise) == (4096, 1000, 0)
     repeats = confounder.batch(image.expand(6, -1, -1, -1), list("abcdef"))[:, 0]
     clean, noisy = lodopab_by_other_means(image)
     published, ours = float((noisy - clean).std()), float(repeats.std(0).square().mean().sqrt())
     assert abs(ours / published - 1) < 0.03
-    quiet = LowDoseCT("full", lodopab=True, photons=1e9)(image, "a")[0]
+    quiet = LoDoPaB(photons=1e9)(image, "a")[0]
     scan = ParallelBeam(362, 260 / 362, 1000, 513, 0.71676)
     sharp = hounsfield(filtered_back_projection(project(attenuation(image), scan), scan, "linear"))[0]
     # scikit-image's image is shifted by half a pixel, so sharpness is compared, not pixels.
@@ -317,15 +315,16 @@ def test_lodopab_repeats_the_publication() -> None:
 
 def test_lodopab_leaves_what_is_outside_its_crop() -> None:
     image = thorax(400)
-    result = LowDoseCT("full", lodopab=True, views=100)(image, "case")
+    result = LoDoPaB(views=100)(image, "case")
     assert torch.equal(result[:, :19], image[:, :19]) and torch.equal(result[..., 381:], image[..., 381:])
-    alone = LowDoseCT("full", lodopab=True, views=100)(image[:, 19:381, 19:381], "case")
+    alone = LoDoPaB(views=100)(image[:, 19:381, 19:381], "case")
     assert torch.equal(result[:, 19:381, 19:381], alone)
 
 
 def test_published_protocol_is_lodopab() -> None:
-    confounder = LowDoseCT(**LowDoseCT.paper_parameters)
-    assert confounder.lodopab and confounder.method == "full" and confounder.dose_factor == 1
+    confounder = create_confounder("low_dose_ct", "paper")
+    assert isinstance(confounder, LoDoPaB) and confounder.dose_factor == 1 and confounder.photons == 4096
+    assert confounder.name == LowDoseCT.name  # and so has its random streams
 
 
 # seeding, forms, devices
@@ -484,7 +483,6 @@ def test_images_without_a_dose_are_refused(image: torch.Tensor, message: str) ->
         ({"views": 0}, "views 0"),
         ({"electronic_noise": -1}, "electronic_noise -1"),
         ({"method": "fast"}, "method 'fast', expected 'delta' or 'full'"),
-        ({"lodopab": True}, "lodopab goes with method 'full'"),
         ({"interpolation": "cubic"}, "interpolation 'cubic'"),
         ({"default_pixel_mm": float("nan")}, "default_pixel_mm nan"),
     ],
@@ -496,7 +494,7 @@ def test_impossible_parameters_are_refused(arguments: dict, message: str) -> Non
 
 def test_small_images_are_refused_by_lodopab_and_oblong_pixels_by_all() -> None:
     with pytest.raises(InputError, match="LoDoPaB needs 362 x 362"):
-        LowDoseCT("full", lodopab=True)(thorax(256), "a")
+        LoDoPaB()(thorax(256), "a")
     with pytest.raises(InputError, match="expected square pixels"):
         LowDoseCT().batch(thorax(64)[None], ["a"], (5.0, 4.0))
 

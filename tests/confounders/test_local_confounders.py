@@ -102,7 +102,7 @@ def test_a_solid_covers_its_area_wherever_it_is_turned() -> None:
     ],
 )
 def test_a_device_adds_its_attenuation_once_and_touches_nothing_else(device: Tube | Pacemaker) -> None:
-    parameters = [device.draw(np.random.default_rng(5), (256, 200), None)]
+    parameters = [device.draw(np.random.default_rng(5))]
     shadow = device.shadow((256, 200), parameters[0])
     result = device.apply(IMAGE.unsqueeze(0), parameters)[0]
     mask = outside(shadow.box)
@@ -116,8 +116,8 @@ def test_a_device_adds_its_attenuation_once_and_touches_nothing_else(device: Tub
 
 
 def test_a_tube_is_hollow_and_has_a_stripe() -> None:
-    tube = Tube("endotracheal tube", diameter=0.08, jitter=0)
-    shadow = tube.shadow((512, 512), tube.draw(np.random.default_rng(0), (512, 512), None)).attenuation
+    tube = Tube("endotracheal tube", diameter_mm=34.4, jitter=0)
+    shadow = tube.shadow((512, 512), tube.draw(np.random.default_rng(0))).attenuation
     profile = shadow[60][shadow[60] > 0]
     middle, edge = profile[len(profile) // 2], profile[2:8].max()
     assert edge > 1.4 * middle
@@ -142,7 +142,7 @@ def test_a_device_survives_resizing_to_the_input_of_a_network() -> None:
 
 def test_collimation_changes_nothing_inside_the_field_and_everything_outside() -> None:
     border = CollimationBorder(margin=0.1, value=0.95)
-    drawn = border.draw(np.random.default_rng(2), (256, 200), None)
+    drawn = border.draw(np.random.default_rng(2))
     field = border.field((256, 200), drawn)
     result = border.apply(IMAGE.unsqueeze(0), [drawn])[0, 0]
     assert torch.equal(result[field == 1], IMAGE[0][field == 1])
@@ -155,7 +155,7 @@ def test_pacemaker_leads_run_from_the_can_into_the_heart() -> None:
     shadows = {}
     for leads in (1, 2):
         device = Pacemaker(leads, jitter=0)
-        drawn = device.draw(np.random.default_rng(0), (512, 512), None)
+        drawn = device.draw(np.random.default_rng(0))
         shadows[leads] = device.shadow((512, 512), drawn).attenuation
         can = shadows[leads][100:156, 380:440]
         assert can.mean() > 1  # metal

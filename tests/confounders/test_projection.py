@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from reconstruction import filtered_back_projection
 from skimage.transform import iradon, resize
 
 from srcmatters.confounders.projection import (
     ParallelBeam,
     back_project,
     back_project_filtered,
-    filtered_back_projection,
     project,
     ramp_filter,
 )

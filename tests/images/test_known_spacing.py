@@ -13,7 +13,7 @@ from PIL import Image
 from pydicom import Dataset
 from radiograph_files import write_dicom
 
-from srcmatters.confounders import LowPassDenoising
+from srcmatters.confounders import KernelChange
 from srcmatters.deployment.prediction.decoding_tasks import Recipe, prepare
 from srcmatters.errors import InputError
 from srcmatters.images import load_radiograph
@@ -108,14 +108,14 @@ def test_one_millimetre_that_a_file_says_is_known_to_confounders_and_patches(
     image = load_radiograph(said)
     assert np.array_equal(image.affine, np.eye(4)), "as that of an image whose spacing nobody knows"
     assert known_spacing(image) == (1, 1)
-    denoising = LowPassDenoising(cutoff_lp_per_mm=0.1)
-    assert denoising(image, "a").std() < image.std()
+    smoothing = KernelChange("B70f", "B30f")
+    assert smoothing(image, "a").std() < image.std()
     patch = ResamplePatchd("image", (8, 8), 8)({"image": image})["image"]
     assert np.allclose(patch, image.as_tensor()[:, 8:16, 6:14], atol=1e-6)
     unknown = load_radiograph(silent)
     assert known_spacing(unknown) is None and known_spacing(unknown.as_tensor()) is None
     for use in (
-        lambda: denoising(unknown, "a"),
+        lambda: smoothing(unknown, "a"),
         lambda: ResamplePatchd("image", (8, 8), 8)({"image": unknown}),
     ):
         with pytest.raises(InputError, match="spacing"):

@@ -19,14 +19,14 @@ from srcmatters.phantom import (
     ct_volume,
     detector_field,
     draw_patient,
-    line_integral,
     radiograph,
     voxel_axes,
 )
 from srcmatters.phantom.computed_tomography import noiseless_volume
 from srcmatters.phantom.geometry import Interval, deposit, union_length
 from srcmatters.phantom.organs import chest_organs
-from srcmatters.phantom.radiography import MU_WATER, attenuation
+from srcmatters.phantom.parenchyma import lesion
+from srcmatters.phantom.radiography import MU_WATER, attenuation, background_integral, cloud_integral
 
 COARSE = (4.0, 4.0, 4.0)
 
@@ -124,7 +124,7 @@ def test_the_radiograph_is_the_projection_of_the_ct() -> None:
     summed = (MU_WATER * (1 + volume / 1000)).sum(axis=0) * spacing[0]
     field = detector_field(patient)
     size = round(field.width_mm / 2.0)
-    projected = line_integral(patient, size)
+    projected = background_integral(patient, size) + cloud_integral(lesion(patient), patient, size)
     x, z = field.axes(size)
     rows, across = np.abs(z) < 125, np.abs(x) < 125
     nearest = np.ix_(

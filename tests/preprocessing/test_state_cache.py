@@ -2,6 +2,7 @@
 
 import json
 import os
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -82,10 +83,15 @@ def test_whatever_changes_the_pixels_changes_the_cache(cases: pd.DataFrame, chan
     assert second.images.shape != first.images.shape or not torch.equal(second.images, first.images)
 
 
-def test_the_fingerprint_is_the_same_in_every_process() -> None:
-    assert transform_fingerprint(preprocessing().set_random_state(0)) == transform_fingerprint(
-        preprocessing().set_random_state(0)
-    )
+def _fingerprint() -> str:
+    return transform_fingerprint(preprocessing().set_random_state(0))
+
+
+def test_the_fingerprint_is_the_same_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHASHSEED", "12345")  # the order of sets and of text's hashes there
+    with get_context("spawn").Pool(1) as pool:
+        elsewhere = pool.apply(_fingerprint)
+    assert elsewhere == _fingerprint()
 
 
 def test_the_cached_file_cannot_be_changed_through_the_tensor(cases: pd.DataFrame) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from srcmatters.training import BatchedRandomAffine
+from srcmatters.training.augmentation import BatchedRandomIntensity
 
 
 def blob(row: int, column: int, size: int = 65) -> torch.Tensor:
@@ -78,3 +79,45 @@ def test_mirror_images_come_along_every_axis_as_often_as_asked() -> None:
 def test_mirror_images_are_no_part_of_the_draw_of_others() -> None:
     images = blob(20, 40).expand(4, -1, -1, -1)
     assert torch.equal(BatchedRandomAffine(seed=1)(images), BatchedRandomAffine(flip=0, seed=1)(images))
+
+
+def test_a_shear_moves_columns_by_the_distance_of_their_row() -> None:
+    augment = BatchedRandomAffine(rotation=0, shift=0, shear=0.1, zoom=0)
+    below = torch.stack([centre(augment(blob(52, 32))) - 32 for _ in range(60)])
+    assert below[:, 1].abs().max() == pytest.approx(2, abs=0.3)  # 0.1 of 20 rows
+    assert (below[:, 0] - 20).abs().max() < 0.3
+    beside = torch.stack([centre(augment(blob(32, 52))) - 32 for _ in range(60)])
+    assert (beside - torch.tensor([0.0, 20.0])).abs().max() < 0.3
+
+
+def test_both_axes_have_a_zoom_of_their_own() -> None:
+    augment = BatchedRandomAffine(rotation=0, shift=0, shear=0, zoom=0.1)
+    places = torch.stack([centre(augment(blob(50, 50))) - 32 for _ in range(80)])
+    assert all(float(axis.max() - axis.min()) > 2 for axis in places.T)
+    assert abs(float(torch.corrcoef(places.T)[0, 1])) < 0.4
+
+
+def test_gamma_stays_in_its_range_and_goes_both_ways() -> None:
+    change = BatchedRandomIntensity(brightness=0, contrast=0, gamma=0.2, flip=False)
+    levels = change(torch.full((200, 1, 4, 4), 0.5))[:, 0, 0, 0]
+    exponents = torch.log(levels) / torch.log(torch.tensor(0.5))
+    assert (
+        exponents.min() > torch.tensor(-0.2).exp() - 1e-4 and exponents.max() < torch.tensor(0.2).exp() + 1e-4
+    )
+    assert exponents.min() < 0.85 and exponents.max() > 1.18
+
+
+@pytest.mark.parametrize("native", [160, 224, 512])
+def test_training_sees_the_noise_that_the_test_sees(native: int) -> None:
+    """High-pass content of augmented and of plain noise, as it is after the resize of the preprocessing."""
+    generator = torch.Generator().manual_seed(0)
+    white = 0.5 + 0.05 * torch.randn(8, 1, native, native, generator=generator)
+    plain = torch.nn.functional.interpolate(white, (160, 160), mode="bilinear", antialias=True)
+    augmented = BatchedRandomAffine(seed=1)(plain)
+
+    def content(images: torch.Tensor) -> float:
+        high = images - torch.nn.functional.avg_pool2d(images, 3, 1, 1)
+        return float(high[..., 20:-20, 20:-20].std())
+
+    assert content(augmented) / content(plain) == pytest.approx(1, abs=0.05)
+    assert augmented.min() >= plain.min() and augmented.max() <= plain.max()
