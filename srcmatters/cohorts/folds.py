@@ -33,7 +33,7 @@ def split_cases(
     Without a column ``split`` the test set is cross-validated: fold ``fold`` of ``num_folds`` is the test
     set and one part in ``validation_folds`` of the rest validates. With a column ``split`` the rows "test"
     are the test set of every fold, and fold ``fold`` of ``num_folds`` of the rows "train" validates, as in
-    the paper.
+    the paper. Where labels were shuffled (column ``true_label``) the true ones divide the cases.
 
     Args:
         cases: case table.
@@ -86,7 +86,7 @@ def _part(
     setting: str = "num_folds",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide ``rows`` into (the others, fold ``fold``)."""
-    labels = cases["label"].to_numpy()[rows]
+    labels = cases["true_label" if "true_label" in cases else "label"].to_numpy()[rows]
     patients = cases[patient_key].to_numpy()[rows]
     rarest = min(len(set(patients[labels == label])) for label in (0, 1))
     if rarest < num_folds:

@@ -182,15 +182,21 @@ def _with_cells(
         raise InputError(f"other: {column} {other!r} and {value!r} overlap, expected two separate groups")
     used = having | without
     table = cases[used].assign(carries=having[used])
-    cell_of = {place: cell for cell, place in _CELLS.items()}
-    places = zip(table["label"].astype(int), table["carries"], strict=True)
-    table["_cell"] = [cell_of[label, bool(carries)] for label, carries in places]
+    table["_cell"] = _cell_names(table["label"], table["carries"])
     return table, {"missing": int(missing.sum()), "neither": int((~used & ~missing).sum())}
+
+
+def _cell_names(labels: pd.Series, carries: pd.Series) -> pd.Series:
+    cell_of = {place: cell for cell, place in _CELLS.items()}
+    places = zip(labels.astype(int), carries, strict=True)
+    return pd.Series([cell_of[label, bool(carrying)] for label, carrying in places], index=labels.index)
 
 
 def _roles(table: pd.DataFrame, test_fraction: float, fold: int, num_folds: int, seed: int) -> pd.Series:
     """Role of each case, the same for all cases of a patient."""
-    kinds = table.groupby("patient_id")["_cell"].agg(lambda cells: " + ".join(sorted(set(cells))))
+    # Of shuffled labels the true ones divide the patients, as in every other run of the study.
+    kept = _cell_names(table["true_label"], table["carries"]) if "true_label" in table else table["_cell"]
+    kinds = kept.groupby(table["patient_id"]).agg(lambda cells: " + ".join(sorted(set(cells))))
     role_of: dict[object, str] = {}
     for _, patients in kinds.groupby(kinds):
         names = sorted(patients.index, key=lambda name: case_stream(seed, str(name), "role").random())

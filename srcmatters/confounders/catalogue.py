@@ -22,7 +22,7 @@ from srcmatters.errors import InputError, did_you_mean
 Protocol = Literal["corrected", "paper"]
 
 #: Columns of a case table that say who and what a case is, and cannot be sampled.
-_STRUCTURE = ("case_id", "patient_id", "image", "label", "split")
+_STRUCTURE = ("case_id", "patient_id", "image", "label", "true_label", "split")
 
 _CLASSES: tuple[type[Confounder], ...] = (
     LateralityMarker,

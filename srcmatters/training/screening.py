@@ -135,7 +135,8 @@ class Screening:
                 return head.log_odds(self.features.state(state)[rows])
 
             tables = self.test.table(scores), self.test.table(scores, "validation")
-            metrics = self.evidence.write(folder, *tables, inverse_regularisation=head.strength)
+            recorded = {"inverse_regularisation": head.strength, **self.test.realised_p_art}
+            metrics = self.evidence.write(folder, *tables, **recorded)
             if self.save_model:
                 head.put_into(self.features.head)
                 weights = {name: tensor.cpu() for name, tensor in self.features.network.state_dict().items()}
