@@ -1,157 +1,394 @@
-"""Is the primary test right, and is it fast? Simulated studies whose truth is known.
+"""Are the report's sentences true? Whole studies are simulated, and every sentence is held against the truth.
 
-OMP_NUM_THREADS=1 python scripts/benchmarks/inference.py --studies 4000 --json inference.json
+OMP_NUM_THREADS=1 python scripts/benchmarks/inference.py --studies 1000 --json inference.json
 
-Prints the seconds of 10,000 replicates of a study of 440 cases; then for every design how often the 95 %
-interval misses the true difference (it should be .03 to .07; where that is 0 it is how often the primary test
-rejects a true null hypothesis at .05), and the same of an interval that resamples images alone.
+A study is drawn from the cohort to the words: patients with several images, the draws of
+:func:`srcmatters.cohorts.choose_cases`, a linear head trained per source, p_art, fold and seed on features in
+which the disease and the confounder are planted, and the sentences of
+:func:`srcmatters.evaluation.verdicts.verdicts`. For each kind of sentence the share of studies with a false
+one is printed with its Clopper-Pearson interval; the exit status is 1 if a lower end exceeds .05, or if
+sources whose leans differ by half a standard deviation are told apart in fewer than 80 % of the studies.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import gc
 import json
+import sys
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
+import pandas as pd
+from scipy.special import expit, ndtr
+from scipy.stats import beta
 
-from srcmatters.evaluation.estimates import Estimate, image_freedom
-from srcmatters.evaluation.resampled_statistics import Figure, difference, mean_over_trainings, resampled_auc
-from srcmatters.evaluation.resampling import Ranking, resample_patients
+from srcmatters.cohorts import CaseChoice, choose_cases, control_labels
+from srcmatters.cohorts.study_cases import StudyCases
+from srcmatters.evaluation import AnalysisPlan, analyse
+from srcmatters.evaluation.verdicts import Outcome, Verdict, verdicts
+from srcmatters.runs.finished_runs import StudyResults
+from srcmatters.training.refitted_heads import FrozenCell, refitted_aucs
+
+DIMENSIONS = 12
+RIDGE = 20.0  # penalty of the head
+POOL = 3  # cohorts whose divisions are used again with new images
+LEVEL, POWER = 0.05, 0.8
 
 
 @dataclass(frozen=True)
-class Design:
-    """How a simulated study compares two sources.
+class PlantedSource:
+    """What the features of a source hold.
 
     Args:
-        separations: distance of the two classes, in standard deviations of the score, of either source.
-        spread: standard deviation of that distance from training to training.
-        folds: trainings of a source per seed.
-        cases: test cases of a fold.
-        patients: who these cases come from.
-        seeds: how often the cross-validation is repeated, each time divided anew.
-        one_test_set: all folds test the same cases.
-        positives: share of the patients that are positive.
-        shared: share of the variance that both sources' scores of a case have in common; .25 of it is the
-            patient's.
+        separation: distance of the classes along the disease, in standard deviations.
+        shift: by which a confounder moves a case across the disease: it can be learnt, and is nothing before.
+        reaction: by which it moves a case along the disease: scores react although nobody taught them.
+        gain: scale of the log-odds, which no sentence may depend on.
+        spread: standard deviation of ``shift`` from seed to seed (other initial weights).
     """
 
-    separations: tuple[float, float] = (1.2, 1.2)
+    separation: float = 1.6
+    shift: float = 0.8
+    reaction: float = 0.0
+    gain: float = 1.0
     spread: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A kind of study.
+
+    Args:
+        sources: by name.
+        images: of the cohort.
+        folds, seeds: repetitions.
+        confounders: number of confounders with the same truth, each with images of its own noise.
+        control: null control that is run beside the study; "none": only the study.
+        depth: "finetune" (sentences speak of this training cohort) or "screen" (heads are refitted).
+        decimals: to which log-odds are rounded (ties); None: not at all.
+        noise: standard deviation of the trained weights from run to run, relative to their length.
+        power: whether the first source has to be shown to lean more than the second.
+    """
+
+    sources: dict[str, PlantedSource] = field(
+        default_factory=lambda: {"a": PlantedSource(), "b": PlantedSource()}
+    )
+    images: int = 440
     folds: int = 5
-    cases: int = 88
-    patients: int = 65
     seeds: int = 1
-    one_test_set: bool = False
-    positives: float = 0.5
-    shared: float = 0.6
+    confounders: int = 1
+    control: str = "none"
+    depth: str = "finetune"
+    decimals: int | None = None
+    noise: float = 0.1
+    power: bool = False
 
 
-DESIGNS = {
-    "null": Design(),
-    "null_trainings_differ_little": Design(spread=0.2),
-    "null_trainings_differ": Design(spread=0.4),
-    "null_trainings_differ_much": Design(spread=0.8),
-    "difference": Design(separations=(1.8, 1.2)),
-    "difference_trainings_differ": Design(separations=(1.8, 1.0), spread=0.3),
-    "null_one_test_set": Design(one_test_set=True, cases=83, patients=70, positives=0.37),
-    "null_one_test_set_trainings_differ": Design(
-        one_test_set=True, cases=83, patients=70, positives=0.37, spread=0.4
+_NEAR_1 = PlantedSource(separation=4.5, shift=0.5)
+_MARGIN = PlantedSource(shift=0.51)
+_MANY = {name: _MARGIN for name in "abc"}
+_SEEDS = {"a": PlantedSource(spread=0.4), "b": PlantedSource(spread=0.4)}
+
+
+def _reacting(
+    reaction: float, low: float = 0.6, high: float = 1.22, apart: float = 0.0
+) -> dict[str, PlantedSource]:
+    """Two sources of which the first leans more by half a standard deviation."""
+    first = PlantedSource(1.6 + apart, high, reaction, gain=2.0)
+    return {"a": first, "b": PlantedSource(1.6, low, reaction)}
+
+
+SCENARIOS = {
+    "same_440_5_folds": Scenario(),
+    "same_440_3_folds_ties": Scenario(folds=3, decimals=0),
+    "same_88_5_folds": Scenario(images=88),
+    "same_88_3_folds_5_seeds": Scenario(images=88, folds=3, seeds=5),
+    "same_440_5_seeds": Scenario(seeds=5),
+    "seeds_matter_440_5_seeds": Scenario(_SEEDS, seeds=5),
+    "near_1_440": Scenario({"a": _NEAR_1, "b": replace(_NEAR_1, gain=2.0)}),
+    "near_1_88": Scenario({"a": _NEAR_1, "b": _NEAR_1}, images=88),
+    "at_the_margin_440": Scenario(_MANY, confounders=4),
+    "at_the_margin_440_5_seeds": Scenario({"a": _MARGIN, "b": _MARGIN}, seeds=5),
+    "unequal_competence_440": Scenario({"a": PlantedSource(1.6), "b": PlantedSource(0.4)}),
+    "knows_nothing_440": Scenario({"a": PlantedSource(0.0), "b": PlantedSource(1.6)}),
+    "reacts_up_440": Scenario({"a": PlantedSource(reaction=0.5), "b": PlantedSource(reaction=0.5)}),
+    "reacts_down_440": Scenario({"a": PlantedSource(reaction=-0.5), "b": PlantedSource(reaction=-0.5)}),
+    "shuffled_440": Scenario(control="shuffled_labels"),
+    "shuffled_88_3_folds": Scenario(images=88, folds=3, control="shuffled_labels"),
+    "shuffled_440_5_seeds": Scenario(seeds=5, control="shuffled_labels"),
+    "independent_440": Scenario(
+        {"a": PlantedSource(reaction=0.5), "b": PlantedSource()}, control="independent_confounder"
     ),
-    "null_three_seeds_trainings_differ": Design(seeds=3, spread=0.3),
-    "null_three_folds_trainings_differ": Design(folds=3, spread=0.3),
+    "screen_88": Scenario(images=88, depth="screen", noise=0.0),
+    "screen_at_the_margin_440": Scenario({"a": _MARGIN, "b": _MARGIN}, depth="screen", noise=0.0),
+    "power_440_5_seeds": Scenario(_reacting(0.0), seeds=5, power=True),
+    "power_unequal_440_5_seeds": Scenario(_reacting(0.0, apart=0.2), seeds=5, power=True),
+    "power_reacts_up_440_5_seeds": Scenario(_reacting(0.3), seeds=5, power=True),
+    "power_reacts_down_440_5_seeds": Scenario(_reacting(-0.3), seeds=5, power=True),
 }
 
 
-def true_difference(design: Design) -> float:
-    """AUC of the first source less that of the second, over all images and trainings.
+@functools.cache
+def _cohort(images: int, number: int) -> pd.DataFrame:
+    """A case table: 1.35 images a patient, half of the patients positive."""
+    stream = np.random.default_rng([images, number])
+    patients = int(images / 1.35)
+    owner = np.concatenate([np.arange(patients), stream.integers(0, patients, images - patients)])
+    table = {"case_id": [f"c{case}" for case in range(images)], "patient_id": [f"p{name}" for name in owner]}
+    return pd.DataFrame({**table, "image": table["case_id"], "label": owner % 2})
 
-    Both classes are normal with variance 1, so a training at distance d has the AUC Phi(d / sqrt 2), and the
-    mean of that over normally distributed d is Phi of the mean over sqrt(2 + variance).
+
+@functools.cache
+def _chosen(
+    images: int, number: int, p_art: float, fold: int, folds: int, seed: int, control: str
+) -> tuple[pd.DataFrame, StudyCases]:
+    cases = control_labels(_cohort(images, number), control, seed, fold)
+    choice = CaseChoice(p_art=p_art, fold=fold, num_folds=folds, seed=seed, control=control)
+    return cases, choose_cases(cases, choice)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A simulated study: its results, and by (confounder, source) what each run would lose on all images."""
+
+    results: StudyResults
+    losses: dict[tuple[str, str, float], list[float]]
+
+
+def _direction(source: PlantedSource, shift: float) -> np.ndarray:
+    vector = np.zeros(DIMENSIONS)
+    vector[:2] = source.reaction, shift
+    return vector
+
+
+def _loss(weight: np.ndarray, source: PlantedSource, moved: np.ndarray) -> float:
+    """i.i.d. - o.o.d. AUC at p_art 1 of a linear score on all images of the world: both classes are"
+    " normal."""
+    scale = np.sqrt(2) * np.linalg.norm(weight)
+    apart, shift = source.separation * weight[0], float(weight @ moved)
+    return float(ndtr((apart + shift) / scale) - ndtr((apart - shift) / scale))
+
+
+def _fit(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    centred = features - features.mean(axis=0)
+    system = centred.T @ centred + RIDGE * np.eye(DIMENSIONS)
+    return np.linalg.solve(system, centred.T @ (2.0 * labels - 1))
+
+
+def _expected_loss(
+    scenario: Scenario,
+    source: PlantedSource,
+    cohort: tuple[np.ndarray, StudyCases, np.ndarray],
+    weight: np.ndarray,
+    moved: np.ndarray,
+    stream: np.random.Generator,
+) -> float:
+    """Mean loss of other training runs on the same training cases: other noise, and other seeds if they"
+    " matter."""
+    clean, chosen, labels = cohort
+    train, values = chosen.split.train, []
+    for _ in range(16):
+        if source.spread:
+            moved = _direction(source, source.shift + source.spread * stream.normal())
+            weight = _fit(clean[train] + chosen.carries[train, None] * moved, labels[train])
+        length = scenario.noise * np.linalg.norm(weight) / np.sqrt(DIMENSIONS)
+        values.append(_loss(weight + length * stream.normal(size=DIMENSIONS), source, moved))
+    return float(np.mean(values))
+
+
+def draw_study(scenario: Scenario, number: int) -> Draw:
+    """One study of a scenario."""
+    stream = np.random.default_rng([number, 7])
+    cases = _cohort(scenario.images, number % POOL)
+    owner = pd.factorize(cases["patient_id"])[0]
+    truth = cases["label"].to_numpy()
+    cells: list[dict[str, Any]] = []
+    tables, refits = [], []
+    losses: dict[tuple[str, str, float], list[float]] = {}
+    controls = ("none",) if scenario.control == "none" else ("none", scenario.control)
+    for position in range(scenario.confounders):
+        confounder = f"tag{position}"
+        common = _noise(stream, owner)
+        for name, source in scenario.sources.items():
+            clean = np.sqrt(0.6) * common + np.sqrt(0.4) * _noise(stream, owner)
+            clean[:, 0] += source.separation * (truth - 0.5)
+            for seed in range(scenario.seeds):
+                moved = _direction(source, source.shift + source.spread * stream.normal())
+                for control, p_art, fold in product(controls, (0.0, 1.0), range(scenario.folds)):
+                    share = p_art if control == "none" else 0.5
+                    if control != "none" and p_art == 0:
+                        continue
+                    labelled, chosen = _chosen(
+                        scenario.images, number % POOL, share, fold, scenario.folds, seed, control
+                    )
+                    labels = labelled["label"].to_numpy()
+                    train, test = chosen.split.train, chosen.split.test
+                    assigned = clean[train] + chosen.carries[train, None] * moved
+                    weight = _fit(assigned, labels[train])
+                    length = np.linalg.norm(weight) / np.sqrt(DIMENSIONS)
+                    if control == "none":
+                        expected = _expected_loss(
+                            scenario, source, (clean, chosen, labels), weight, moved, stream
+                        )
+                        losses.setdefault((confounder, name, share), []).append(expected)
+                    weight = weight + scenario.noise * length * stream.normal(size=DIMENSIONS)
+                    odds = [(clean[test] + move) @ weight * 3 * source.gain for move in (0, moved)]
+                    if scenario.decimals is not None:
+                        odds = [np.round(one, scenario.decimals) for one in odds]
+                    tables.append(_table(labelled, chosen, fold, odds, len(cells)))
+                    if scenario.depth == "screen":
+                        cell = FrozenCell(
+                            clean, clean + moved, labelled, chosen, 4 / RIDGE, share, seed, fold
+                        )
+                        refits.append(refitted_aucs(cell).assign(cell=len(cells)))
+                    axes = {"source": name, "confounder": confounder, "p_art": share, "fold": fold}
+                    cells.append({**axes, "seed": seed, "control": control})
+    fixed = {"target": "drawn", "network": "linear", "depth": scenario.depth, "protocol": "corrected"}
+    frame = pd.DataFrame(cells).assign(**fixed, confounder_args="{}", num_folds=scenario.folds)
+    frame.attrs["settings"] = list(frame.columns)
+    stacked = pd.concat(refits, ignore_index=True) if refits else pd.DataFrame()
+    return Draw(StudyResults(frame, pd.concat(tables, ignore_index=True), refits=stacked), losses)
+
+
+def _noise(stream: np.random.Generator, owner: np.ndarray) -> np.ndarray:
+    """(images, dimensions) of variance 1, .4 of which the images of a patient have in common."""
+    own = np.sqrt(0.6) * stream.normal(size=(len(owner), DIMENSIONS))
+    return own + np.sqrt(0.4) * stream.normal(size=(owner.max() + 1, DIMENSIONS))[owner]
+
+
+def _table(
+    cases: pd.DataFrame, chosen: StudyCases, fold: int, odds: list[np.ndarray], cell: int
+) -> pd.DataFrame:
+    test = chosen.split.test
+    columns = {name: cases[name].to_numpy()[test] for name in ("case_id", "patient_id", "label")}
+    scores = {"score_clean": expit(odds[0]), "score_confounded": expit(odds[1])}
+    return pd.DataFrame({**columns, "fold": fold, "carries": chosen.carries[test], **scores, "cell": cell})
+
+
+def _true_lean(losses: dict[tuple[str, str, float], list[float]], confounder: str, source: str) -> float:
+    return float(np.mean(losses[confounder, source, 1.0]) - np.mean(losses[confounder, source, 0.0]))
+
+
+def is_false(verdict: Verdict, own: dict[tuple[str, str], float], margin: float) -> bool:
+    """Whether a sentence says what is not so.
+
+    Args:
+        verdict: the sentence.
+        own: by confounder and source the true lean: at the finetune depth of other runs "for this training
+            cohort", at the screen depth of all training cohorts.
+        margin: declared.
     """
-    first, second = (ndtr(mean / np.sqrt(2 + design.spread**2)) for mean in design.separations)
-    return float(first - second)
+    confounder = str(verdict.axes["confounder"])
+    if verdict.kind == "control":  # all of them are null here
+        return verdict.outcome is Outcome.LEANS
+    if verdict.kind == "lean":
+        value = own[confounder, verdict.sources[0]]
+        return (
+            value <= margin
+            if verdict.outcome is Outcome.LEANS
+            else (verdict.outcome is Outcome.WITHIN_MARGIN and abs(value) >= margin)
+        )
+    value = own[confounder, verdict.sources[0]] - own[confounder, verdict.sources[1]]
+    if verdict.outcome is Outcome.LEANS:
+        return value <= 1e-9
+    return verdict.outcome is Outcome.WITHIN_MARGIN and abs(value) >= margin
 
 
-def draw_trainings(design: Design, replicates: int, seed: int) -> tuple[list[Figure], float]:
-    """One study: the difference of AUC in every training; degrees of freedom of its images."""
-    stream = np.random.default_rng([seed, 1])
-    parts = 1 if design.one_test_set else design.folds
-    patients, cases = design.patients * parts, design.cases * parts
-    patient = np.concatenate([np.arange(patients), stream.integers(0, patients, cases - patients)])
-    label_of = (stream.random(patients) < design.positives).astype(int)
-    label = label_of[patient]
-    hard = np.sqrt(0.25) * stream.normal(size=patients)[patient]
-    hard += np.sqrt(design.shared - 0.25) * stream.normal(size=cases)
-    weights = resample_patients(patient.astype(str), replicates, seed)
-    row = weights.rows(patient.astype(str))
-    figures = []
-    for _ in range(design.seeds):
-        fold_of = (stream.permutation(patients) % parts)[patient]
-        for fold in range(design.folds):
-            tested = np.flatnonzero(fold_of == (0 if design.one_test_set else fold))
-            pair = []
-            for separation in design.separations:
-                own = np.sqrt(1 - design.shared) * stream.normal(size=len(tested))
-                distance = separation + design.spread * stream.normal()
-                scores = distance * label[tested] + hard[tested] + own
-                pair.append(resampled_auc(Ranking(label[tested], scores, row[tested]), weights))
-            figures.append(difference(*pair))
-    return figures, image_freedom(int(label_of.sum()), int(patients - label_of.sum()))
-
-
-def measure(design: Design, studies: int, replicates: int = 300, seed: int = 0) -> dict[str, float]:
-    """Draw many studies and count errors.
+def measure(scenario: Scenario, studies: int, replicates: int = 200, first: int = 0) -> dict[str, Any]:
+    """Simulate studies and count those with a false sentence, by kind and outcome.
 
     Returns:
-        missed: share of studies whose 95 % interval does not hold the true difference; where that is 0 it is
-        the type I error of the test. missed_by_images_alone: of intervals from the bootstrap of images.
+        false: studies with a false sentence by "kind outcome"; said: sentences of that kind; shown: studies
+        in which the first source is said to lean more than the second; leans: the true mean lean by source.
     """
-    truth, missed, alone = true_difference(design), 0, 0
-    for number in range(studies):
-        figures, freedom = draw_trainings(design, replicates, seed + number)
-        found = mean_over_trainings(figures, freedom)
-        low, high = found.interval()
-        missed += not low <= truth <= high
-        mean = np.mean([figure.replicates for figure in figures], axis=0)
-        images = Estimate(found.value, float(np.std(mean, ddof=1)), 1e6, 1)
-        low, high = images.interval()
-        alone += not low <= truth <= high
-    return {"missed": missed / studies, "missed_by_images_alone": alone / studies}
+    plan = AnalysisPlan(replicates=replicates, subgroups=())
+    gc.freeze()  # the libraries' objects need not be looked through again and again
+    drawn = []
+    for number in range(first, first + studies):
+        draw = draw_study(scenario, number)
+        drawn.append((verdicts(analyse(draw.results, plan, thorough=False)), draw.losses))
+    names = list(scenario.sources)
+    keys = [(f"tag{position}", name) for position in range(scenario.confounders) for name in names]
+    leans = [{key: _true_lean(losses, *key) for key in keys} for _, losses in drawn]
+    expected = {
+        name: float(np.mean([one[key] for one in leans for key in keys if key[1] == name])) for name in names
+    }
+    same = len(set(replace(source, gain=1.0) for source in scenario.sources.values())) == 1
+    if same:  # what is alike is so exactly
+        expected = dict.fromkeys(names, float(np.mean(list(expected.values()))))
+    false: Counter[str] = Counter()
+    said: Counter[str] = Counter()
+    shown = 0
+    everywhere = scenario.depth == "screen"
+    for (sentences, _), own in zip(drawn, leans, strict=True):
+        truth = {key: expected[key[1]] for key in keys} if everywhere else own
+        wrong = {
+            f"{one.kind} {one.outcome}" for one in sentences if is_false(one, truth, plan.equivalence_margin)
+        }
+        false.update(wrong)
+        said.update(f"{one.kind} {one.outcome}" for one in sentences)
+        shown += any(
+            one.kind == "comparison" and one.outcome is Outcome.LEANS and one.sources[0] == names[0]
+            for one in sentences
+        )
+    return {"studies": studies, "false": dict(false), "said": dict(said), "shown": shown, "leans": expected}
 
 
-def seconds_of_a_study(replicates: int = 10_000) -> float:
-    """Processor time of the primary comparison of a study of 440 cases: five folds, two sources."""
-    start = time.process_time()
-    figures, freedom = draw_trainings(Design(), replicates, 0)
-    mean_over_trainings(figures, freedom).p_value()
-    return time.process_time() - start
+def clopper_pearson(count: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact interval of a share."""
+    tail = (1 - confidence) / 2
+    low = 0.0 if count == 0 else float(beta.ppf(tail, count, trials - count + 1))
+    high = 1.0 if count == trials else float(beta.ppf(1 - tail, count + 1, trials - count))
+    return low, high
+
+
+def failures(scenario: Scenario, found: dict[str, Any]) -> list[str]:
+    """What of a measured scenario must not be."""
+    studies, wrong = found["studies"], []
+    for kind, count in found["false"].items():
+        low, _ = clopper_pearson(count, studies)
+        if low > LEVEL:
+            wrong.append(f"{kind}: {count} of {studies} studies with a false sentence")
+    if scenario.power and clopper_pearson(found["shown"], studies)[1] < POWER:
+        wrong.append(f"power: {found['shown']} of {studies}")
+    return wrong
 
 
 def main() -> None:
-    """Measure all designs."""
+    """Measure scenarios and print what was said and what of it was false."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--studies", type=int, default=1000, help="simulated studies of each design")
-    parser.add_argument("--designs", nargs="*", default=list(DESIGNS), choices=list(DESIGNS))
-    parser.add_argument("--seed", type=int, default=0, help="of the first study; the next has the next")
-    parser.add_argument("--json", help="file that gets the figures as one flat object")
+    parser.add_argument("--studies", type=int, default=1000, help="simulated studies of each scenario")
+    parser.add_argument("--scenarios", nargs="*", default=list(SCENARIOS), choices=list(SCENARIOS))
+    parser.add_argument("--json", help="file that gets the counts")
     arguments = parser.parse_args()
-    figures = {"seconds_10000_replicates_440_cases": round(seconds_of_a_study(), 3)}
-    print(f"10,000 replicates of 440 cases: {figures['seconds_10000_replicates_440_cases']} s")
-    for name in arguments.designs:
-        found = measure(DESIGNS[name], arguments.studies, seed=arguments.seed)
-        figures |= {f"{name}_{figure}": round(value, 4) for figure, value in found.items()}
-        print(
-            f"{name:36s} interval misses {found['missed']:.3f},"
-            f" images alone {found['missed_by_images_alone']:.3f}",
-            flush=True,
-        )
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump({"studies": arguments.studies, **figures}, file, indent=2)
+    record, wrong = {}, []
+    for name in arguments.scenarios:
+        started = time.perf_counter()
+        found = record[name] = measure(SCENARIOS[name], arguments.studies)
+        leans = ", ".join(f"{source} {value:.3f}" for source, value in found["leans"].items())
+        print(f"{name}: true lean {leans}; {time.perf_counter() - started:.0f} s")
+        for kind, count in sorted(found["said"].items()):
+            false = found["false"].get(kind, 0)
+            low, high = clopper_pearson(false, arguments.studies)
+            print(
+                f"  {kind:28s} {count:6d} sentences, false in {false / arguments.studies:.3f} [{low:.3f},"
+                f" {high:.3f}]"
+            )
+        if SCENARIOS[name].power:
+            print(f"  told apart in {found['shown'] / arguments.studies:.3f}", flush=True)
+        wrong += [f"{name}, {what}" for what in failures(SCENARIOS[name], found)]
+        sys.stdout.flush()
+        if arguments.json:
+            with open(arguments.json, "w", encoding="utf-8") as file:
+                json.dump(record, file, indent=2)
+    if wrong:
+        sys.exit("\n".join(wrong))
 
 
 if __name__ == "__main__":

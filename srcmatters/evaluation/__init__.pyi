@@ -29,5 +29,8 @@ from .environments import (
     mixture_entries as mixture_entries,
 )
 from .verdicts import (
+    Outcome as Outcome,
+)
+from .verdicts import (
     Verdict as Verdict,
 )

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from srcmatters.errors import InputError
 
 MINIMUM_DETECTABILITY = 0.6
+FEW_CASES = 100  # below which an interval that holds the minimum decides nothing
 CASES_USED = 400  # more would cost time and narrow an interval that is narrow enough
 BLOCKS = 8  # per side
 BANDS = 24  # of the radial power spectrum
@@ -24,6 +25,20 @@ SPECTRUM_SIZE = 128
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)  # of a statistic over the blocks: wherever in the image it happens
 PENALTY = 0.03  # C of the logistic regression
 RESAMPLINGS = 500
+
+
+def visibility(auc: float, low: float, high: float, cases: float = float("nan")) -> str:
+    """ "yes", "hardly", or "not decided" where the interval holds the minimum and there are few cases.
+
+    Args:
+        auc: of the probe.
+        low: lower end of its interval.
+        high: upper end.
+        cases: that were used; NaN: not known, taken to be few.
+    """
+    if low <= MINIMUM_DETECTABILITY <= high and not cases >= FEW_CASES:
+        return "not decided"
+    return "yes" if auc >= MINIMUM_DETECTABILITY else "hardly"
 
 
 @dataclass(frozen=True)

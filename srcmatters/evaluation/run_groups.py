@@ -1,9 +1,9 @@
-"""The runs of a study in groups that can be compared, and every figure of every run, resampled."""
+"""The runs of a study in groups that can be compared, and every statistic of every run, resampled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,14 +12,18 @@ import pandas as pd
 
 from srcmatters.errors import InputError
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
-from srcmatters.evaluation.environments import environment_scores, in_environment
+from srcmatters.evaluation.environments import environment_scores, in_environment, scores_as_assigned
 from srcmatters.evaluation.estimates import Estimate, image_freedom
 from srcmatters.evaluation.resampled_statistics import (
-    Figure,
+    ResampledStatistic,
+    combine,
     difference,
     mean_over_trainings,
+    refitted_statistic,
     resampled_auc,
     resampled_effect,
+    resampled_mean,
+    resampled_superiority,
 )
 from srcmatters.evaluation.resampling import PatientWeights, Ranking, resample_patients
 from srcmatters.runs.finished_runs import AXES, StudyResults
@@ -42,6 +46,7 @@ class RunGroup:
         weights: resampled patients, the same for all of them.
         positives: patients with a positive case.
         negatives: patients with a negative case.
+        refits: table of refitted heads by cell (:attr:`StudyResults.refits`); empty unless every run has one.
     """
 
     axes: dict[str, Any]
@@ -51,6 +56,7 @@ class RunGroup:
     weights: PatientWeights
     positives: int
     negatives: int
+    refits: Mapping[Any, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def sampled(self) -> bool:
@@ -96,9 +102,31 @@ class RunGroup:
             seen |= patients
         return False
 
-    def over(self, figures: Sequence[Figure]) -> Estimate:
-        """Mean of the figures of several trainings."""
-        return mean_over_trainings(figures, image_freedom(self.positives, self.negatives))
+    def over(self, statistics: Mapping[Repetition, ResampledStatistic]) -> Estimate:
+        """Mean of a statistic of several training runs, by fold and seed."""
+        freedom = image_freedom(self.positives, self.negatives)
+        seeds = [seed for _, seed in statistics]
+        return mean_over_trainings(list(statistics.values()), freedom, seeds)
+
+    @property
+    def label(self) -> str:
+        """The confounder, the target and the null control, for notes."""
+        name = f"{self.axes['confounder']} on {self.axes['target']}"
+        return name if self.axes["control"] == "none" else f"{name} (control: {self.axes['control']})"
+
+    @property
+    def test_to_train(self) -> float:
+        """Test cases per training case, for the corrected resampled t-test.
+
+        All test folds together are the cases of a cross-validation; what a run neither tests nor validates it
+        trains on. Runs that kept no validation cases are taken to have trained on them too.
+        """
+        cases = len({name for table in self.tables.values() for name in table["case_id"]})
+        tested = float(np.mean([len(table) for table in self.tables.values()]))
+        validated = (
+            float(np.mean([len(table) for table in self.validation.values()])) if self.validation else 0.0
+        )
+        return tested / max(cases - tested - validated, 1.0)
 
     @property
     def rarer(self) -> int:
@@ -115,7 +143,10 @@ def group_runs(results: StudyResults, plan: AnalysisPlan) -> Iterator[RunGroup]:
     """
     cells = results.cells
     tables = dict(iter(results.predictions.groupby("cell", sort=False)))
-    validation = dict(iter(results.validation.groupby("cell", sort=False))) if len(results.validation) else {}
+    validation, refits = (
+        dict(iter(table.groupby("cell", sort=False))) if len(table) else {}
+        for table in (results.validation, results.refits)
+    )
     settings = [name for name in cells.attrs.get("settings", []) if name not in _REPEATED]
     for values, members in cells.groupby(list(AXES), sort=True, dropna=False):
         _check(members, settings)
@@ -138,13 +169,24 @@ def group_runs(results: StudyResults, plan: AnalysisPlan) -> Iterator[RunGroup]:
             resample_patients(people["patient_id"], plan.replicates, plan.seed),
             int(counted.get(1, 0)),
             int(counted.get(0, 0)),
+            _of_all(
+                refits if dict(zip(AXES, values, strict=True))["control"] == "none" else {}, members.index
+            ),
         )
+
+
+def _of_all(refits: Mapping[Any, pd.DataFrame], labels: pd.Index) -> dict[Any, pd.DataFrame]:
+    """Refits of a group's runs; nothing unless all runs have as many: only then their resamples are"
+    " paired."""
+    own = {label: refits[label] for label in labels if label in refits}
+    lengths = {len(table) for table in own.values()}
+    return own if len(own) == len(labels) and len(lengths) == 1 else {}
 
 
 def _own_columns(table: pd.DataFrame, cell: pd.Series) -> pd.DataFrame:
     if not np.isfinite(table[["score_clean", "score_confounded"]].to_numpy(dtype=float)).all():
         raise InputError(f"{_where(cell)}: predictions hold a score that is no number")
-    return table.dropna(axis=1, how="all")
+    return table.dropna(axis=1, how="all") if table.isna().to_numpy().any() else table
 
 
 def _where(cell: pd.Series) -> str:
@@ -205,39 +247,95 @@ def test_set(table: pd.DataFrame, environment: Any, weights: PatientWeights) -> 
 
 @dataclass(frozen=True)
 class ResampledRuns:
-    """Every figure of every run of a group.
+    """Every statistic of every run of a group.
 
     Args:
         group: the runs.
         tests: test set by cell label and environment.
-        figures: by cell label and name: "clean_auc", "iid_auc", "ood_auc", "iid_minus_ood_auc"; and, unless
-            the confounder is sampled, "confounded_auc" and "effect".
+        statistics: by cell label and name: "clean_auc", "iid_auc", "ood_auc", "iid_minus_ood_auc"; and,
+            unless the confounder is sampled, "confounded_auc", "aligned_auc" (every positive carries it, no
+            negative does), "effect" (log-odds), "probability_effect" and "superiority".
     """
 
     group: RunGroup
     tests: Mapping[tuple[Any, str], TestSet]
-    figures: Mapping[Any, Mapping[str, Figure]]
+    statistics: Mapping[Any, Mapping[str, ResampledStatistic]]
 
-    def of(self, source: str, p_art: float, name: str) -> dict[Repetition, Figure]:
-        """A figure of all repetitions of a cell."""
-        return {place: self.figures[label][name] for place, label in self.group.runs(source, p_art).items()}
+    def of(self, source: str, p_art: float, name: str) -> dict[Repetition, ResampledStatistic]:
+        """A statistic of all repetitions of a cell.
+
+        What was learnt is the difference to the run at p_art 0 of the same fold and seed, in the same test
+        environments: "learned_lean" is that of the loss under reversal, "learned_superiority" that of the
+        scale-free effect. Repetitions that lack a run at p_art 0 are left out.
+        """
+        if name not in _LEARNED:
+            runs = self.group.runs(source, p_art)
+            return {place: self.statistics[label][name] for place, label in runs.items()}
+        if p_art == 0 or 0.0 not in self.group.shares(source):
+            return {}
+        now, before = self._loss(source, p_art, p_art, name), self._loss(source, 0.0, p_art, name)
+        return {place: difference(one, before[place]) for place, one in now.items() if place in before}
+
+    def _loss(
+        self, source: str, trained_at: float, p_art: float, name: str
+    ) -> dict[Repetition, ResampledStatistic]:
+        """What is compared with p_art 0, of the runs trained at one p_art in the environments of another.
+
+        The i.i.d. AUC is that of an average draw of carriers: linear in the share of the positives that
+        carry. Of a sampled confounder it is the o.o.d. AUC turned round, as its i.i.d. test set changes with
+        p_art.
+        """
+        if name == "learned_superiority":
+            return self.of(source, trained_at, "superiority")
+        if self.group.sampled:
+            coefficients = {"ood_auc": -1.0}
+        else:
+            coefficients = {"aligned_auc": p_art, "clean_auc": 1 - p_art, "ood_auc": -1.0}
+        parts = [self.of(source, trained_at, part) for part in coefficients]
+        return {
+            place: combine(list(coefficients.values()), [part[place] for part in parts]) for place in parts[0]
+        }
 
     def mean(self, source: str, p_art: float, name: str) -> Estimate:
-        """A figure averaged over all repetitions of a cell."""
-        return self.group.over(list(self.of(source, p_art, name).values()))
+        """A statistic averaged over all repetitions of a cell."""
+        return self.group.over(self.of(source, p_art, name))
+
+
+_LEARNED = ("learned_lean", "learned_superiority")
 
 
 def resample_runs(group: RunGroup) -> ResampledRuns:
-    """Compute all figures of a group."""
+    """Compute all statistics of a group."""
     tests: dict[tuple[Any, str], TestSet] = {}
-    figures: dict[Any, dict[str, Figure]] = {}
+    statistics: dict[Any, dict[str, ResampledStatistic]] = {}
     for label, table in group.tables.items():
-        own: dict[str, Figure] = {}
+        own: dict[str, ResampledStatistic] = {}
         for name in group.environments:
             tests[label, name] = test_set(table, name, group.weights)
             own[f"{name}_auc"] = resampled_auc(tests[label, name].ranking, group.weights)
-        own["iid_minus_ood_auc"] = difference(own["iid_auc"], own["ood_auc"])
         if not group.sampled:
+            aligned = scores_as_assigned(table, table["label"].to_numpy() == 1)
+            ranking = replace(tests[label, "clean"].ranking, scores=aligned)
+            own["aligned_auc"] = resampled_auc(ranking, group.weights)
             own["effect"] = resampled_effect(table, group.weights)
-        figures[label] = own
-    return ResampledRuns(group, tests, figures)
+            shift = (table["score_confounded"] - table["score_clean"]).to_numpy()
+            rows = group.weights.rows(table["patient_id"])
+            own["probability_effect"] = resampled_mean(shift, rows, group.weights)
+            own["superiority"] = resampled_superiority(table, group.weights)
+        statistics[label] = own
+    if group.refits:
+        statistics = {label: _refitted(own, group.refits[label]) for label, own in statistics.items()}
+    for own in statistics.values():
+        own["iid_minus_ood_auc"] = difference(own["iid_auc"], own["ood_auc"])
+    return ResampledRuns(group, tests, statistics)
+
+
+def _refitted(own: Mapping[str, ResampledStatistic], refits: pd.DataFrame) -> dict[str, ResampledStatistic]:
+    """The statistics with replicates of refitted heads where there are such."""
+    ordered = refits.sort_values("refit")
+    return {
+        name: refitted_statistic(one.value, ordered[name].to_numpy(), one.influence)
+        if name in ordered
+        else one
+        for name, one in own.items()
+    }

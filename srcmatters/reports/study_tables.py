@@ -13,6 +13,7 @@ from srcmatters.numbers import interval, number, p_value, share
 from srcmatters.reports.setups import Setup
 
 METRIC_NAMES = {
+    "learned_lean": "learned lean (AUC)",
     "clean_auc": "clean AUC",
     "iid_auc": "i.i.d. AUC",
     "ood_auc": "o.o.d. AUC",
@@ -76,7 +77,7 @@ def quality_table(setup: Setup) -> Table:
             [
                 row.source,
                 ENVIRONMENT_NAMES.get(row.environment, row.environment),
-                *(number(getattr(row, name), digits) for name, (_, digits) in _QUALITY.items()),
+                *(_quality(row, name, digits) for name, (_, digits) in _QUALITY.items()),
             ]
             for row in by_source(of_confounder(chosen, confounder), setup.sources)
         ]
@@ -85,6 +86,11 @@ def quality_table(setup: Setup) -> Table:
     columns = ("source", "test", *(title for title, _ in _QUALITY.values()))
     note = "Threshold: fixed on each fold's validation cases. Calibration is perfect at slope 1, intercept 0."
     return Table(f"Beyond AUC, at p_art {share(planned)}", columns, groups, labels=2, note=note)
+
+
+def _quality(row: Any, name: str, digits: int) -> str:
+    ends = (getattr(row, f"{name}_{end}", None) for end in ("low", "high"))
+    return interval(getattr(row, name), *ends, digits)
 
 
 # Title and digits.
@@ -123,9 +129,11 @@ def contrast_table(setup: Setup) -> Table | None:
     plan = setup.analysis.plan
     margin = number(plan.equivalence_margin)
     note = (
-        "p: paired bootstrap. Adjusted: Holm within the primary family, Benjamini-Hochberg among the others."
+        "p: Student's t with a variance from resampled patients (and refitted heads, at the screen depth)."
+        " Adjusted: Holm within the primary family, Benjamini-Hochberg among the others; runs at p_art 0 and"
+        " null controls are families of their own."
         " Permutation: the publication's test over folds, and the lowest p that it can give with so few."
-        f" Comparable: two one-sided tests at a margin of {margin} (p beside it). Detectable: the"
+        f" Comparable: two one-sided tests at a margin of {margin} (p beside it, after Holm). Detectable: the"
         " difference that this study would have seen with a power of 80 %."
     )
     columns = (
@@ -158,7 +166,8 @@ def _contrast_row(row: Any) -> list[str]:
         permutation,
         p_value(row.p_delong),
         p_value(row.p_nadeau_bengio),
-        f"{'yes' if row.equivalent is True or row.equivalent == 1 else 'no'} ({p_value(row.p_equivalence)})",
+        f"{'yes' if row.equivalent is True or row.equivalent == 1 else 'no'}"
+        f" ({p_value(row.p_equivalence_adjusted)})",
         number(row.detectable_difference),
     ]
 
@@ -173,6 +182,7 @@ def degradation_table(setup: Setup) -> Table:
         rows = [
             [
                 row.source,
+                interval(row.area_under_lean, row.area_under_lean_low, row.area_under_lean_high),
                 interval(
                     row.area_under_degradation,
                     row.area_under_degradation_low,
@@ -185,8 +195,13 @@ def degradation_table(setup: Setup) -> Table:
         ]
         if rows:
             groups.append((confounder, rows))
-    columns = ("source", "area under the degradation", "slope of the o.o.d. AUC", "o.o.d. AUC below .5 from")
-    note = "Area: i.i.d. − o.o.d. AUC, averaged over p_art. Slope: per unit of p_art. Last column: a p_art."
+    columns = ("source", "area under the lean", "area under the degradation", "slope of the o.o.d. AUC",
+               "o.o.d. AUC below .5 from")  # fmt: skip
+    note = (
+        "Areas: learned lean and i.i.d. − o.o.d. AUC, averaged over p_art. Slope: per unit of p_art. Last"
+        " column:"
+        " a p_art."
+    )
     return Table("How the AUC degrades as p_art grows", columns, groups, note=note)
 
 
@@ -208,7 +223,79 @@ def interaction_table(setup: Setup) -> Table | None:
     if not groups:
         return None
     columns = ("sources", "difference of slopes", "p", "adjusted (BH)")
-    return Table("Source x p_art: do the o.o.d. AUCs fall at different speed?", columns, groups)
+    return Table("Source x p_art: does one source's lean grow faster?", columns, groups)
+
+
+def lean_table(setup: Setup) -> Table | None:
+    """The learned lean of every source with where its error comes from; None where nothing could lean."""
+    groups = []
+    for confounder in setup.confounders:
+        rows = of_confounder(setup.analysis.leans, confounder).sort_values("p_art", kind="stable")
+        texts = [
+            [
+                row.source,
+                share(row.p_art),
+                interval(row.lean, row.low, row.high),
+                interval(row.superiority, row.superiority_low, row.superiority_high),
+                p_value(row.p_beyond_adjusted),
+                p_value(row.p_equivalence_adjusted),
+                *(number(getattr(row, name), 3) for name in ("of_patients", "of_folds", "of_seeds")),
+            ]
+            for row in rows.itertuples()
+        ]
+        if texts:
+            groups.append((confounder, texts))
+    if not groups:
+        return None
+    plan = setup.analysis.plan
+    note = (
+        "Lean: i.i.d. − o.o.d. AUC less the same at p_art 0, paired by fold and seed. Scale-free: by how much"
+        " training raised P(a confounded case scores higher than another clean case of its label). Beyond,"
+        " within:"
+        f" p of a lean above and within ±{number(plan.equivalence_margin)}, after Holm. Last columns:"
+        " standard errors"
+        " from patients, folds and seeds."
+    )
+    columns = ("source", "p_art", "learned lean", "scale-free", "p beyond", "p within", "patients", "folds",
+               "seeds")  # fmt: skip
+    return Table("What was learnt of the confounder", columns, groups, labels=2, note=note)
+
+
+def effect_table(setup: Setup) -> Table | None:
+    """What the confounder does to a case, on four scales; None for sampled confounders alone."""
+    groups = []
+    for confounder in setup.confounders:
+        rows = [
+            [row.source, share(row.p_art)]
+            + [
+                interval(getattr(row, name), getattr(row, f"{name}_low"), getattr(row, f"{name}_high"))
+                for name in _EFFECTS
+            ]
+            for row in of_confounder(setup.analysis.gaps, confounder).itertuples()
+            if pd.notna(row.effect)
+        ]
+        if rows:
+            groups.append((confounder, rows))
+    if not groups:
+        return None
+    note = (
+        "Log-odds depend on the temperature of a network, so sources are compared by the scale-free"
+        " effect: P(a"
+        " confounded case scores higher than another clean case of its label), .5 being none. Flips: share"
+        " of the"
+        " decisions at the fixed threshold that the confounder changes."
+    )
+    return Table(
+        "Effect of the confounder on a case", ("source", "p_art", *_EFFECTS.values()), groups, 2, note
+    )
+
+
+_EFFECTS = {
+    "effect": "log-odds",
+    "probability_effect": "probability",
+    "superiority": "scale-free",
+    "flips": "decisions that flip",
+}
 
 
 def of_confounder(rows: pd.DataFrame, confounder: str) -> pd.DataFrame:
