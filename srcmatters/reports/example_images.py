@@ -7,7 +7,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,7 @@ from srcmatters.confounders import create_confounder, known_confounders
 from srcmatters.errors import InputError
 from srcmatters.phantom import draw_patient, radiograph
 from srcmatters.reports.phantom_scan import phantom_states
-
-if TYPE_CHECKING:
-    from srcmatters.runs.trained_run import open_images
+from srcmatters.runs.trained_run import open_images
 
 # Purple to orange is told apart with every common colour blindness; orange is where the image got brighter.
 _COLOURS = "PuOr_r"

@@ -154,7 +154,7 @@ def test_an_equivalence_is_tested_at_the_level_of_the_plan() -> None:
 
 
 def test_what_all_folds_of_a_seed_share_shows_between_seeds() -> None:
-    """Five folds a seed that agree, five seeds that do not: the fold term alone takes 25 runs for exchangeable."""
+    """Seeds that differ more than their folds: the fold term alone takes 25 runs for exchangeable."""
     stream = np.random.default_rng(0)
     missed = {"with": 0, "without": 0}
     for _ in range(300):

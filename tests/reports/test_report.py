@@ -134,7 +134,7 @@ def test_null_control_is_in_its_own_table_and_in_no_other(
 ) -> None:
     assert "shuffled labels: nothing can be learned" in words(page)
     (setup,) = setups(study_analysis)
-    assert set(setup.controls["gaps"]["control"]) == {"shuffled_labels"}
+    assert set(setup.controls["control"]) == {"shuffled_labels"}
     assert set(setup.analysis.gaps["control"]) == {"none"}
     assert len(study_results.cells) == 36 + 6
     assert "In all 36 runs" in words(page)
