@@ -90,7 +90,7 @@ class Scenario:
     power: bool = False
 
 
-_NEAR_1 = PlantedSource(separation=4.5, shift=0.5)
+_NEAR_1 = PlantedSource(separation=4.5, shift=2.0)
 _MARGIN = PlantedSource(shift=0.51)
 _MANY = {name: _MARGIN for name in "abc"}
 _SEEDS = {"a": PlantedSource(spread=0.4), "b": PlantedSource(spread=0.4)}

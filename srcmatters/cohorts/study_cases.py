@@ -62,9 +62,9 @@ class StudyCases:
     Args:
         split: row positions in the case table.
         carries: (rows of the table,) bool.
-        environments: (rows of the table,) "iid", "ood", "iid+ood" or "" for each row, for a confounder that
-            is sampled and whose environments are therefore different cases; None where every test case is in
-            every environment.
+        environments: (rows of the table,) "iid", "ood", "iid+ood", "clean" (a test case of neither) or "" for
+            each row, for a confounder that is sampled and whose environments are therefore different cases;
+            None where every test case is in every environment.
         realised_p_art: share of the positives of each set ("train", "validation", "test") that carry it.
             Whole patients, or few of them, do not always allow the p_art that was asked for.
     """
@@ -137,13 +137,15 @@ def choose_cases(cases: pd.DataFrame, choice: CaseChoice) -> StudyCases:
         carries = assign(cases, choice.p_art, choice.seed, choice.assignment, nested=False)
         return _with_shares(StudyCases(split, carries), cases)
     carries = np.zeros(len(cases), dtype=bool)
-    drawing = {"seed": choice.seed, "unit": choice.assignment, "fold": choice.fold}
+
+    def carrying(members: pd.DataFrame) -> np.ndarray:
+        return assign(members, choice.p_art, choice.seed, choice.assignment, fold=choice.fold)
+
     for rows in (split.train, split.validation, split.test):
         members = cases.iloc[rows]
-        carries[rows] = assign(members, choice.p_art, **drawing)
+        carries[rows] = carrying(members)
         if choice.control != "none":
-            negatives = members.assign(label=1 - members["label"])
-            carries[rows] |= assign(negatives, choice.p_art, **drawing)
+            carries[rows] |= carrying(members.assign(label=1 - members["label"]))
     return _with_shares(StudyCases(split, carries), cases)
 
 
@@ -212,11 +214,11 @@ def _sampled(cases: pd.DataFrame, column: str, choice: CaseChoice) -> StudyCases
 
     carries = np.zeros(len(cases), dtype=bool)
     environments = np.full(len(cases), "", dtype=object)
-    for table in (cohort.train, cohort.validation, cohort.iid_test, cohort.ood_test):
+    for table in (cohort.train, cohort.validation, cohort.test_pool):
         carries[rows(table)] = table["carries"].to_numpy()
-    iid, ood = rows(cohort.iid_test), rows(cohort.ood_test)
+    test, iid, ood = (rows(table) for table in (cohort.test_pool, cohort.iid_test, cohort.ood_test))
+    environments[test] = "clean"
     environments[iid] = "iid"
     environments[ood] = "ood"
     environments[np.intersect1d(iid, ood)] = "iid+ood"
-    test = np.union1d(iid, ood)
     return StudyCases(Split(rows(cohort.train), rows(cohort.validation), test), carries, environments)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from srcmatters.evaluation.analysis_plan import USUAL_SUBGROUPS, AnalysisPlan
+from srcmatters.evaluation.balance import balance_rows
 from srcmatters.evaluation.cell_tables import environment_rows, gap_rows
 from srcmatters.evaluation.contrasts import adjusted_p_values, contrast_rows, with_families
 from srcmatters.evaluation.controls import Reference, control_rows, reference_tables
 from srcmatters.evaluation.curves import curve_rows, interaction_rows
 from srcmatters.evaluation.leans import lean_rows, with_adjusted
-from srcmatters.evaluation.run_groups import RunGroup, group_runs, resample_runs
+from srcmatters.evaluation.resampled_runs import resample_runs
+from srcmatters.evaluation.run_groups import RunGroup, group_runs
 from srcmatters.evaluation.subgroups import subgroup_rows
 from srcmatters.runs.finished_runs import AXES, StudyResults
 
@@ -48,6 +50,7 @@ _COLUMNS = {
     "interactions": (*AXES, *_PAIR, "difference", "low", "high", "p_value", "p_adjusted"),
     "subgroups": (*_CELL, "environment", "column", "value", "auc", "low", "high", "cases", "positives",
                   "p_heterogeneity", "worst"),
+    "balance": (*AXES, "p_art", "set", "column", "standardised_difference"),
 }  # fmt: skip
 _ENOUGH_SEEDS = 5
 _SMALL = 100  # patients of the rarer class below which an AUC is known to some +-.05 at best
@@ -92,6 +95,8 @@ class Analysis:
         subgroups: by source, p_art, environment (or "iid_minus_ood", "effect"), column and value: auc (or
             that statistic), cases, positives, p_heterogeneity (of all groups being alike), worst (only where
             they are not).
+        balance: of sampled confounders, by p_art, set ("iid", "ood", "validation", which is chosen as the
+            training set is) and column: standardised_difference between the classes.
         notes: what could not be computed and why, small test sets, what an interval does not cover.
     """
 
@@ -105,6 +110,7 @@ class Analysis:
     interactions: pd.DataFrame
     subgroups: pd.DataFrame
     notes: list[str]
+    balance: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def analyse(results: StudyResults, plan: AnalysisPlan | None = None, thorough: bool = True) -> Analysis:
@@ -128,7 +134,7 @@ def analyse(results: StudyResults, plan: AnalysisPlan | None = None, thorough: b
     references: dict[tuple[str, ...], Reference] = {}
     # Groups without a control come first: the controls refer to their runs at p_art 0.
     for group in sorted(group_runs(results, plan), key=lambda group: group.axes["control"] != "none"):
-        runs, key = resample_runs(group), _key(group)
+        runs, key = resample_runs(group, thorough), _key(group)
         rows["environments"] += environment_rows(runs, plan, thorough)
         rows["contrasts"] += contrast_rows(runs, plan, notes, thorough)
         if group.axes["control"] == "none":
@@ -141,6 +147,7 @@ def analyse(results: StudyResults, plan: AnalysisPlan | None = None, thorough: b
             rows["curves"] += curve_rows(runs, plan, notes)
             rows["interactions"] += interaction_rows(runs, plan, notes)
             rows["subgroups"] += subgroup_rows(runs, plan)
+            rows["balance"] += balance_rows(group, notes)
         notes += _notes(group, plan)
     finished = _finished(rows, plan)
     notes += _plan_notes(finished["contrasts"], results, plan)

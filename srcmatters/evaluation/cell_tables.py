@@ -13,8 +13,9 @@ from srcmatters.evaluation.classification import average_precision, calibration,
 from srcmatters.evaluation.contrasts import boundary_errors
 from srcmatters.evaluation.environments import scores_as_assigned
 from srcmatters.evaluation.estimates import auc_interval, widened
+from srcmatters.evaluation.resampled_runs import ResampledRuns, TestSet
 from srcmatters.evaluation.resampled_statistics import ResampledStatistic, resampled_mean
-from srcmatters.evaluation.run_groups import Repetition, ResampledRuns, RunGroup, TestSet
+from srcmatters.evaluation.run_groups import Repetition, RunGroup
 
 _SCORED = ("labels", "scores")
 
@@ -37,7 +38,7 @@ def environment_rows(runs: ResampledRuns, plan: AnalysisPlan, thorough: bool = T
         }
         chosen = group.cells.loc[labels]
         counts = {"folds": chosen["fold"].nunique(), "seeds": chosen["seed"].nunique()}
-        for environment in group.environments:
+        for environment in group.environments if thorough else ("clean", "iid", "ood"):
             area = runs.mean(source, p_art, f"{environment}_auc")
             low, high = auc_interval(area, group.positives, group.negatives, plan.confidence)
             row = {"source": source, "p_art": p_art, "environment": environment}
@@ -58,7 +59,8 @@ def _intervals(
     confidence: float,
 ) -> dict[str, float]:
     """Brier score, sensitivity and specificity, each averaged over the runs, with its interval."""
-    weights, row = runs.group.weights, {}
+    weights = runs.group.weights
+    row: dict[str, float] = {}
     of_runs: dict[str, dict[Repetition, ResampledStatistic]] = {name: {} for name in _RATES}
     for place, test in tests.items():
         ranking = test.ranking

@@ -17,8 +17,9 @@ from srcmatters.evaluation.fold_tests import (
     nadeau_bengio_p_value,
     permutation_test_over_folds,
 )
+from srcmatters.evaluation.resampled_runs import ResampledRuns
 from srcmatters.evaluation.resampled_statistics import ResampledStatistic, difference
-from srcmatters.evaluation.run_groups import Repetition, ResampledRuns
+from srcmatters.evaluation.run_groups import Repetition
 from srcmatters.numbers import share
 
 #: The AUCs that a metric is made of: environment, and whether at p_art 0 instead.

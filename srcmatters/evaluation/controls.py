@@ -11,13 +11,14 @@ import pandas as pd
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.evaluation.contrasts import boundary_errors
 from srcmatters.evaluation.estimates import LEAN_RANGE, Estimate, widened
+from srcmatters.evaluation.resampled_runs import ResampledRuns, test_set
 from srcmatters.evaluation.resampled_statistics import (
     ResampledStatistic,
     combine,
     difference,
     resampled_auc,
 )
-from srcmatters.evaluation.run_groups import Repetition, ResampledRuns, RunGroup, test_set
+from srcmatters.evaluation.run_groups import Repetition, RunGroup
 
 Reference = Mapping[str, Mapping[Repetition, pd.DataFrame]]
 

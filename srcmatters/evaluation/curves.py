@@ -8,8 +8,9 @@ import numpy as np
 
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.evaluation.contrasts import source_pairs
+from srcmatters.evaluation.resampled_runs import ResampledRuns
 from srcmatters.evaluation.resampled_statistics import ResampledStatistic, combine, difference
-from srcmatters.evaluation.run_groups import Repetition, ResampledRuns
+from srcmatters.evaluation.run_groups import Repetition
 
 
 def trapezoid_weights(positions: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import pandas as pd
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.evaluation.contrasts import adjusted_p_values, boundary_errors
 from srcmatters.evaluation.estimates import LEAN_RANGE, widened
-from srcmatters.evaluation.run_groups import ResampledRuns
+from srcmatters.evaluation.resampled_runs import ResampledRuns
 
 #: A source whose clean AUC at p_art 0 is not shown to lie above this does not know the target.
 LEAST_CLEAN_AUC = 0.6
@@ -103,7 +103,7 @@ def ignorance(environments: pd.DataFrame, margin: float) -> dict[str, str]:
         if source not in clean.index:
             reasons[source] = "there is no run at p_art 0, so what it knows of the target is not known"
             continue
-        auc, low = float(clean.at[source, "auc"]), float(clean.at[source, "auc_low"])
+        auc, low = (clean.loc[source, name].item() for name in ("auc", "auc_low"))
         if not low > LEAST_CLEAN_AUC:
             reasons[source] = "does not know the target"
         elif auc < best - margin:

@@ -12,9 +12,10 @@ from scipy import stats
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.evaluation.cell_tables import cells_of
 from srcmatters.evaluation.estimates import auc_interval, estimate, image_freedom
+from srcmatters.evaluation.resampled_runs import ResampledRuns, TestSet
 from srcmatters.evaluation.resampled_statistics import resampled_effect
 from srcmatters.evaluation.resampling import PatientWeights, auc, auc_influence
-from srcmatters.evaluation.run_groups import ResampledRuns, RunGroup, TestSet
+from srcmatters.evaluation.run_groups import RunGroup
 
 _BANDS = 3  # into which a column of numbers is cut
 _DISTINCT = 8  # more different numbers than this are cut into bands

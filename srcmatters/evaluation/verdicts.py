@@ -118,17 +118,22 @@ def _of(table: pd.DataFrame, axes: dict[str, Any]) -> pd.DataFrame:
     return table[np.logical_and.reduce([table[name] == value for name, value in axes.items()])]
 
 
+def _rows(table: pd.DataFrame) -> list[Any]:
+    """Rows as named tuples, whose types pandas cannot know."""
+    return list(table.itertuples())
+
+
 def _leans(
     axes: dict[str, Any], analysis: Analysis, environments: pd.DataFrame, p_art: float
 ) -> list[Verdict]:
     rows, found = _of(analysis.leans, axes), []
     reasons = ignorance(environments, analysis.plan.equivalence_margin)
-    for row in rows[rows["p_art"] == p_art].itertuples() if len(rows) else ():
+    for row in _rows(rows[rows["p_art"] == p_art]) if len(rows) else ():
         outcome = outcome_of(
             row.p_beyond_adjusted, row.p_equivalence_adjusted, row.lean, analysis.plan.confidence
         )
         here = environments[(environments["source"] == row.source) & (environments["p_art"] == p_art)]
-        areas = {one.environment: one for one in here.itertuples()}
+        areas = {one.environment: one for one in _rows(here)}
         text = lean_sentence(axes, row, areas, outcome.value, analysis.plan)
         reason = "no interval could be computed" if outcome is Outcome.SKIPPED else ""
         if outcome is not Outcome.LEANS and reasons.get(row.source, "").startswith("does not"):
@@ -142,7 +147,7 @@ def _leans(
 
 def _clean_at_0(environments: pd.DataFrame, source: str) -> Any:
     rows = environments[(environments["source"] == source) & (environments["environment"] == "clean")]
-    return next(rows[rows["p_art"].astype(float) == 0].itertuples())
+    return _rows(rows[rows["p_art"].astype(float) == 0])[0]
 
 
 def _comparisons(
@@ -155,7 +160,7 @@ def _comparisons(
     reasons = ignorance(environments, plan.equivalence_margin) if plan.metric == "learned_lean" else {}
     sizes = analysis.contrasts.loc[analysis.contrasts["p_value"].notna(), "family"].value_counts()
     found = []
-    for row in chosen.itertuples():
+    for row in _rows(chosen):
         outcome, reason = _compared(row, reasons, plan)
         text = comparison_sentence(axes, row, outcome.value, reason, plan, int(sizes.get(row.family, 0)))
         pair, ends = (row.source_a, row.source_b), (row.difference, row.low, row.high)
@@ -182,7 +187,7 @@ def _compared(row: Any, reasons: dict[str, str], plan: AnalysisPlan) -> tuple[Ou
 def control_verdicts(analysis: Analysis) -> list[Verdict]:
     """Sentences for every null control."""
     found = []
-    for row in analysis.controls.itertuples():
+    for row in _rows(analysis.controls):
         axes = {name: getattr(row, name) for name in AXES}
         # A control fails in either direction.
         outcome = outcome_of(

@@ -12,7 +12,7 @@ from srcmatters.evaluation.detectability import visibility
 from srcmatters.evaluation.verdicts import Outcome, outcome_of
 from srcmatters.numbers import interval, number, p_text, share
 from srcmatters.reports.setups import Setup
-from srcmatters.reports.study_tables import Table, of_confounder
+from srcmatters.reports.study_tables import Table, by_source, of_confounder
 
 
 def subgroup_table(setup: Setup) -> Table | None:
@@ -78,7 +78,7 @@ def control_table(setup: Setup) -> Table | None:
             interval(row.iid_minus_ood, row.low, row.high),
         ]
         + [number(None)] * 2
-        for row in gaps[np.isclose(gaps["p_art"], 0)].itertuples()
+        for row in by_source(gaps[np.isclose(gaps["p_art"], 0)], setup.sources)
     ]
     if reference:
         groups.append(

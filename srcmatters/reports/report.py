@@ -20,6 +20,7 @@ from srcmatters.evaluation.verdicts import Outcome, Verdict, control_verdicts, v
 from srcmatters.reports.check_tables import control_table, detectability_table, subgroup_table
 from srcmatters.reports.coverage import missing_cells, not_tested, unreadable_images
 from srcmatters.reports.example_images import legend_colours, phantom_examples, target_examples
+from srcmatters.reports.lean_tables import balance_table, effect_table, lean_table
 from srcmatters.reports.printing import find_browser, print_pdf
 from srcmatters.reports.provenance import hashes, method_facts, settings_table, versions, written_on
 from srcmatters.reports.setups import Setup, confounder_label, setups
@@ -39,9 +40,7 @@ from srcmatters.reports.study_tables import (
     area_table,
     contrast_table,
     degradation_table,
-    effect_table,
     interaction_table,
-    lean_table,
     planned_contrasts,
     quality_table,
 )
@@ -216,6 +215,7 @@ def _section(
         "area_tables": [area_table(setup, name) for name in setup.confounders],
         "quality": quality_table(setup),
         "subgroups": subgroup_table(setup),
+        "balance": balance_table(setup),
         "controls": control_table(setup),
         "method": method_facts(runs, predictions[predictions["cell"].isin(runs.index)]),
     }

@@ -89,8 +89,8 @@ def quality_table(setup: Setup) -> Table:
 
 
 def _quality(row: Any, name: str, digits: int) -> str:
-    ends = (getattr(row, f"{name}_{end}", None) for end in ("low", "high"))
-    return interval(getattr(row, name), *ends, digits)
+    low, high = (getattr(row, f"{name}_{end}", None) for end in ("low", "high"))
+    return interval(getattr(row, name), low, high, digits)
 
 
 # Title and digits.
@@ -224,78 +224,6 @@ def interaction_table(setup: Setup) -> Table | None:
         return None
     columns = ("sources", "difference of slopes", "p", "adjusted (BH)")
     return Table("Source x p_art: does one source's lean grow faster?", columns, groups)
-
-
-def lean_table(setup: Setup) -> Table | None:
-    """The learned lean of every source with where its error comes from; None where nothing could lean."""
-    groups = []
-    for confounder in setup.confounders:
-        rows = of_confounder(setup.analysis.leans, confounder).sort_values("p_art", kind="stable")
-        texts = [
-            [
-                row.source,
-                share(row.p_art),
-                interval(row.lean, row.low, row.high),
-                interval(row.superiority, row.superiority_low, row.superiority_high),
-                p_value(row.p_beyond_adjusted),
-                p_value(row.p_equivalence_adjusted),
-                *(number(getattr(row, name), 3) for name in ("of_patients", "of_folds", "of_seeds")),
-            ]
-            for row in rows.itertuples()
-        ]
-        if texts:
-            groups.append((confounder, texts))
-    if not groups:
-        return None
-    plan = setup.analysis.plan
-    note = (
-        "Lean: i.i.d. − o.o.d. AUC less the same at p_art 0, paired by fold and seed. Scale-free: by how much"
-        " training raised P(a confounded case scores higher than another clean case of its label). Beyond,"
-        " within:"
-        f" p of a lean above and within ±{number(plan.equivalence_margin)}, after Holm. Last columns:"
-        " standard errors"
-        " from patients, folds and seeds."
-    )
-    columns = ("source", "p_art", "learned lean", "scale-free", "p beyond", "p within", "patients", "folds",
-               "seeds")  # fmt: skip
-    return Table("What was learnt of the confounder", columns, groups, labels=2, note=note)
-
-
-def effect_table(setup: Setup) -> Table | None:
-    """What the confounder does to a case, on four scales; None for sampled confounders alone."""
-    groups = []
-    for confounder in setup.confounders:
-        rows = [
-            [row.source, share(row.p_art)]
-            + [
-                interval(getattr(row, name), getattr(row, f"{name}_low"), getattr(row, f"{name}_high"))
-                for name in _EFFECTS
-            ]
-            for row in of_confounder(setup.analysis.gaps, confounder).itertuples()
-            if pd.notna(row.effect)
-        ]
-        if rows:
-            groups.append((confounder, rows))
-    if not groups:
-        return None
-    note = (
-        "Log-odds depend on the temperature of a network, so sources are compared by the scale-free"
-        " effect: P(a"
-        " confounded case scores higher than another clean case of its label), .5 being none. Flips: share"
-        " of the"
-        " decisions at the fixed threshold that the confounder changes."
-    )
-    return Table(
-        "Effect of the confounder on a case", ("source", "p_art", *_EFFECTS.values()), groups, 2, note
-    )
-
-
-_EFFECTS = {
-    "effect": "log-odds",
-    "probability_effect": "probability",
-    "superiority": "scale-free",
-    "flips": "decisions that flip",
-}
 
 
 def of_confounder(rows: pd.DataFrame, confounder: str) -> pd.DataFrame:

@@ -76,7 +76,7 @@ def refitted_aucs(cell: FrozenCell, refits: int = REFITS) -> pd.DataFrame:
     states = np.concatenate([cell.clean[train], cell.confounded[train]])
     kernel = states @ states.T
     crossed = [features[test] @ states.T for features in (cell.clean, cell.confounded)]
-    rows = []
+    rows: list[dict[str, float]] = []
     for number in range(refits):
         carries = _redrawn(cell, labels, number)
         drawn = np.flatnonzero(times[train, number])
