@@ -200,3 +200,13 @@ def control_verdicts(analysis: Analysis) -> list[Verdict]:
             Verdict("control", outcome, axes, (row.source,), row.p_art, text, *ends, reason, row.metric)
         )
     return found
+
+
+def verdict_table(sentences: list[Verdict]) -> pd.DataFrame:
+    """Verdicts as a table: axes, kind, outcome, sources, p_art, metric, value, low, high, reason, text."""
+    names = ("kind", "outcome", "p_art", "metric", "value", "low", "high", "reason", "text")
+    rows = [
+        {**one.axes, "sources": " | ".join(one.sources), **{name: getattr(one, name) for name in names}}
+        for one in sentences
+    ]
+    return pd.DataFrame(rows, columns=[*AXES, "sources", *names])
