@@ -161,7 +161,7 @@ def control_sentence(axes: dict[str, Any], row: Any, outcome: str, plan: Analysi
     judged = {
         "LEANS": f"fails: beyond ±{margin} ({p_text(row.p_beyond_adjusted)} after Holm over all controls)",
         "WITHIN MARGIN": f"holds: within ±{margin} ({p_text(row.p_equivalence_adjusted)} after Holm)",
-        "SKIPPED": "unknown",
+        "SKIPPED": "cannot be judged, as its null or its error is missing",
     }
     up_to = number(max(abs(row.low), abs(row.high)))
     verdict = judged.get(outcome, f"neither holds nor fails: a deviation of up to {up_to} is not excluded")

@@ -96,6 +96,23 @@ def outcome_of(p_beyond: float, p_equivalence: float, value: float, confidence: 
     return Outcome.WITHIN_MARGIN if p_equivalence < 1 - confidence else Outcome.INCONCLUSIVE
 
 
+def outcome_of_interval(low: float | None, high: float | None, margin: float) -> Outcome:
+    """The outcome for those who have an interval and nothing else, such as the export of a single run.
+
+    Within the margin is what the whole interval is, which asks for more than an equivalence test does.
+
+    Args:
+        low: lower end of the interval of a loss; None: there is none.
+        high: upper end.
+        margin: declared.
+    """
+    if low is None or high is None or not (np.isfinite(low) and np.isfinite(high)):
+        return Outcome.SKIPPED
+    if low > margin:
+        return Outcome.LEANS
+    return Outcome.WITHIN_MARGIN if -margin < low and high < margin else Outcome.INCONCLUSIVE
+
+
 def verdicts(analysis: Analysis) -> list[Verdict]:
     """Sentences for every source and pair of sources, at the p_art that the plan declared.
 

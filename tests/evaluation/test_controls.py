@@ -51,6 +51,17 @@ def test_a_control_that_learnt_something_fails() -> None:
     assert verdict.outcome is Outcome.LEANS and "fails: beyond ±.05" in verdict.text
 
 
+def test_without_runs_at_p_art_0_an_independent_confounder_is_not_judged() -> None:
+    study = with_control("independent_confounder", reaction=1.0)
+    kept = study.cells["control"] != "none"
+    tables = study.predictions[study.predictions["cell"].map(kept)]
+    (verdict,) = control_verdicts(analyse(StudyResults(study.cells[kept], tables), PLAN))
+    assert verdict.outcome is Outcome.SKIPPED and verdict.reason and "cannot be judged" in verdict.text
+    at_0 = study.cells.assign(control="independent_confounder")
+    rows = analyse(replace(study, cells=at_0), PLAN).controls
+    assert (rows["p_art"] > 0).all(), "where nobody carries there is no control"
+
+
 def test_shuffled_labels_are_judged_by_two_metrics_that_are_corrected_together() -> None:
     found = analyse(with_control("shuffled_labels", separation=0.0), PLAN)
     controls = found.controls

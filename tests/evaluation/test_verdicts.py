@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from srcmatters.evaluation import Analysis, AnalysisPlan, Outcome
-from srcmatters.evaluation.verdicts import outcome_of, verdicts
+from srcmatters.evaluation.verdicts import outcome_of, outcome_of_interval, verdicts
 from srcmatters.numbers import number, p_text
 
 AXES = {
@@ -85,6 +85,25 @@ def test_an_outcome_is_a_test_against_the_margin(
     p_beyond: float, p_equivalence: float, value: float, expected: Outcome
 ) -> None:
     assert outcome_of(p_beyond, p_equivalence, value) is expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.06, 0.2, Outcome.LEANS),
+        (0.01, 0.03, Outcome.WITHIN_MARGIN),
+        (-0.1, 0.13, Outcome.INCONCLUSIVE),
+        (0.04, 0.13, Outcome.INCONCLUSIVE),
+        (-0.2, -0.1, Outcome.INCONCLUSIVE),
+        (None, None, Outcome.SKIPPED),
+        (float("nan"), 0.1, Outcome.SKIPPED),
+    ],
+)
+def test_an_interval_alone_has_an_outcome_too(
+    low: float | None, high: float | None, expected: Outcome
+) -> None:
+    """A small test set gives no mark for nothing, and a large one none for .02."""
+    assert outcome_of_interval(low, high, 0.05) is expected
 
 
 def test_a_lean_is_told_in_plain_words_with_its_interval_and_levels() -> None:
