@@ -51,6 +51,8 @@ def split_cases(
     if cases["label"].nunique() < 2:
         only = cases["label"].iloc[0]
         raise InputError(f"cases: every label is {only}, expected both 0 and 1")
+    # A chance draw of shuffled labels may leave a small set with one class; that refuses no fold of a study.
+    labels = cases["true_label" if "true_label" in cases else "label"]
     everyone = np.arange(len(cases))
     if "split" in cases:
         testing = (cases["split"] == "test").to_numpy()
@@ -66,7 +68,7 @@ def split_cases(
         rest, test = _part(cases, everyone, fold, num_folds, seed, patient_key)
         train, validation = _part(cases, rest, 0, validation_folds, seed, patient_key, "validation_folds")
     for name, rows in (("training", train), ("validation", validation), ("test", test)):
-        present = set(cases["label"].iloc[rows])
+        present = set(labels.iloc[rows])
         for label, word in ((1, "positive"), (0, "negative")):
             if label not in present:
                 raise InputError(

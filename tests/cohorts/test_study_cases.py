@@ -156,6 +156,18 @@ def test_every_fold_shuffles_anew_and_tests_the_patients_that_the_study_tests() 
             np.testing.assert_array_equal(getattr(shuffled, name), getattr(study, name))
 
 
+def test_a_small_set_that_a_shuffle_leaves_with_one_class_is_no_mistake_of_the_user() -> None:
+    cases = case_table(24)
+    for seed in range(20):
+        labelled = control_labels(cases, "shuffled_labels", seed)
+        chosen = choose_cases(
+            labelled, CaseChoice(p_art=0.5, num_folds=3, seed=seed, control="shuffled_labels")
+        )
+        if labelled["label"].iloc[chosen.split.validation].nunique() == 1:
+            return
+    raise AssertionError("no shuffle did, so this test shows nothing")
+
+
 def test_shuffled_labels_of_a_patient_agree_as_much_as_the_true_ones() -> None:
     cases = case_table(150, images=2)
     cases["label"] = pd.factorize(cases["patient_id"])[0] % 2  # both images of a patient agree
