@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import inference
 import numpy as np
 import pytest
+import simulated_studies
 
-from srcmatters.evaluation import AnalysisPlan
+from srcmatters.evaluation import AnalysisPlan, analyse
 from srcmatters.evaluation.resampled_runs import ResampledRuns
 from srcmatters.evaluation.resampled_statistics import combine
 from srcmatters.evaluation.verdicts import Outcome, Verdict, verdicts
-
-PATH = Path(__file__).parents[2] / "scripts" / "benchmarks" / "inference.py"
-SPEC = importlib.util.spec_from_file_location("inference", PATH)
-assert SPEC is not None and SPEC.loader is not None
-inference = importlib.util.module_from_spec(SPEC)
-sys.modules["inference"] = inference  # where dataclasses look for the names in annotations
-SPEC.loader.exec_module(inference)
 
 
 def verdict(kind: str, outcome: Outcome, *sources: str) -> Verdict:
@@ -49,7 +41,7 @@ def test_what_is_false_is_counted_as_such() -> None:
 
 
 def test_a_share_of_false_sentences_above_the_level_fails() -> None:
-    scenario = inference.Scenario()
+    scenario = simulated_studies.Scenario()
     found = {"studies": 1000, "said": {}, "shown": 1000, "leans": {}}
     assert inference.failures(scenario, {**found, "false": {"lean LEANS": 60}}) == []
     assert len(inference.failures(scenario, {**found, "false": {"lean LEANS": 70}})) == 1
@@ -58,15 +50,15 @@ def test_a_share_of_false_sentences_above_the_level_fails() -> None:
 
 
 def test_the_true_loss_is_that_of_many_images() -> None:
-    source = inference.PlantedSource(1.6, 0.8, 0.3)
+    source = simulated_studies.PlantedSource(1.6, 0.8, 0.3)
     stream = np.random.default_rng(0)
-    weight = stream.normal(size=inference.DIMENSIONS)
-    moved = inference._direction(source, source.shift)
-    positives, negatives = stream.normal(size=(2, 100_000, inference.DIMENSIONS))
+    weight = stream.normal(size=simulated_studies.DIMENSIONS)
+    moved = simulated_studies.direction(source, source.shift)
+    positives, negatives = stream.normal(size=(2, 100_000, simulated_studies.DIMENSIONS))
     positives[:, 0] += source.separation
     iid = ((positives + moved) @ weight > negatives @ weight).mean()
     ood = (positives @ weight > (negatives + moved) @ weight).mean()
-    assert inference._loss(weight, source, moved) == pytest.approx(iid - ood, abs=0.006)
+    assert simulated_studies.population_loss(weight, source, moved) == pytest.approx(iid - ood, abs=0.006)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +70,7 @@ def test_the_true_loss_is_that_of_many_images() -> None:
 )
 def test_few_sentences_of_small_studies_are_false(name: str, changes: dict) -> None:
     """Of 8 studies three false ones show a share above .05; the next test gives that many."""
-    scenario = replace(inference.SCENARIOS[name], **changes)
+    scenario = replace(simulated_studies.SCENARIOS[name], **changes)
     found = inference.measure(scenario, 8)
     assert inference.failures(scenario, found) == []
     assert sum(found["said"].values()) > 0
@@ -87,10 +79,10 @@ def test_few_sentences_of_small_studies_are_false(name: str, changes: dict) -> N
 def test_the_simulation_sees_a_verdict_that_takes_reaction_for_lean(monkeypatch: pytest.MonkeyPatch) -> None:
     """Were the loss itself called a lean, features that react would be said to lean: that must be seen."""
     scenario = replace(
-        inference.SCENARIOS["reacts_up_440"],
+        simulated_studies.SCENARIOS["reacts_up_440"],
         images=88,
         folds=3,
-        sources={name: inference.PlantedSource(shift=0.05, reaction=1.2) for name in "ab"},
+        sources={name: simulated_studies.PlantedSource(shift=0.05, reaction=1.2) for name in "ab"},
     )
     assert inference.failures(scenario, inference.measure(scenario, 8)) == []
     loss = ResampledRuns._loss
@@ -106,20 +98,20 @@ def test_the_simulation_sees_a_verdict_that_takes_reaction_for_lean(monkeypatch:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(inference.SCENARIOS))
+@pytest.mark.parametrize("name", list(simulated_studies.SCENARIOS))
 def test_no_kind_of_sentence_is_false_too_often_and_leans_are_told_apart(name: str) -> None:
     """The full number, 1,000 studies a scenario: scripts/benchmarks/inference.py."""
-    scenario = inference.SCENARIOS[name]
+    scenario = simulated_studies.SCENARIOS[name]
     found = inference.measure(scenario, 100)
     assert inference.failures(scenario, found) == []
 
 
 def test_sentences_do_not_depend_on_the_temperature_of_a_source() -> None:
-    scenario = replace(inference.SCENARIOS["same_88_5_folds"], folds=3)
+    scenario = replace(simulated_studies.SCENARIOS["same_88_5_folds"], folds=3)
     plan = AnalysisPlan(replicates=200, subgroups=())
     texts = []
     for gain in (1.0, 3.0):
         sources = {name: replace(source, gain=gain) for name, source in scenario.sources.items()}
-        draw = inference.draw_study(replace(scenario, sources=sources), 0)
-        texts.append([one.text for one in verdicts(inference.analyse(draw.results, plan, thorough=False))])
+        draw = simulated_studies.draw_study(replace(scenario, sources=sources), 0)
+        texts.append([one.text for one in verdicts(analyse(draw.results, plan, thorough=False))])
     assert texts[0] == texts[1]
