@@ -208,6 +208,13 @@ def test_whole_patients_come_as_near_to_the_share_as_they_can_and_nested() -> No
     assert before.all()
 
 
+def test_of_two_patients_the_nearer_share_is_taken() -> None:
+    cases = pd.DataFrame({"patient_id": np.repeat(["P0", "P1"], 10), "label": 1})
+    cases["case_id"] = [f"c{n}" for n in range(20)]
+    counts = [assign(cases, p_art, unit="patient").sum() for p_art in (0.2, 0.3, 0.7, 0.8)]
+    assert counts == [0, 10, 10, 20]
+
+
 def test_the_share_that_whole_patients_allowed_is_recorded() -> None:
     cases = case_table(90, images=3)
     cases["label"] = (pd.factorize(cases["patient_id"])[0] % 3 == 0).astype(int)
