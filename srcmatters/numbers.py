@@ -45,6 +45,14 @@ def p_value(value: object) -> str:
     return "< .001" if float(value) < 0.001 else number(value, 3)  # type: ignore[arg-type]
 
 
+def p_text(value: object) -> str:
+    """p with its relation: "p < .001", "p = .008", "p = .03"; "p unknown" where there is none."""
+    if not _is_number(value):
+        return "p unknown"
+    p = float(value)  # type: ignore[arg-type]
+    return "p < .001" if p < 0.001 else f"p = {number(p, 3 if p < 0.01 else 2)}"
+
+
 def share(value: object) -> str:
     """A setting such as p_art, as short as it can be said: 0, .5, 1."""
     if not _is_number(value):

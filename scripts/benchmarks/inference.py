@@ -1,157 +1,150 @@
-"""Is the primary test right, and is it fast? Simulated studies whose truth is known.
+"""Are the report's sentences true? Whole studies are simulated, and every sentence is held against the truth.
 
-OMP_NUM_THREADS=1 python scripts/benchmarks/inference.py --studies 4000 --json inference.json
+OMP_NUM_THREADS=1 python scripts/benchmarks/inference.py --studies 1000 --json inference.json
 
-Prints the seconds of 10,000 replicates of a study of 440 cases; then for every design how often the 95 %
-interval misses the true difference (it should be .03 to .07; where that is 0 it is how often the primary test
-rejects a true null hypothesis at .05), and the same of an interval that resamples images alone.
+A study is drawn from the cohort to the words: patients with several images, the draws of
+:func:`srcmatters.cohorts.choose_cases`, a linear head trained per source, p_art, fold and seed on features in
+which the disease and the confounder are planted, and the sentences of
+:func:`srcmatters.evaluation.verdicts.verdicts`. For each kind of sentence the share of studies with a false
+one is printed with its Clopper-Pearson interval; the exit status is 1 if a lower end exceeds .05, or if
+sources whose leans differ by half a standard deviation are told apart in fewer than 80 % of the studies.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import sys
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.stats import beta
+from simulated_studies import SCENARIOS, Scenario, draw_study, true_lean
 
-from srcmatters.evaluation.estimates import Estimate, image_freedom
-from srcmatters.evaluation.resampled_statistics import Figure, difference, mean_over_trainings, resampled_auc
-from srcmatters.evaluation.resampling import Ranking, resample_patients
+from srcmatters.evaluation import AnalysisPlan, analyse
+from srcmatters.evaluation.verdicts import Outcome, Verdict, verdicts
+
+LEVEL, POWER = 0.05, 0.8
 
 
-@dataclass(frozen=True)
-class Design:
-    """How a simulated study compares two sources.
+def is_false(verdict: Verdict, own: dict[tuple[str, str], float], margin: float) -> bool:
+    """Whether a sentence says what is not so.
 
     Args:
-        separations: distance of the two classes, in standard deviations of the score, of either source.
-        spread: standard deviation of that distance from training to training.
-        folds: trainings of a source per seed.
-        cases: test cases of a fold.
-        patients: who these cases come from.
-        seeds: how often the cross-validation is repeated, each time divided anew.
-        one_test_set: all folds test the same cases.
-        positives: share of the patients that are positive.
-        shared: share of the variance that both sources' scores of a case have in common; .25 of it is the
-            patient's.
+        verdict: the sentence.
+        own: by confounder and source the true lean: at the finetune depth of other runs "for this training
+            cohort", at the screen depth of all training cohorts.
+        margin: declared.
     """
-
-    separations: tuple[float, float] = (1.2, 1.2)
-    spread: float = 0.0
-    folds: int = 5
-    cases: int = 88
-    patients: int = 65
-    seeds: int = 1
-    one_test_set: bool = False
-    positives: float = 0.5
-    shared: float = 0.6
-
-
-DESIGNS = {
-    "null": Design(),
-    "null_trainings_differ_little": Design(spread=0.2),
-    "null_trainings_differ": Design(spread=0.4),
-    "null_trainings_differ_much": Design(spread=0.8),
-    "difference": Design(separations=(1.8, 1.2)),
-    "difference_trainings_differ": Design(separations=(1.8, 1.0), spread=0.3),
-    "null_one_test_set": Design(one_test_set=True, cases=83, patients=70, positives=0.37),
-    "null_one_test_set_trainings_differ": Design(
-        one_test_set=True, cases=83, patients=70, positives=0.37, spread=0.4
-    ),
-    "null_three_seeds_trainings_differ": Design(seeds=3, spread=0.3),
-    "null_three_folds_trainings_differ": Design(folds=3, spread=0.3),
-}
+    confounder = str(verdict.axes["confounder"])
+    if verdict.kind == "control":  # all of them are null here
+        return verdict.outcome is Outcome.LEANS
+    if verdict.kind == "lean":
+        value = own[confounder, verdict.sources[0]]
+        return (
+            value <= margin
+            if verdict.outcome is Outcome.LEANS
+            else (verdict.outcome is Outcome.WITHIN_MARGIN and abs(value) >= margin)
+        )
+    value = own[confounder, verdict.sources[0]] - own[confounder, verdict.sources[1]]
+    if verdict.outcome is Outcome.LEANS:
+        return value <= 1e-9
+    return verdict.outcome is Outcome.WITHIN_MARGIN and abs(value) >= margin
 
 
-def true_difference(design: Design) -> float:
-    """AUC of the first source less that of the second, over all images and trainings.
-
-    Both classes are normal with variance 1, so a training at distance d has the AUC Phi(d / sqrt 2), and the
-    mean of that over normally distributed d is Phi of the mean over sqrt(2 + variance).
-    """
-    first, second = (ndtr(mean / np.sqrt(2 + design.spread**2)) for mean in design.separations)
-    return float(first - second)
-
-
-def draw_trainings(design: Design, replicates: int, seed: int) -> tuple[list[Figure], float]:
-    """One study: the difference of AUC in every training; degrees of freedom of its images."""
-    stream = np.random.default_rng([seed, 1])
-    parts = 1 if design.one_test_set else design.folds
-    patients, cases = design.patients * parts, design.cases * parts
-    patient = np.concatenate([np.arange(patients), stream.integers(0, patients, cases - patients)])
-    label_of = (stream.random(patients) < design.positives).astype(int)
-    label = label_of[patient]
-    hard = np.sqrt(0.25) * stream.normal(size=patients)[patient]
-    hard += np.sqrt(design.shared - 0.25) * stream.normal(size=cases)
-    weights = resample_patients(patient.astype(str), replicates, seed)
-    row = weights.rows(patient.astype(str))
-    figures = []
-    for _ in range(design.seeds):
-        fold_of = (stream.permutation(patients) % parts)[patient]
-        for fold in range(design.folds):
-            tested = np.flatnonzero(fold_of == (0 if design.one_test_set else fold))
-            pair = []
-            for separation in design.separations:
-                own = np.sqrt(1 - design.shared) * stream.normal(size=len(tested))
-                distance = separation + design.spread * stream.normal()
-                scores = distance * label[tested] + hard[tested] + own
-                pair.append(resampled_auc(Ranking(label[tested], scores, row[tested]), weights))
-            figures.append(difference(*pair))
-    return figures, image_freedom(int(label_of.sum()), int(patients - label_of.sum()))
-
-
-def measure(design: Design, studies: int, replicates: int = 300, seed: int = 0) -> dict[str, float]:
-    """Draw many studies and count errors.
+def measure(scenario: Scenario, studies: int, replicates: int = 200, first: int = 0) -> dict[str, Any]:
+    """Simulate studies and count those with a false sentence, by kind and outcome.
 
     Returns:
-        missed: share of studies whose 95 % interval does not hold the true difference; where that is 0 it is
-        the type I error of the test. missed_by_images_alone: of intervals from the bootstrap of images.
+        false: studies with a false sentence by "kind outcome"; said: sentences of that kind; shown: studies
+        in which the first source is said to lean more than the second; leans: the true mean lean by source.
     """
-    truth, missed, alone = true_difference(design), 0, 0
-    for number in range(studies):
-        figures, freedom = draw_trainings(design, replicates, seed + number)
-        found = mean_over_trainings(figures, freedom)
-        low, high = found.interval()
-        missed += not low <= truth <= high
-        mean = np.mean([figure.replicates for figure in figures], axis=0)
-        images = Estimate(found.value, float(np.std(mean, ddof=1)), 1e6, 1)
-        low, high = images.interval()
-        alone += not low <= truth <= high
-    return {"missed": missed / studies, "missed_by_images_alone": alone / studies}
+    plan = AnalysisPlan(replicates=replicates, subgroups=())
+    gc.freeze()  # the libraries' objects need not be looked through again and again
+    drawn = []
+    for number in range(first, first + studies):
+        draw = draw_study(scenario, number)
+        drawn.append((verdicts(analyse(draw.results, plan, thorough=False)), draw.losses))
+    names = list(scenario.sources)
+    keys = [(f"tag{position}", name) for position in range(scenario.confounders) for name in names]
+    leans = [{key: true_lean(losses, *key) for key in keys} for _, losses in drawn]
+    expected = {
+        name: float(np.mean([one[key] for one in leans for key in keys if key[1] == name])) for name in names
+    }
+    same = len(set(replace(source, gain=1.0) for source in scenario.sources.values())) == 1
+    if same:  # what is alike is so exactly
+        expected = dict.fromkeys(names, float(np.mean(list(expected.values()))))
+    false: Counter[str] = Counter()
+    said: Counter[str] = Counter()
+    shown = 0
+    everywhere = scenario.depth == "screen"
+    for (sentences, _), own in zip(drawn, leans, strict=True):
+        truth = {key: expected[key[1]] for key in keys} if everywhere else own
+        wrong = {
+            f"{one.kind} {one.outcome}" for one in sentences if is_false(one, truth, plan.equivalence_margin)
+        }
+        false.update(wrong)
+        said.update(f"{one.kind} {one.outcome}" for one in sentences)
+        shown += any(
+            one.kind == "comparison" and one.outcome is Outcome.LEANS and one.sources[0] == names[0]
+            for one in sentences
+        )
+    return {"studies": studies, "false": dict(false), "said": dict(said), "shown": shown, "leans": expected}
 
 
-def seconds_of_a_study(replicates: int = 10_000) -> float:
-    """Processor time of the primary comparison of a study of 440 cases: five folds, two sources."""
-    start = time.process_time()
-    figures, freedom = draw_trainings(Design(), replicates, 0)
-    mean_over_trainings(figures, freedom).p_value()
-    return time.process_time() - start
+def clopper_pearson(count: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact interval of a share."""
+    tail = (1 - confidence) / 2
+    low = 0.0 if count == 0 else float(beta.ppf(tail, count, trials - count + 1))
+    high = 1.0 if count == trials else float(beta.ppf(1 - tail, count + 1, trials - count))
+    return low, high
+
+
+def failures(scenario: Scenario, found: dict[str, Any]) -> list[str]:
+    """What of a measured scenario must not be."""
+    studies, wrong = found["studies"], []
+    for kind, count in found["false"].items():
+        low, _ = clopper_pearson(count, studies)
+        if low > LEVEL:
+            wrong.append(f"{kind}: {count} of {studies} studies with a false sentence")
+    if scenario.power and clopper_pearson(found["shown"], studies)[1] < POWER:
+        wrong.append(f"power: {found['shown']} of {studies}")
+    return wrong
 
 
 def main() -> None:
-    """Measure all designs."""
+    """Measure scenarios and print what was said and what of it was false."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--studies", type=int, default=1000, help="simulated studies of each design")
-    parser.add_argument("--designs", nargs="*", default=list(DESIGNS), choices=list(DESIGNS))
-    parser.add_argument("--seed", type=int, default=0, help="of the first study; the next has the next")
-    parser.add_argument("--json", help="file that gets the figures as one flat object")
+    parser.add_argument("--studies", type=int, default=1000, help="simulated studies of each scenario")
+    parser.add_argument("--scenarios", nargs="*", default=list(SCENARIOS), choices=list(SCENARIOS))
+    parser.add_argument("--json", help="file that gets the counts")
     arguments = parser.parse_args()
-    figures = {"seconds_10000_replicates_440_cases": round(seconds_of_a_study(), 3)}
-    print(f"10,000 replicates of 440 cases: {figures['seconds_10000_replicates_440_cases']} s")
-    for name in arguments.designs:
-        found = measure(DESIGNS[name], arguments.studies, seed=arguments.seed)
-        figures |= {f"{name}_{figure}": round(value, 4) for figure, value in found.items()}
-        print(
-            f"{name:36s} interval misses {found['missed']:.3f},"
-            f" images alone {found['missed_by_images_alone']:.3f}",
-            flush=True,
-        )
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump({"studies": arguments.studies, **figures}, file, indent=2)
+    record, wrong = {}, []
+    for name in arguments.scenarios:
+        started = time.perf_counter()
+        found = record[name] = measure(SCENARIOS[name], arguments.studies)
+        leans = ", ".join(f"{source} {value:.3f}" for source, value in found["leans"].items())
+        print(f"{name}: true lean {leans}; {time.perf_counter() - started:.0f} s")
+        for kind, count in sorted(found["said"].items()):
+            false = found["false"].get(kind, 0)
+            low, high = clopper_pearson(false, arguments.studies)
+            print(
+                f"  {kind:28s} {count:6d} sentences, false in {false / arguments.studies:.3f} [{low:.3f},"
+                f" {high:.3f}]"
+            )
+        if SCENARIOS[name].power:
+            print(f"  told apart in {found['shown'] / arguments.studies:.3f}", flush=True)
+        wrong += [f"{name}, {what}" for what in failures(SCENARIOS[name], found)]
+        sys.stdout.flush()
+        if arguments.json:
+            with open(arguments.json, "w", encoding="utf-8") as file:
+                json.dump(record, file, indent=2)
+    if wrong:
+        sys.exit("\n".join(wrong))
 
 
 if __name__ == "__main__":

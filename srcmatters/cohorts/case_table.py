@@ -42,13 +42,13 @@ SCHEMA = pa.DataFrameSchema(
     index=pa.Index(int),
 )
 
-#: Columns of the prediction table, which a case table would overwrite.
-RESERVED = ("fold", "carries", "environment", "score_clean", "score_confounded")
+#: Columns of the prediction table and of shuffled labels, which a case table would overwrite.
+RESERVED = ("true_label", "fold", "carries", "environment", "score_clean", "score_confounded")
 #: Columns that describe the table itself; all others are groups.
-STRUCTURE = ("case_id", "patient_id", "image", "label", "split", *POSITION)
+STRUCTURE = ("case_id", "patient_id", "image", "label", "true_label", "split", *POSITION)
 
 
-def check_cases(cases: pd.DataFrame, origin: str | Path) -> pd.DataFrame:
+def check_cases(cases: pd.DataFrame, origin: str | Path) -> pd.DataFrame:  # noqa: C901
     """Check a case table against :data:`SCHEMA`.
 
     Args:

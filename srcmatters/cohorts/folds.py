@@ -33,7 +33,7 @@ def split_cases(
     Without a column ``split`` the test set is cross-validated: fold ``fold`` of ``num_folds`` is the test
     set and one part in ``validation_folds`` of the rest validates. With a column ``split`` the rows "test"
     are the test set of every fold, and fold ``fold`` of ``num_folds`` of the rows "train" validates, as in
-    the paper.
+    the paper. Where labels were shuffled (column ``true_label``) the true ones divide the cases.
 
     Args:
         cases: case table.
@@ -51,6 +51,8 @@ def split_cases(
     if cases["label"].nunique() < 2:
         only = cases["label"].iloc[0]
         raise InputError(f"cases: every label is {only}, expected both 0 and 1")
+    # A chance draw of shuffled labels may leave a small set with one class; that refuses no fold of a study.
+    labels = cases["true_label" if "true_label" in cases else "label"]
     everyone = np.arange(len(cases))
     if "split" in cases:
         testing = (cases["split"] == "test").to_numpy()
@@ -66,7 +68,7 @@ def split_cases(
         rest, test = _part(cases, everyone, fold, num_folds, seed, patient_key)
         train, validation = _part(cases, rest, 0, validation_folds, seed, patient_key, "validation_folds")
     for name, rows in (("training", train), ("validation", validation), ("test", test)):
-        present = set(cases["label"].iloc[rows])
+        present = set(labels.iloc[rows])
         for label, word in ((1, "positive"), (0, "negative")):
             if label not in present:
                 raise InputError(
@@ -86,7 +88,7 @@ def _part(
     setting: str = "num_folds",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide ``rows`` into (the others, fold ``fold``)."""
-    labels = cases["label"].to_numpy()[rows]
+    labels = cases["true_label" if "true_label" in cases else "label"].to_numpy()[rows]
     patients = cases[patient_key].to_numpy()[rows]
     rarest = min(len(set(patients[labels == label])) for label in (0, 1))
     if rarest < num_folds:

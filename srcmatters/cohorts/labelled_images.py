@@ -36,7 +36,7 @@ def open_labelled_images(
     patient_pattern: str | None = None,
     labels_needed: bool = True,
 ) -> LabelledImages:
-    """Read a folder of class folders, or a table of images.
+    r"""Read a folder of class folders, or a table of images.
 
     Args:
         dataset_dir: holds one folder of images per class, or the table; "phantom" is the embedded cohort.

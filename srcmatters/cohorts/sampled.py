@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,12 @@ from srcmatters.errors import InputError, did_you_mean
 
 _BAND = re.compile(r"\s*(?P<sign>>=|<=|>|<)\s*(?P<limit>-?\d+(\.\d+)?)\s*")
 _BETWEEN = re.compile(r"\s*(?P<low>\d+(\.\d+)?)\s*-\s*(?P<high>\d+(\.\d+)?)\s*")
-_SIGNS: dict[str, Callable] = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+_SIGNS: dict[str, Callable[[pd.Series, float], pd.Series]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
 _ROLES = ("train", "validation", "test")
 # Cells: label and whether the case has the value. A positive with it carries the confounder.
 _CELLS = {"positives with it": (1, True), "positives without": (1, False),
@@ -26,7 +31,7 @@ _NEEDED["validation"] = _NEEDED["train"]
 
 @dataclass(frozen=True)
 class SampledCohort:
-    """Four case tables whose columns are those of the table they came from, and ``carries``.
+    """Five case tables whose columns are those of the table they came from, and ``carries``.
 
     Args:
         train: ``p_art`` of the positives have the value, no negative does.
@@ -35,14 +40,17 @@ class SampledCohort:
         ood_test: the correlation reversed: no positive has the value, every negative does. Its positives
             without the value may be in ``iid_test`` too, as a case is in both environments of a confounder
             that is added to images.
-        counts: how many cases there were: per role and cell, "missing" (nothing in the column) and
-            "neither" (neither the value nor the other one).
+        test_pool: as many test cases of each of the four cells, the same for every ``p_art``; both test sets
+            are part of it. Within the groups of the column it is a clean test set that does not change.
+        counts: how many cases there were: per role and cell, "missing" (nothing in the column), "neither"
+            (neither the value nor the other one) and "unmatched" (left out by ``match``).
     """
 
     train: pd.DataFrame
     validation: pd.DataFrame
     iid_test: pd.DataFrame
     ood_test: pd.DataFrame
+    test_pool: pd.DataFrame
     counts: dict[str, int]
 
 
@@ -60,6 +68,7 @@ def sample_cohort(
     test_size: int | None = None,
     seed: int = 0,
     independent: bool = False,
+    match: Sequence[str] | Mapping[str, float | None] = (),
 ) -> SampledCohort:
     """Choose cases so that a property of the patient goes with the label.
 
@@ -69,7 +78,11 @@ def sample_cohort(
     the proportions asked for within patients of the same kind of cases. Then, within a role, cases are taken
     by a rank that depends on seed and case alone. So no patient is in two roles; the positives with the value
     at p_art = .2 are among those at .5; and all sets have the same size and the same negatives whatever
-    ``p_art``, which is the only thing that changes. Both classes have the same size.
+    ``p_art``; the o.o.d. test set and the test pool are the same cases. What changes with ``p_art`` is which
+    positives train, validate and are i.i.d. tested. Both classes have the same size.
+
+    What else goes with the column goes with the label as well: where every man without the finding was
+    imaged lying down, sex brings the view with it. ``match`` makes the cells alike in other columns.
 
     Args:
         cases: case table with case_id, patient_id, label and ``column``.
@@ -86,6 +99,9 @@ def sample_cohort(
         test_size: likewise for each of the two test sets.
         seed: seed of roles and ranks.
         independent: the null control: ``p_art`` of the negatives have the value as well.
+        match: other columns in which the cells of each role are made alike (coarsened exact matching): a list
+            of names, matched exactly, or a mapping of names to calipers, the width of the bands into which
+            numbers are cut ({"view": None, "age": 10}). Cases without a partner are left out and counted.
 
     Raises:
         InputError: an unknown column or value, a share out of range, or more cases asked for than there are:
@@ -97,14 +113,19 @@ def sample_cohort(
     _check(cases, column, p_art, test_fraction, fold, num_folds)
     table, counts = _with_cells(cases, column, value, other)
     roles = _roles(table, test_fraction, fold, num_folds, seed)
+    needed = dict.fromkeys(_ROLES, tuple(_CELLS)) if independent else _NEEDED
     pools = {
         (role, cell): _ranked(table[(roles == role) & (table["_cell"] == cell)], seed)
         for role in _ROLES
         for cell in _CELLS
     }
+    if match:
+        before = sum(len(pools[role, cell]) for role in _ROLES for cell in needed[role])
+        for role in _ROLES:
+            _match(pools, role, needed[role], match)
+        counts["unmatched"] = before - sum(len(pools[role, cell]) for role in _ROLES for cell in needed[role])
     counts |= {f"{role}, {cell}": len(pool) for (role, cell), pool in pools.items()}
     wanted = dict(zip(_ROLES, (train_size, validation_size, test_size), strict=True))
-    needed = dict.fromkeys(_ROLES, tuple(_CELLS)) if independent else _NEEDED
     sizes = {role: _size(role, wanted[role], pools, needed[role], f"{column} {value}") for role in _ROLES}
 
     def correlated(role: str) -> pd.DataFrame:
@@ -117,7 +138,48 @@ def sample_cohort(
 
     reversed_cells = ("positives without", "negatives with it")
     ood_test = _assemble([pools["test", cell][: sizes["test"]] for cell in reversed_cells])
-    return SampledCohort(correlated("train"), correlated("validation"), correlated("test"), ood_test, counts)
+    pool = _assemble([pools["test", cell][: sizes["test"]] for cell in _CELLS])
+    train, validation, iid_test = (correlated(role) for role in _ROLES)
+    return SampledCohort(train, validation, iid_test, ood_test, pool, counts)
+
+
+def _match(
+    pools: dict[tuple[str, str], pd.DataFrame],
+    role: str,
+    cells: tuple[str, ...],
+    match: Sequence[str] | Mapping[str, float | None],
+) -> None:
+    """Keep as many cases of every stratum in each of the cells, those of the lowest ranks.
+
+    Source: Iacus, King and Porro 2012, coarsened exact matching.
+    """
+    widths = dict(match) if isinstance(match, Mapping) else dict.fromkeys(match)
+    strata = {}
+    for cell in cells:
+        pool = pools[role, cell]
+        for column in widths:
+            if column not in pool:
+                raise InputError(f"match: no column {column!r}{did_you_mean(column, map(str, pool.columns))}")
+        parts = [_bands(pool[column], width, column) for column, width in widths.items()]
+        strata[cell] = pd.Series(list(zip(*parts, strict=True)), index=pool.index, dtype=object)
+    counts = [one.value_counts().to_dict() for one in strata.values()]
+    common = set.intersection(*(set(one) for one in counts))
+    most = {name: min(one[name] for one in counts) for name in common}
+    for cell, names in strata.items():
+        places = names.groupby(names).cumcount()
+        kept = [place < most.get(name, 0) for place, name in zip(places, names, strict=True)]
+        pools[role, cell] = pools[role, cell][np.array(kept, dtype=bool)]
+
+
+def _bands(entries: pd.Series, width: float | None, column: str) -> list[str]:
+    if width is None:
+        return entries.astype(str).tolist()
+    numbers = pd.to_numeric(entries, errors="coerce")
+    if not width > 0 or numbers.isna().all():
+        raise InputError(
+            f"match: got a caliper of {width!r} for {column!r}, expected a width of a column of numbers"
+        )
+    return [f"{value:g}" for value in np.floor(numbers / width)]
 
 
 def matches(entries: pd.Series, value: str, column: str) -> pd.Series:
@@ -182,15 +244,21 @@ def _with_cells(
         raise InputError(f"other: {column} {other!r} and {value!r} overlap, expected two separate groups")
     used = having | without
     table = cases[used].assign(carries=having[used])
-    cell_of = {place: cell for cell, place in _CELLS.items()}
-    places = zip(table["label"].astype(int), table["carries"], strict=True)
-    table["_cell"] = [cell_of[label, bool(carries)] for label, carries in places]
+    table["_cell"] = _cell_names(table["label"], table["carries"])
     return table, {"missing": int(missing.sum()), "neither": int((~used & ~missing).sum())}
+
+
+def _cell_names(labels: pd.Series, carries: pd.Series) -> pd.Series:
+    cell_of = {place: cell for cell, place in _CELLS.items()}
+    places = zip(labels.astype(int), carries, strict=True)
+    return pd.Series([cell_of[label, bool(carrying)] for label, carrying in places], index=labels.index)
 
 
 def _roles(table: pd.DataFrame, test_fraction: float, fold: int, num_folds: int, seed: int) -> pd.Series:
     """Role of each case, the same for all cases of a patient."""
-    kinds = table.groupby("patient_id")["_cell"].agg(lambda cells: " + ".join(sorted(set(cells))))
+    # Of shuffled labels the true ones divide the patients, as in every other run of the study.
+    kept = _cell_names(table["true_label"], table["carries"]) if "true_label" in table else table["_cell"]
+    kinds = kept.groupby(table["patient_id"]).agg(lambda cells: " + ".join(sorted(set(cells))))
     role_of: dict[object, str] = {}
     for _, patients in kinds.groupby(kinds):
         names = sorted(patients.index, key=lambda name: case_stream(seed, str(name), "role").random())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -37,7 +37,7 @@ class CaseChoice:
         num_folds: see :func:`srcmatters.cohorts.split_cases`; a sampled confounder has one test set and
             ``num_folds`` validation sets.
         validation_folds: see :func:`srcmatters.cohorts.split_cases`.
-        seed: seed of folds, ranks and samples.
+        seed: seed of folds, ranks and samples; ranks are drawn anew for every fold.
         assignment: "image" or "patient", see :func:`srcmatters.cohorts.assignment.assign`.
         protocol: "paper" draws over all cases together and anew for every ``p_art``, as the published code
             does; otherwise the share holds in each of the three sets.
@@ -63,35 +63,61 @@ class StudyCases:
     Args:
         split: row positions in the case table.
         carries: (rows of the table,) bool.
-        environments: (rows of the table,) "iid", "ood", "iid+ood" or "" for each row, for a confounder that
-            is sampled and whose environments are therefore different cases; None where every test case is in
-            every environment.
+        environments: (rows of the table,) "iid", "ood", "iid+ood", "clean" (a test case of neither) or "" for
+            each row, for a confounder that is sampled and whose environments are therefore different cases;
+            None where every test case is in every environment.
+        realised_p_art: share of the positives of each set ("train", "validation", "test") that carry it.
+            Whole patients, or few of them, do not always allow the p_art that was asked for.
     """
 
     split: Split
     carries: np.ndarray
     environments: np.ndarray | None = None
+    realised_p_art: Mapping[str, float] = field(default_factory=dict)
 
 
-def control_labels(cases: pd.DataFrame, control: str = "none", seed: int = 0) -> pd.DataFrame:
-    """The case table with permuted labels for the control "shuffled_labels", as it is otherwise.
+def control_labels(cases: pd.DataFrame, control: str = "none", seed: int = 0, fold: int = 0) -> pd.DataFrame:
+    """The case table with shuffled labels for the control "shuffled_labels", as it is otherwise.
 
-    Labels are permuted over images, so their number stays; a fixed test set keeps its own (column ``split``).
-    Images of one patient need not agree any more.
+    Labels change hands between patients: each patient takes those of another one, repeated or cut to its own
+    number of images, so that images of one patient agree as much as before. A fixed test set (column
+    ``split``) shuffles among its own. The true labels stay in the column ``true_label``, by which folds are
+    divided: the split is that of the study, only what is learnt in it is meaningless. Every fold shuffles
+    anew, so that a mean over folds averages over shuffles as well.
 
     Args:
         cases: case table.
         control: see :data:`CONTROLS`.
-        seed: seed of the permutation.
+        seed: seed of the shuffling.
+        fold: number of the fold.
     """
     if control != "shuffled_labels":
         return cases
     labels = cases["label"].to_numpy().copy()
     parts = cases["split"].to_numpy() if "split" in cases else np.zeros(len(cases))
-    stream = case_stream(seed, "", "shuffled labels")
+    stream = case_stream(seed, "", f"shuffled labels, fold {fold}")
     for part in np.unique(parts):
-        labels[parts == part] = stream.permutation(labels[parts == part])
-    return cases.assign(label=labels)
+        rows = np.flatnonzero(parts == part)
+        labels[rows] = shuffled_by_patient(labels[rows], cases["patient_id"].to_numpy()[rows], stream)
+    return cases.assign(label=labels, true_label=cases["label"])
+
+
+def shuffled_by_patient(labels: np.ndarray, patients: np.ndarray, stream: np.random.Generator) -> np.ndarray:
+    """Labels of which every patient has those of another one, repeated or cut to its number of images.
+
+    Args:
+        labels: (cases,) 0 or 1.
+        patients: (cases,) whose case it is.
+        stream: random stream.
+    """
+    _, member, sizes = np.unique(patients, return_inverse=True, return_counts=True)
+    order = np.argsort(member, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    donor = stream.permutation(len(sizes))[member[order]]
+    place = np.arange(len(labels)) - starts[member[order]]
+    shuffled = np.empty_like(labels)
+    shuffled[order] = labels[order][starts[donor] + place % sizes[donor]]
+    return shuffled
 
 
 def choose_cases(cases: pd.DataFrame, choice: CaseChoice) -> StudyCases:
@@ -106,18 +132,36 @@ def choose_cases(cases: pd.DataFrame, choice: CaseChoice) -> StudyCases:
             :func:`srcmatters.cohorts.split_cases` and :func:`srcmatters.cohorts.sampled.sample_cohort`.
     """
     if choice.sampled is not None:
-        return _sampled(cases, choice.sampled, choice)
+        return _with_shares(_sampled(cases, choice.sampled, choice), cases)
     split = split_cases(cases, choice.fold, choice.num_folds, choice.validation_folds, choice.seed)
     if choice.protocol == "paper" and choice.control == "none":
-        return StudyCases(split, assign(cases, choice.p_art, choice.seed, choice.assignment, nested=False))
+        carries = assign(cases, choice.p_art, choice.seed, choice.assignment, nested=False)
+        return _with_shares(StudyCases(split, carries), cases)
     carries = np.zeros(len(cases), dtype=bool)
+
+    def carrying(members: pd.DataFrame) -> np.ndarray:
+        return assign(members, choice.p_art, choice.seed, choice.assignment, fold=choice.fold)
+
     for rows in (split.train, split.validation, split.test):
         members = cases.iloc[rows]
-        carries[rows] = assign(members, choice.p_art, choice.seed, choice.assignment)
+        carries[rows] = carrying(members)
         if choice.control != "none":
-            negatives = members.assign(label=1 - members["label"])
-            carries[rows] |= assign(negatives, choice.p_art, choice.seed, choice.assignment)
-    return StudyCases(split, carries)
+            carries[rows] |= carrying(members.assign(label=1 - members["label"]))
+    return _with_shares(StudyCases(split, carries), cases)
+
+
+def _with_shares(chosen: StudyCases, cases: pd.DataFrame) -> StudyCases:
+    positive = cases["label"].to_numpy() == 1
+    iid = np.ones(len(cases), dtype=bool)
+    if chosen.environments is not None:
+        iid = np.char.find(chosen.environments.astype(str), "iid") >= 0
+        iid[np.concatenate([chosen.split.train, chosen.split.validation])] = True
+    shares = {
+        name: float(chosen.carries[rows[positive[rows] & iid[rows]]].mean())
+        for name, rows in vars(chosen.split).items()
+        if (positive[rows] & iid[rows]).any()
+    }
+    return replace(chosen, realised_p_art=shares)
 
 
 def choose_readable(
@@ -183,11 +227,11 @@ def _sampled(cases: pd.DataFrame, column: str, choice: CaseChoice) -> StudyCases
 
     carries = np.zeros(len(cases), dtype=bool)
     environments = np.full(len(cases), "", dtype=object)
-    for table in (cohort.train, cohort.validation, cohort.iid_test, cohort.ood_test):
+    for table in (cohort.train, cohort.validation, cohort.test_pool):
         carries[rows(table)] = table["carries"].to_numpy()
-    iid, ood = rows(cohort.iid_test), rows(cohort.ood_test)
+    test, iid, ood = (rows(table) for table in (cohort.test_pool, cohort.iid_test, cohort.ood_test))
+    environments[test] = "clean"
     environments[iid] = "iid"
     environments[ood] = "ood"
     environments[np.intersect1d(iid, ood)] = "iid+ood"
-    test = np.union1d(iid, ood)
     return StudyCases(Split(rows(cohort.train), rows(cohort.validation), test), carries, environments)

@@ -141,7 +141,7 @@ def _truth(key: str, value: Any, case_id: object) -> bool:
 
 def _voxel(image: torch.Tensor, case: Mapping[Hashable, Any]) -> tuple[float, ...] | None:
     """Voxel of a case with x_mm, y_mm and z_mm (LPS, mm) in a volume; None where it has none."""
-    place = [case.get(name) for name in _POSITION]
+    place: list[Any] = [case.get(name) for name in _POSITION]
     if not isinstance(image, MetaTensor) or image.ndim != 4 or any(value is None for value in place):
         return None
     x, y, z = (float(value) for value in place)

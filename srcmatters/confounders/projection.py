@@ -99,7 +99,7 @@ def project(images: torch.Tensor, scan: ParallelBeam) -> torch.Tensor:
 
 
 def back_project(sinograms: torch.Tensor, scan: ParallelBeam, fold: bool = False) -> torch.Tensor:
-    """Apply the exact adjoint of :func:`project`: <project(x), y> = <x, back_project(y)>.
+    """Back-project: the exact adjoint A* of :func:`project`, so that (A x, y) and (x, A* y) agree.
 
     Args:
         sinograms: (B, views, bins).

@@ -75,7 +75,7 @@ def _identifying_words(path: Path) -> Iterable[str]:
     return [word.strip() for word in (*values, *parts) if len(word.strip()) > 1]
 
 
-def _beyond(tag: BaseTag, representation: str | None, length: int) -> bool:
+def _beyond(tag: BaseTag, representation: str | None, length: int) -> bool:  # noqa: ARG001
     return tag > _LAST
 
 

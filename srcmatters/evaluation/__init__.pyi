@@ -15,5 +15,6 @@ from .environments import (
     mixture_entries as mixture_entries,
 )
 from .verdicts import (
+    Outcome as Outcome,
     Verdict as Verdict,
 )

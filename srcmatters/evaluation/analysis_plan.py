@@ -11,7 +11,7 @@ from typing import Any
 from srcmatters.errors import InputError, did_you_mean
 
 #: What two sources can be compared by.
-CONTRAST_METRICS = ("clean_auc", "iid_auc", "ood_auc", "iid_minus_ood_auc")
+CONTRAST_METRICS = ("learned_lean", "clean_auc", "iid_auc", "ood_auc", "iid_minus_ood_auc")
 #: Columns that are looked into wherever the case table has them.
 USUAL_SUBGROUPS = ("sex", "age", "view", "manufacturer")
 
@@ -21,13 +21,16 @@ class AnalysisPlan:
     """What is confirmatory and what is not. It stands in the study file, so it is known before the results.
 
     Args:
-        metric: of the primary comparison: "ood_auc", "iid_auc", "clean_auc" or "iid_minus_ood_auc".
+        metric: of the primary comparison: "learned_lean" (the loss under reversal less that at p_art 0: which
+            source leans more?), "ood_auc" (what one would get), "iid_auc", "clean_auc" or
+            "iid_minus_ood_auc".
         confounder: the confounder of the primary comparison; None: each of the study, which together are
             the family that is corrected for.
         p_art: share of carriers at which the primary comparison is made, 0..1.
         sources: the sources of the primary comparison: all pairs a - b, the first named first. Empty: all
             of the study in alphabetical order.
-        equivalence_margin: difference of AUC below which two sources count as comparable, in (0, 1).
+        equivalence_margin: of AUC, in (0, 1): two sources that differ by less count as comparable, a source
+            that loses less does not lean, and a null control has to stay within it.
         confidence: of the intervals; 1 - confidence is the level of the tests. In (.5, 1).
         replicates: bootstrap replicates, at least 200.
         seed: of the resampling.
@@ -39,7 +42,7 @@ class AnalysisPlan:
         InputError: a value out of its range; names the field.
     """
 
-    metric: str = "ood_auc"
+    metric: str = "learned_lean"
     confounder: str | None = None
     p_art: float = 1.0
     sources: tuple[str, ...] = ()
@@ -76,7 +79,7 @@ class AnalysisPlan:
         if given is None:
             return cls()
         if not isinstance(given, Mapping):
-            raise InputError(f"analysis: got {given!r}, expected a mapping such as {{metric: ood_auc}}")
+            raise InputError(f"analysis: got {given!r}, expected a mapping such as {{metric: learned_lean}}")
         known = [field.name for field in fields(cls)]
         for name in given:
             if name not in known:

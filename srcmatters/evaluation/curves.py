@@ -8,8 +8,9 @@ import numpy as np
 
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.evaluation.contrasts import source_pairs
-from srcmatters.evaluation.resampled_statistics import Figure, combine, difference
-from srcmatters.evaluation.run_groups import Repetition, ResampledRuns
+from srcmatters.evaluation.resampled_runs import ResampledRuns
+from srcmatters.evaluation.resampled_statistics import ResampledStatistic, combine, difference
+from srcmatters.evaluation.run_groups import Repetition
 
 
 def trapezoid_weights(positions: np.ndarray) -> np.ndarray:
@@ -50,10 +51,20 @@ def crossing(positions: np.ndarray, areas: np.ndarray, level: float = 0.5) -> fl
 
 def _over_p_art(
     runs: ResampledRuns, source: str, name: str, weights: Any, shares: list[float]
-) -> dict[Repetition, Figure]:
+) -> dict[Repetition, ResampledStatistic]:
     """A weighted sum over p_art in every fold and seed that has all of them."""
     columns = [runs.of(source, p_art, name) for p_art in shares]
     coefficients = weights(np.array(shares, dtype=float))
+    places = [place for place in columns[0] if all(place in column for column in columns)]
+    return {place: combine(coefficients, [column[place] for column in columns]) for place in places}
+
+
+def _leans(
+    runs: ResampledRuns, source: str, weights: Any, shares: list[float]
+) -> dict[Repetition, ResampledStatistic]:
+    """The learned lean weighted over p_art; at p_art 0, the first of ``shares``, it is 0 by definition."""
+    coefficients = weights(np.array(shares, dtype=float))[1:]
+    columns = [runs.of(source, p_art, "learned_lean") for p_art in shares[1:]]
     places = [place for place in columns[0] if all(place in column for column in columns)]
     return {place: combine(coefficients, [column[place] for column in columns]) for place in places}
 
@@ -66,38 +77,43 @@ def curve_rows(runs: ResampledRuns, plan: AnalysisPlan, notes: list[str]) -> lis
         if len(shares) < 2:
             continue
         complete = _over_p_art(runs, source, "iid_minus_ood_auc", trapezoid_weights, shares)
-        lost = group.over(list(complete.values()))
         most = max(len(group.runs(source, p_art)) for p_art in shares)
         if len(complete) < most:
             notes.append(
-                f"{group.axes['confounder']}: {len(complete)} of {most} folds and seeds of {source} have"
-                " every p_art; its slope and the area under its degradation are theirs"
+                f"{group.label}: {len(complete)} of {most} folds and seeds of {source} have every p_art; its"
+                " slope and the areas under its curves are theirs"
             )
-        slope = group.over(list(_over_p_art(runs, source, "ood_auc", slope_weights, shares).values()))
-        areas = [group.over(list(runs.of(source, p_art, "ood_auc").values())).value for p_art in shares]
+        curves = {
+            "area_under_degradation": (group.over(complete), 1.0),
+            "slope": (group.over(_over_p_art(runs, source, "ood_auc", slope_weights, shares)), np.inf),
+        }
+        if shares[0] == 0:
+            curves["area_under_lean"] = (group.over(_leans(runs, source, trapezoid_weights, shares)), 2.0)
+        areas = [runs.mean(source, p_art, "ood_auc").value for p_art in shares]
         row: dict[str, Any] = {"source": source}
-        for name, found, limit in (("area_under_degradation", lost, 1.0), ("slope", slope, np.inf)):
-            low, high = found.interval(plan.confidence, -limit, limit)
-            row |= {name: found.value, f"{name}_low": low, f"{name}_high": high}
+        for name, (estimated, limit) in curves.items():
+            low, high = estimated.interval(plan.confidence, -limit, limit)
+            row |= {name: estimated.value, f"{name}_low": low, f"{name}_high": high}
         rows.append({**group.axes, **row, "crossing": crossing(np.array(shares), np.array(areas))})
     return rows
 
 
 def interaction_rows(runs: ResampledRuns, plan: AnalysisPlan, notes: list[str]) -> list[dict[str, Any]]:
-    """One row per pair of sources: whether one degrades faster with p_art than the other."""
+    """One row per pair of sources: whether the lean of one grows faster with p_art than that of the other."""
     group, rows = runs.group, []
     for first, second in source_pairs(group.sources, plan):
         shares = sorted(set(group.shares(first)) & set(group.shares(second)))
-        if len(shares) < 2:
+        if len(shares) < 2 or shares[0] > 0:
             notes.append(
-                f"{group.axes['confounder']}: {first} and {second} have {len(shares)} p_art in common; an"
-                " interaction needs two"
+                f"{group.label}: {first} and {second} have {len(shares)} p_art in common; an interaction"
+                " needs"
+                " two, and 0 among them"
             )
             continue
-        slopes = [_over_p_art(runs, source, "ood_auc", slope_weights, shares) for source in (first, second)]
+        slopes = [_leans(runs, source, slope_weights, shares) for source in (first, second)]
         places = [place for place in slopes[0] if place in slopes[1]]
-        found = group.over([difference(slopes[0][place], slopes[1][place]) for place in places])
-        low, high = found.interval(plan.confidence, -np.inf, np.inf)
-        row = {"source_a": first, "source_b": second, "difference": found.value, "low": low, "high": high}
-        rows.append({**group.axes, **row, "p_value": found.p_value()})
+        estimated = group.over({place: difference(slopes[0][place], slopes[1][place]) for place in places})
+        low, high = estimated.interval(plan.confidence, -np.inf, np.inf)
+        row = {"source_a": first, "source_b": second, "difference": estimated.value, "low": low, "high": high}
+        rows.append({**group.axes, **row, "p_value": estimated.p_value()})
     return rows

@@ -10,6 +10,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from srcmatters.errors import InputError
+from srcmatters.evaluation.resampling import Ranking, auc
 from srcmatters.runs.prediction_table import log_odds
 
 Environment = Literal["iid", "ood", "clean", "confounded"]
@@ -85,6 +86,17 @@ def environment_scores(predictions: pd.DataFrame, environment: Environment) -> n
         "clean": np.zeros(len(predictions), dtype=bool),
         "confounded": np.ones(len(predictions), dtype=bool),
     }[environment]
+    return scores_as_assigned(predictions, carrying)
+
+
+def scores_as_assigned(predictions: pd.DataFrame, carrying: np.ndarray | None = None) -> np.ndarray:
+    """(cases,) score of each case in its state.
+
+    Args:
+        predictions: prediction table.
+        carrying: (cases,) bool, who carries the confounder; None: as in the i.i.d. test (``carries``).
+    """
+    carrying = predictions["carries"].to_numpy(dtype=bool) if carrying is None else carrying
     return np.where(carrying, predictions["score_confounded"], predictions["score_clean"])
 
 
@@ -115,20 +127,10 @@ def environment_auc(predictions: pd.DataFrame, environment: Environment | Mixtur
         return float(roc_auc_score(entries["label"], entries["score"], sample_weight=entries["share"]))
     scores = environment_scores(predictions, environment)
     if "environment" in predictions and environment == "clean":
-        return _auc_within_groups(predictions, scores)
+        labels, carries = predictions["label"].to_numpy(), predictions["carries"].to_numpy(dtype=int)
+        return auc(Ranking(labels, scores, np.zeros(len(labels), dtype=int), strata=carries))
     rows = in_environment(predictions, environment)
     return float(roc_auc_score(predictions["label"][rows], scores[rows]))
-
-
-def _auc_within_groups(predictions: pd.DataFrame, scores: np.ndarray) -> float:
-    labels, carries = predictions["label"].to_numpy(), predictions["carries"].to_numpy(dtype=bool)
-    areas, pairs = [], []
-    for group in (carries, ~carries):
-        positives = int(labels[group].sum())
-        if 0 < positives < group.sum():
-            areas.append(roc_auc_score(labels[group], scores[group]))
-            pairs.append(positives * (int(group.sum()) - positives))
-    return float(np.average(areas, weights=pairs)) if areas else float("nan")
 
 
 def flattened_auc(predictions: pd.DataFrame, environment: Environment) -> float:

@@ -1,4 +1,4 @@
-"""A shortcut of the target's own: what thumbnails, too small to show the disease, tell of the label."""
+"""Disease or shortcut: what thumbnails, and the frame around the body, tell of the label."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch.nn.functional as functional
 from srcmatters.errors import InputError
 from srcmatters.evaluation.linear_probe import linear_probe
 
-THUMBNAIL = 16  # pixels a side: the outline of a patient and the exposure, no lesion
+THUMBNAIL = 16  # pixels a side: outline, exposure and view, and of the disease what is large
+FRAME = 1  # pixels of a thumbnail that are frame on each side: corners and edges, where there is no lung
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class NaturalShortcut:
         high: upper end.
         cases: images.
         patients: of whom they are.
+        frame_auc: of the same probe on the frame of the thumbnails alone; NaN where it was not measured.
+        frame_low: lower end of its interval.
+        frame_high: upper end.
     """
 
     auc: float
@@ -32,6 +36,9 @@ class NaturalShortcut:
     high: float
     cases: int
     patients: int
+    frame_auc: float = float("nan")
+    frame_low: float = float("nan")
+    frame_high: float = float("nan")
 
     @property
     def present(self) -> bool:
@@ -42,11 +49,12 @@ class NaturalShortcut:
 def natural_shortcut(
     images: torch.Tensor | np.ndarray, labels: Sequence[int], patient_ids: Sequence[str], seed: int = 0
 ) -> NaturalShortcut:
-    """Measure what 16 x 16 thumbnails alone tell of the label.
+    """Measure what 16 x 16 thumbnails, and their frame alone, tell of the label.
 
     Positives and negatives of a target often come from other wards, machines or ages. What of that survives
     in a thumbnail is a confounder that nobody put in; a network may have read it as well, and neither i.i.d.
-    nor o.o.d. AUC shows it.
+    nor o.o.d. AUC shows it. A thumbnail shows large findings as well, so what it tells is disease or
+    shortcut; what corners and edges tell is no finding in a lung.
 
     Args:
         images: (N, C, H, W[, D]), clean, as the network would get them; channels and slices are averaged.
@@ -69,8 +77,14 @@ def natural_shortcut(
             f"natural shortcut: images of {tuple(images.shape[2:4])}, expected {THUMBNAIL} pixels or more"
         )
     patients = [str(name) for name in patient_ids]
-    probe = linear_probe(_thumbnails(images), labels, patients, seed)
-    return NaturalShortcut(probe.auc, probe.low, probe.high, len(labels), len(set(patients)))
+    thumbnails = _thumbnails(images)
+    inner = slice(FRAME, -FRAME)
+    outside = np.ones((THUMBNAIL, THUMBNAIL), dtype=bool)
+    outside[inner, inner] = False
+    probe = linear_probe(thumbnails, labels, patients, seed)
+    frame = linear_probe(thumbnails[:, outside.ravel()], labels, patients, seed)
+    counts = (len(labels), len(set(patients)))
+    return NaturalShortcut(probe.auc, probe.low, probe.high, *counts, frame.auc, frame.low, frame.high)
 
 
 def _thumbnails(images: torch.Tensor) -> np.ndarray:

@@ -19,7 +19,8 @@ class PatientWeights:
 
     Args:
         position: row of each patient in ``counts``.
-        counts: (patients, replicates), float64.
+        counts: (patients, replicates), uint8: nobody is drawn 256 times, and the patients of a large data set
+            would fill gigabytes in double precision.
     """
 
     position: dict[str, int]
@@ -45,7 +46,7 @@ def resample_patients(patient_ids: pd.Series | np.ndarray, replicates: int, seed
     """
     names = sorted({str(name) for name in patient_ids})
     stream = np.random.default_rng([seed, len(names)])
-    counts = np.empty((len(names), replicates))
+    counts = np.empty((len(names), replicates), dtype=np.uint8)
     for start in range(0, replicates, step := max(_BLOCK // len(names), 1)):
         stop = min(start + step, replicates)
         drawn = stream.multinomial(len(names), np.full(len(names), 1 / len(names)), size=stop - start)
@@ -130,7 +131,8 @@ def auc_influence(ranking: Ranking, patients: int) -> np.ndarray:
     """By how much the AUC moves with the weight of each patient (DeLong's structural components).
 
     The sum of squares is DeLong's variance if every patient has one image, and Obuchowski's for clustered
-    data if not; for sums and differences of AUCs add and subtract the vectors first.
+    data if not: with G patients of a class it is G / (G - 1) times the raw one. For sums and differences of
+    AUCs add and subtract the vectors first.
 
     Args:
         ranking: the test set.
@@ -150,8 +152,9 @@ def auc_influence(ranking: Ranking, patients: int) -> np.ndarray:
         for own, other, sign in ((positives, negatives, 1), (negatives, positives, -1)):
             beaten = _share_beaten(ranking, own, other, sign)
             part = ranking.share(own) * (beaten - area * ranking.share(other).sum()) / pairs
-            # As DeLong divides by n - 1: the area that is subtracted was estimated from the same cases.
-            part *= np.sqrt(len(own) / max(len(own) - 1, 1))
+            # The area that is subtracted was estimated from the same patients, which are what is independent.
+            clusters = len(np.unique(ranking.patients[own]))
+            part *= np.sqrt(clusters / max(clusters - 1, 1))
             np.add.at(moved, ranking.patients[own], part)
     return moved
 

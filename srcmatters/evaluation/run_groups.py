@@ -1,9 +1,9 @@
-"""The runs of a study in groups that can be compared, and every figure of every run, resampled."""
+"""The runs of a study in groups that can be compared."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,16 +12,9 @@ import pandas as pd
 
 from srcmatters.errors import InputError
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
-from srcmatters.evaluation.environments import environment_scores, in_environment
 from srcmatters.evaluation.estimates import Estimate, image_freedom
-from srcmatters.evaluation.resampled_statistics import (
-    Figure,
-    difference,
-    mean_over_trainings,
-    resampled_auc,
-    resampled_effect,
-)
-from srcmatters.evaluation.resampling import PatientWeights, Ranking, resample_patients
+from srcmatters.evaluation.resampled_statistics import ResampledStatistic, mean_over_trainings
+from srcmatters.evaluation.resampling import PatientWeights, resample_patients
 from srcmatters.runs.finished_runs import AXES, StudyResults
 
 #: Settings that differ between the runs of one source without making them another experiment.
@@ -42,6 +35,7 @@ class RunGroup:
         weights: resampled patients, the same for all of them.
         positives: patients with a positive case.
         negatives: patients with a negative case.
+        refits: table of refitted heads by cell (:attr:`StudyResults.refits`); empty unless every run has one.
     """
 
     axes: dict[str, Any]
@@ -51,6 +45,7 @@ class RunGroup:
     weights: PatientWeights
     positives: int
     negatives: int
+    refits: Mapping[Any, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def sampled(self) -> bool:
@@ -96,9 +91,31 @@ class RunGroup:
             seen |= patients
         return False
 
-    def over(self, figures: Sequence[Figure]) -> Estimate:
-        """Mean of the figures of several trainings."""
-        return mean_over_trainings(figures, image_freedom(self.positives, self.negatives))
+    def over(self, statistics: Mapping[Repetition, ResampledStatistic]) -> Estimate:
+        """Mean of a statistic of several training runs, by fold and seed."""
+        freedom = image_freedom(self.positives, self.negatives)
+        seeds = [seed for _, seed in statistics]
+        return mean_over_trainings(list(statistics.values()), freedom, seeds)
+
+    @property
+    def label(self) -> str:
+        """The confounder, the target and the null control, for notes."""
+        name = f"{self.axes['confounder']} on {self.axes['target']}"
+        return name if self.axes["control"] == "none" else f"{name} (control: {self.axes['control']})"
+
+    @property
+    def test_to_train(self) -> float:
+        """Test cases per training case, for the corrected resampled t-test.
+
+        All test folds together are the cases of a cross-validation; what a run neither tests nor validates it
+        trains on. Runs that kept no validation cases are taken to have trained on them too.
+        """
+        cases = len({name for table in self.tables.values() for name in table["case_id"]})
+        tested = float(np.mean([len(table) for table in self.tables.values()]))
+        validated = (
+            float(np.mean([len(table) for table in self.validation.values()])) if self.validation else 0.0
+        )
+        return tested / max(cases - tested - validated, 1.0)
 
     @property
     def rarer(self) -> int:
@@ -115,7 +132,10 @@ def group_runs(results: StudyResults, plan: AnalysisPlan) -> Iterator[RunGroup]:
     """
     cells = results.cells
     tables = dict(iter(results.predictions.groupby("cell", sort=False)))
-    validation = dict(iter(results.validation.groupby("cell", sort=False))) if len(results.validation) else {}
+    validation, refits = (
+        dict(iter(table.groupby("cell", sort=False))) if len(table) else {}
+        for table in (results.validation, results.refits)
+    )
     settings = [name for name in cells.attrs.get("settings", []) if name not in _REPEATED]
     for values, members in cells.groupby(list(AXES), sort=True, dropna=False):
         _check(members, settings)
@@ -138,13 +158,25 @@ def group_runs(results: StudyResults, plan: AnalysisPlan) -> Iterator[RunGroup]:
             resample_patients(people["patient_id"], plan.replicates, plan.seed),
             int(counted.get(1, 0)),
             int(counted.get(0, 0)),
+            _of_all(
+                refits if dict(zip(AXES, values, strict=True))["control"] == "none" else {}, members.index
+            ),
         )
+
+
+def _of_all(refits: Mapping[Any, pd.DataFrame], labels: pd.Index) -> dict[Any, pd.DataFrame]:
+    """Refits of a group's runs; nothing unless all runs have as many: only then their resamples are"
+    " paired.
+    """
+    own = {label: refits[label] for label in labels if label in refits}
+    lengths = {len(table) for table in own.values()}
+    return own if len(own) == len(labels) and len(lengths) == 1 else {}
 
 
 def _own_columns(table: pd.DataFrame, cell: pd.Series) -> pd.DataFrame:
     if not np.isfinite(table[["score_clean", "score_confounded"]].to_numpy(dtype=float)).all():
         raise InputError(f"{_where(cell)}: predictions hold a score that is no number")
-    return table.dropna(axis=1, how="all")
+    return table.dropna(axis=1, how="all") if table.isna().to_numpy().any() else table
 
 
 def _where(cell: pd.Series) -> str:
@@ -168,76 +200,3 @@ def _check(members: pd.DataFrame, settings: Sequence[str]) -> None:
         raise InputError(
             f"{_where(first)} and {_where(second)} are the same cell ({', '.join(keys)}), expected each once"
         )
-
-
-@dataclass(frozen=True)
-class TestSet:
-    """The test set of one run in one environment.
-
-    Args:
-        case_ids: (cases,) text.
-        ranking: their labels, scores and patients.
-    """
-
-    case_ids: np.ndarray
-    ranking: Ranking
-
-    def subset(self, rows: np.ndarray) -> TestSet:
-        """Some of its cases; (cases,) bool."""
-        whole = self.ranking
-        strata = None if whole.strata is None else whole.strata[rows]
-        part = Ranking(whole.labels[rows], whole.scores[rows], whole.patients[rows], strata)
-        return TestSet(self.case_ids[rows], part)
-
-
-def test_set(table: pd.DataFrame, environment: Any, weights: PatientWeights) -> TestSet:
-    """The test set of a run in one environment."""
-    rows = in_environment(table, environment)
-    within = "environment" in table and environment == "clean"
-    ranking = Ranking(
-        table["label"].to_numpy()[rows],
-        environment_scores(table, environment)[rows],
-        weights.rows(table["patient_id"].to_numpy()[rows]),
-        strata=table["carries"].to_numpy(dtype=int)[rows] if within else None,
-    )
-    return TestSet(table["case_id"].to_numpy(dtype=str)[rows], ranking)
-
-
-@dataclass(frozen=True)
-class ResampledRuns:
-    """Every figure of every run of a group.
-
-    Args:
-        group: the runs.
-        tests: test set by cell label and environment.
-        figures: by cell label and name: "clean_auc", "iid_auc", "ood_auc", "iid_minus_ood_auc"; and, unless
-            the confounder is sampled, "confounded_auc" and "effect".
-    """
-
-    group: RunGroup
-    tests: Mapping[tuple[Any, str], TestSet]
-    figures: Mapping[Any, Mapping[str, Figure]]
-
-    def of(self, source: str, p_art: float, name: str) -> dict[Repetition, Figure]:
-        """A figure of all repetitions of a cell."""
-        return {place: self.figures[label][name] for place, label in self.group.runs(source, p_art).items()}
-
-    def mean(self, source: str, p_art: float, name: str) -> Estimate:
-        """A figure averaged over all repetitions of a cell."""
-        return self.group.over(list(self.of(source, p_art, name).values()))
-
-
-def resample_runs(group: RunGroup) -> ResampledRuns:
-    """Compute all figures of a group."""
-    tests: dict[tuple[Any, str], TestSet] = {}
-    figures: dict[Any, dict[str, Figure]] = {}
-    for label, table in group.tables.items():
-        own: dict[str, Figure] = {}
-        for name in group.environments:
-            tests[label, name] = test_set(table, name, group.weights)
-            own[f"{name}_auc"] = resampled_auc(tests[label, name].ranking, group.weights)
-        own["iid_minus_ood_auc"] = difference(own["iid_auc"], own["ood_auc"])
-        if not group.sampled:
-            own["effect"] = resampled_effect(table, group.weights)
-        figures[label] = own
-    return ResampledRuns(group, tests, figures)

@@ -1,8 +1,9 @@
-"""What a study found, in sentences with numbers."""
+"""What a study shows, in sentences with numbers, and in one vocabulary."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Literal
 
 import numpy as np
@@ -10,14 +11,36 @@ import pandas as pd
 
 from srcmatters.evaluation.analysis import Analysis
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
+from srcmatters.evaluation.leans import ignorance, spoken_p_art
+from srcmatters.evaluation.sentences import (
+    comparison_sentence,
+    control_sentence,
+    lean_sentence,
+    not_ranked_sentence,
+)
 from srcmatters.runs.finished_runs import AXES
 
-_METRICS = {
-    "clean_auc": "clean AUC",
-    "iid_auc": "i.i.d. AUC",
-    "ood_auc": "o.o.d. AUC",
-    "iid_minus_ood_auc": "loss of AUC",
-}
+Kind = Literal["lean", "comparison", "control"]
+
+
+class Outcome(StrEnum):
+    """What a verdict comes to; the same words in report, export, card and audit.
+
+    LEANS: shown beyond the declared margin. Of one source: it loses more than the margin; of two: the one
+    named leans more (or, for another metric, they differ); of a null control: it fails.
+    WITHIN MARGIN: an equivalence test places the value within the margin.
+    INCONCLUSIVE: neither; the text says what is not excluded.
+    NOT RANKED: there are numbers, but comparing them would mislead.
+    NOT APPLICABLE: the question does not exist here.
+    SKIPPED: it was not tested.
+    """
+
+    LEANS = "LEANS"
+    WITHIN_MARGIN = "WITHIN MARGIN"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    NOT_RANKED = "NOT RANKED"
+    NOT_APPLICABLE = "NOT APPLICABLE"
+    SKIPPED = "SKIPPED"
 
 
 @dataclass(frozen=True)
@@ -25,17 +48,22 @@ class Verdict:
     """One sentence.
 
     Args:
-        kind: "loss" of one source, "comparison" of two, or "control".
+        kind: "lean" of one source, "comparison" of two, or "control".
+        outcome: see :class:`Outcome`.
         axes: target, network, depth, protocol, control, confounder and confounder_args.
-        sources: the one or two it is about.
+        sources: the one or two it is about; of a comparison that leans, the one that leans more first.
         p_art: the share of carriers it is about.
         text: plain text.
-        value: the figure of the sentence: i.i.d. - o.o.d. AUC of a loss, a - b of a comparison.
+        value: the size: learned lean of a source, difference of a comparison (first - second), deviation of
+            a control from its null.
         low: lower end of its interval.
         high: upper end.
+        reason: why, where the outcome is NOT RANKED, NOT APPLICABLE or SKIPPED; else "".
+        metric: what the value is of: "learned_lean", "iid_minus_ood_auc", "ood_auc", ...
     """
 
-    kind: Literal["loss", "comparison", "control"]
+    kind: Kind
+    outcome: Outcome
     axes: dict[str, Any]
     sources: tuple[str, ...]
     p_art: float
@@ -43,6 +71,46 @@ class Verdict:
     value: float = field(default=float("nan"))
     low: float = field(default=float("nan"))
     high: float = field(default=float("nan"))
+    reason: str = ""
+    metric: str = "learned_lean"
+
+    @property
+    def not_excluded(self) -> float:
+        """The largest loss of AUC that the interval does not exclude, at least 0; NaN without an interval."""
+        return max(self.high, 0.0) if np.isfinite(self.high) else float("nan")
+
+
+def outcome_of(p_beyond: float, p_equivalence: float, value: float, confidence: float = 0.95) -> Outcome:
+    """The outcome of one value: beyond the margin, within it, or neither.
+
+    Args:
+        p_beyond: of the hypothesis that it lies within the margin, corrected.
+        p_equivalence: of the hypothesis that it lies outside, corrected.
+        value: only a loss (above 0) is a lean.
+        confidence: 1 - level of the tests.
+    """
+    if not (np.isfinite(p_beyond) and np.isfinite(p_equivalence)):
+        return Outcome.SKIPPED
+    if p_beyond < 1 - confidence and value > 0:
+        return Outcome.LEANS
+    return Outcome.WITHIN_MARGIN if p_equivalence < 1 - confidence else Outcome.INCONCLUSIVE
+
+
+def outcome_of_interval(low: float | None, high: float | None, margin: float) -> Outcome:
+    """The outcome for those who have an interval and nothing else, such as the export of a single run.
+
+    Within the margin is what the whole interval is, which asks for more than an equivalence test does.
+
+    Args:
+        low: lower end of the interval of a loss; None: there is none.
+        high: upper end.
+        margin: declared.
+    """
+    if low is None or high is None or not (np.isfinite(low) and np.isfinite(high)):
+        return Outcome.SKIPPED
+    if low > margin:
+        return Outcome.LEANS
+    return Outcome.WITHIN_MARGIN if -margin < low and high < margin else Outcome.INCONCLUSIVE
 
 
 def verdicts(analysis: Analysis) -> list[Verdict]:
@@ -51,143 +119,111 @@ def verdicts(analysis: Analysis) -> list[Verdict]:
     Where a group of runs lacks that p_art its highest one is taken, and named. Controls come last.
     """
     found: list[Verdict] = []
-    for axes, gaps in analysis.gaps.groupby(list(AXES), sort=False, dropna=False):
+    for axes, environments in analysis.environments.groupby(list(AXES), sort=False, dropna=False):
         group = dict(zip(AXES, axes, strict=True))
-        p_art = _p_art(gaps, analysis.plan)
-        gaps = gaps[gaps["p_art"] == p_art]
-        control = group["control"] != "none"
-        for _, gap in gaps.iterrows():
-            say = _control if control else _loss
-            found.append(say(group, gap, _areas(analysis.environments, gap), analysis.plan))
-        if not control:
-            found += _comparisons(group, analysis, p_art)
-    return sorted(found, key=lambda verdict: verdict.kind == "control")
+        if group["control"] == "none":
+            p_art = spoken_p_art(environments["p_art"], analysis.plan)
+            found += _leans(group, analysis, environments, p_art)
+            found += _comparisons(group, analysis, environments, p_art)
+    return found + control_verdicts(analysis)
 
 
-def number(value: float) -> str:
-    """Two decimals without the zero in front, as AUCs are written."""
-    if not np.isfinite(value):
-        return "unknown"
-    text = f"{abs(value):.2f}"
-    shown = text[1:] if text.startswith("0.") else text
-    return f"-{shown}" if value < 0 and shown != ".00" else shown
+def _of(table: pd.DataFrame, axes: dict[str, Any]) -> pd.DataFrame:
+    """The rows of a group."""
+    if table.empty:
+        return table
+    return table[np.logical_and.reduce([table[name] == value for name, value in axes.items()])]
 
 
-def p_text(p_value: float) -> str:
-    """p with its relation: "p < .001", "p = .03"."""
-    if not np.isfinite(p_value):
-        return "p unknown"
-    if p_value < 0.001:
-        return "p < .001"
-    text = f"{p_value:.3f}" if p_value < 0.01 else f"{p_value:.2f}"
-    return f"p = {text[1:] if text.startswith('0.') else text}"
+def _rows(table: pd.DataFrame) -> list[Any]:
+    """Rows as named tuples, whose types pandas cannot know."""
+    return list(table.itertuples())
 
 
-def _interval(value: float, low: float, high: float) -> str:
-    return f"{number(value)} [{number(low)}, {number(high)}]"
-
-
-def _p_art(gaps: pd.DataFrame, plan: AnalysisPlan) -> float:
-    shares = gaps["p_art"].astype(float)
-    declared = shares[np.isclose(shares, plan.p_art)]
-    return float(declared.iloc[0] if len(declared) else shares.max())
-
-
-def _areas(environments: pd.DataFrame, gap: pd.Series) -> dict[str, pd.Series]:
-    """Rows of the clean, i.i.d. and o.o.d. environment of the cell of a gap."""
-    same = np.logical_and.reduce([environments[name] == gap[name] for name in (*AXES, "source", "p_art")])
-    return {row["environment"]: row for _, row in environments[same].iterrows()}
-
-
-def _reversed(axes: dict[str, Any]) -> str:
-    return f"when the correlation with {axes['confounder']} is reversed"
-
-
-def _loss(axes: dict[str, Any], gap: pd.Series, areas: dict[str, pd.Series], plan: AnalysisPlan) -> Verdict:
-    source, value, low, high = gap["source"], gap["iid_minus_ood"], gap["low"], gap["high"]
-    amount = _interval(abs(value), *((low, high) if value >= 0 else (-high, -low)))
-    levels = f"i.i.d. {number(areas['iid']['auc'])}, o.o.d. {number(areas['ood']['auc'])}"
-    context = f"({levels}, p_art {gap['p_art']:g})"
-    if not np.isfinite(low):
-        text = f"{source}: what it loses {_reversed(axes)} is unknown {context}."
-    elif low > 0:
-        text = f"{source} loses {amount} AUC {_reversed(axes)} {context}."
-    elif high < 0:
-        text = f"{source} gains {amount} AUC {_reversed(axes)} {context}."
-    else:
-        shown = _interval(value, low, high)
-        text = f"{source}: no loss shown {_reversed(axes)}: {shown} AUC {context}."
-    clean = areas["clean"]
-    if low <= 0 and clean["auc_low"] <= 0.5:
-        text += (
-            f" It has not shown to know the target either (clean AUC"
-            f" {_interval(clean['auc'], clean['auc_low'], clean['auc_high'])}), so this is no merit."
+def _leans(
+    axes: dict[str, Any], analysis: Analysis, environments: pd.DataFrame, p_art: float
+) -> list[Verdict]:
+    rows, found = _of(analysis.leans, axes), []
+    reasons = ignorance(environments, analysis.plan.equivalence_margin)
+    for row in _rows(rows[rows["p_art"] == p_art]) if len(rows) else ():
+        outcome = outcome_of(
+            row.p_beyond_adjusted, row.p_equivalence_adjusted, row.lean, analysis.plan.confidence
         )
-    return Verdict("loss", axes, (source,), float(gap["p_art"]), text, value, low, high)
+        here = environments[(environments["source"] == row.source) & (environments["p_art"] == p_art)]
+        areas = {one.environment: one for one in _rows(here)}
+        text = lean_sentence(axes, row, areas, outcome.value, analysis.plan)
+        reason = "no interval could be computed" if outcome is Outcome.SKIPPED else ""
+        if outcome is not Outcome.LEANS and reasons.get(row.source, "").startswith("does not"):
+            clean = _clean_at_0(environments, row.source)
+            text = not_ranked_sentence(axes, row, clean)
+            outcome, reason = Outcome.NOT_RANKED, reasons[row.source]
+        ends = (row.lean, row.low, row.high)
+        found.append(Verdict("lean", outcome, axes, (row.source,), p_art, text, *ends, reason, row.metric))
+    return found
 
 
-def _control(
-    axes: dict[str, Any], gap: pd.Series, areas: dict[str, pd.Series], plan: AnalysisPlan
-) -> Verdict:
-    source, value, low, high = gap["source"], gap["iid_minus_ood"], gap["low"], gap["high"]
-    shown = _interval(value, low, high)
-    judged = "null, as it should be" if low <= 0 <= high else "not null, although it should be"
-    text = (
-        f"control {axes['control']}, {axes['confounder']}, {source}: i.i.d. less o.o.d. AUC {shown}"
-        f" (p_art {gap['p_art']:g}): {judged}."
-    )
-    clean = areas["clean"]
-    if axes["control"] == "shuffled_labels":
-        at_chance = clean["auc_low"] <= 0.5 <= clean["auc_high"]
-        judged = "at chance, as it should be" if at_chance else "not at chance, although it should be"
-        shown = _interval(clean["auc"], clean["auc_low"], clean["auc_high"])
-        text += f" Clean AUC {shown}: {judged}."
-    return Verdict("control", axes, (source,), float(gap["p_art"]), text, value, low, high)
+def _clean_at_0(environments: pd.DataFrame, source: str) -> Any:
+    rows = environments[(environments["source"] == source) & (environments["environment"] == "clean")]
+    return _rows(rows[rows["p_art"].astype(float) == 0])[0]
 
 
-def _comparisons(axes: dict[str, Any], analysis: Analysis, p_art: float) -> list[Verdict]:
-    contrasts, plan = analysis.contrasts, analysis.plan
-    chosen = np.logical_and.reduce([contrasts[name] == value for name, value in axes.items()])
-    chosen &= (contrasts["metric"] == plan.metric) & (contrasts["p_art"] == p_art)
-    family_sizes = contrasts.loc[contrasts["p_value"].notna(), "family"].value_counts()
-    return [
-        Verdict(
-            "comparison",
-            axes,
-            (row["source_a"], row["source_b"]),
-            p_art,
-            _comparison(axes, row, plan, int(family_sizes.get(row["family"], 0))),
-            row["difference"],
-            row["low"],
-            row["high"],
+def _comparisons(
+    axes: dict[str, Any], analysis: Analysis, environments: pd.DataFrame, p_art: float
+) -> list[Verdict]:
+    contrasts, plan = _of(analysis.contrasts, axes), analysis.plan
+    if contrasts.empty:
+        return []
+    chosen = contrasts[(contrasts["metric"] == plan.metric) & (contrasts["p_art"] == p_art)]
+    reasons = ignorance(environments, plan.equivalence_margin) if plan.metric == "learned_lean" else {}
+    sizes = analysis.contrasts.loc[analysis.contrasts["p_value"].notna(), "family"].value_counts()
+    found = []
+    for row in _rows(chosen):
+        outcome, reason = _compared(row, reasons, plan)
+        text = comparison_sentence(axes, row, outcome.value, reason, plan, int(sizes.get(row.family, 0)))
+        pair, ends = (row.source_a, row.source_b), (row.difference, row.low, row.high)
+        if outcome is Outcome.LEANS and row.difference < 0:
+            pair, ends = pair[::-1], (-row.difference, -row.high, -row.low)
+        found.append(Verdict("comparison", outcome, axes, pair, p_art, text, *ends, reason, plan.metric))
+    return found
+
+
+def _compared(row: Any, reasons: dict[str, str], plan: AnalysisPlan) -> tuple[Outcome, str]:
+    if not np.isfinite(row.p_value):
+        return Outcome.SKIPPED, "the difference or its error could not be computed"
+    named = [f"{source} {reasons[source]}" for source in (row.source_a, row.source_b) if source in reasons]
+    if named:
+        return Outcome.NOT_RANKED, "; ".join(named)
+    if row.p_adjusted < 1 - plan.confidence:
+        other = getattr(row, "superiority_difference", np.nan)
+        if plan.metric == "learned_lean" and np.isfinite(other) and other * row.difference < 0:
+            return Outcome.NOT_RANKED, "AUC and the effect on a case point to different sources"
+        return Outcome.LEANS, ""
+    return (Outcome.WITHIN_MARGIN if row.equivalent else Outcome.INCONCLUSIVE), ""
+
+
+def control_verdicts(analysis: Analysis) -> list[Verdict]:
+    """Sentences for every null control."""
+    found = []
+    for row in _rows(analysis.controls):
+        axes = {name: getattr(row, name) for name in AXES}
+        # A control fails in either direction.
+        outcome = outcome_of(
+            row.p_beyond_adjusted, row.p_equivalence_adjusted, abs(row.value), analysis.plan.confidence
         )
-        for _, row in contrasts[chosen].iterrows()
+        text = control_sentence(axes, row, outcome.value, analysis.plan)
+        reason = "no interval could be computed" if outcome is Outcome.SKIPPED else ""
+        ends = (row.value, row.low, row.high)
+        found.append(
+            Verdict("control", outcome, axes, (row.source,), row.p_art, text, *ends, reason, row.metric)
+        )
+    return found
+
+
+def verdict_table(sentences: list[Verdict]) -> pd.DataFrame:
+    """Verdicts as a table: axes, kind, outcome, sources, p_art, metric, value, low, high, reason, text."""
+    names = ("kind", "outcome", "p_art", "metric", "value", "low", "high", "reason", "text")
+    rows = [
+        {**one.axes, "sources": " | ".join(one.sources), **{name: getattr(one, name) for name in names}}
+        for one in sentences
     ]
-
-
-def _comparison(axes: dict[str, Any], row: pd.Series, plan: AnalysisPlan, family: int) -> str:
-    first, second, value = row["source_a"], row["source_b"], row["difference"]
-    metric, where = _METRICS[plan.metric], f"{axes['confounder']}, p_art {row['p_art']:g}"
-    if not np.isfinite(row["p_value"]):
-        return f"{first} and {second} could not be compared by {metric} ({where})."
-    shown = _interval(value, row["low"], row["high"])
-    margin = number(plan.equivalence_margin)
-    correction = {"holm": "Holm", "bh": "Benjamini-Hochberg"}[row["correction"]]
-    corrected = f"{p_text(row['p_adjusted'])} after {correction} over {family}"
-    differs = row["p_adjusted"] < 1 - plan.confidence
-    if differs:
-        size = _interval(
-            abs(value), *((row["low"], row["high"]) if value > 0 else (-row["high"], -row["low"]))
-        )
-        relation = "higher" if value > 0 else "lower"
-        text = f"{metric} of {first} is {size} {relation} than that of {second} ({where}; {corrected})."
-        return text + (f" The difference is within ±{margin}." if row["equivalent"] else "")
-    if row["equivalent"]:
-        return (
-            f"{first} and {second} are comparable in {metric} ({where}): difference {shown}, within ±{margin}"
-            f" (equivalence test, {p_text(row['p_equivalence'])})."
-        )
-    return (
-        f"no difference in {metric} shown between {first} and {second} ({where}): {shown}, {corrected};"
-        f" a difference of {number(row['detectable_difference'])} would have been seen with 80 % power."
-    )
+    return pd.DataFrame(rows, columns=[*AXES, "sources", *names])

@@ -119,7 +119,7 @@ def _noise(shape: torch.Size) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
-def _write_state(network: nn.Module, images: torch.Tensor, path: Path) -> None:
+def _write_state(network: nn.Module, images: torch.Tensor, path: Path) -> None:  # noqa: ARG001
     torch.save({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}, path)
 
 
@@ -127,7 +127,7 @@ def _read_state(path: Path, name: str) -> Run:
     return classifier_of(read_weights(path), name, origin=path.name).eval()
 
 
-def _write_script(network: nn.Module, images: torch.Tensor, path: Path) -> None:
+def _write_script(network: nn.Module, images: torch.Tensor, path: Path) -> None:  # noqa: ARG001
     saved = io.BytesIO()
     torch.jit.save(torch.jit.script(network), saved)
     # Debugging information is what names this machine's source files; nothing needs it to run.
@@ -137,7 +137,7 @@ def _write_script(network: nn.Module, images: torch.Tensor, path: Path) -> None:
                 kept.writestr(member, made.read(member))
 
 
-def _read_script(path: Path, name: str) -> Run:
+def _read_script(path: Path, name: str) -> Run:  # noqa: ARG001
     return torch.jit.load(str(path), map_location="cpu")
 
 
@@ -151,11 +151,11 @@ def _write_program(network: nn.Module, images: torch.Tensor, path: Path) -> None
     torch.export.save(program, path)
 
 
-def _read_program(path: Path, name: str) -> Run:
+def _read_program(path: Path, name: str) -> Run:  # noqa: ARG001
     return torch.export.load(path).module()
 
 
-def _write_onnx(network: nn.Module, images: torch.Tensor, path: Path) -> None:
+def _write_onnx(network: nn.Module, images: torch.Tensor, path: Path) -> None:  # noqa: ARG001
     import onnxscript  # noqa: F401  torch imports it late, and says less clearly what is missing
 
     # It warns of every operator of torchvision, which is not needed.
@@ -172,7 +172,7 @@ def _write_onnx(network: nn.Module, images: torch.Tensor, path: Path) -> None:
     )
 
 
-def _read_onnx(path: Path, name: str) -> Run:
+def _read_onnx(path: Path, name: str) -> Run:  # noqa: ARG001
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

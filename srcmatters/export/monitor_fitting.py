@@ -17,8 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from srcmatters.errors import InputError
-from srcmatters.evaluation.detectability import CASES_USED, PENALTY, describe
+from srcmatters.evaluation.detectability import CASES_USED, PENALTY
 from srcmatters.exported_bundle.monitors import ConfounderProbe, FeatureDistance, logits_and_features
+from srcmatters.images.description import describe
 
 #: Share of the clean images, and of the validation images, that a monitor lets pass.
 QUANTILE = 0.99

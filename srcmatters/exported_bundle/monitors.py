@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from srcmatters.evaluation.detectability import describe
+from srcmatters.images.description import describe
 from srcmatters.sources.stages import FEATURES, recorded_stages
 
 #: What a bundle records of a :class:`FeatureDistance` beside its arrays.
@@ -26,7 +26,7 @@ class ConfounderProbe:
     Args:
         confounder: its name.
         mean: (369,) of the description over the training images, see
-            :func:`srcmatters.evaluation.detectability.describe`.
+            :func:`srcmatters.images.description.describe`.
         scale: (369,) its standard deviation.
         weight: (369,) of the standardised description.
         bias: of the log-odds.

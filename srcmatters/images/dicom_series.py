@@ -29,7 +29,7 @@ class NoImageError(InputError):
 
 
 @lru_cache(maxsize=64)
-def headers(folder: str, changed: Signature) -> tuple[DicomSlice, ...]:
+def headers(folder: str, changed: Signature) -> tuple[DicomSlice, ...]:  # noqa: ARG001
     """Every CT slice of the DICOM files directly in a folder, localizers left out; read once.
 
     Args:

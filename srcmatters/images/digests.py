@@ -47,7 +47,7 @@ def file_digest(path: str | Path) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _digest(path: str, signature: Signature) -> str:
+def _digest(path: str, signature: Signature) -> str:  # noqa: ARG001
     """Cases of one series share its digest."""
     parts = [sha256_of(part) for part in image_files(path)]
     if len(parts) == 1 and not Path(path).is_dir():

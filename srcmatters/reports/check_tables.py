@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from srcmatters.evaluation.detectability import MINIMUM_DETECTABILITY
-from srcmatters.numbers import interval, number, share
+from srcmatters.evaluation.analysis_plan import AnalysisPlan
+from srcmatters.evaluation.detectability import visibility
+from srcmatters.evaluation.verdicts import Outcome, outcome_of
+from srcmatters.numbers import interval, number, p_text, share
 from srcmatters.reports.setups import Setup
-from srcmatters.reports.study_tables import Table, of_confounder
+from srcmatters.reports.study_tables import Table, by_source, of_confounder
 
 
 def subgroup_table(setup: Setup) -> Table | None:
-    """AUC by group at the planned p_art; None where the case table has no groups."""
+    """AUC, loss and effect by group at the planned p_art; None where the case table has no groups."""
     subgroups = setup.analysis.subgroups
     if subgroups.empty:
         return None
@@ -23,22 +25,32 @@ def subgroup_table(setup: Setup) -> Table | None:
     groups = []
     for confounder in setup.confounders:
         mine = of_confounder(chosen, confounder)
-        rows = [_subgroup_row(group) for _, group in mine.groupby(["source", "column", "value"], sort=True)]
+        # Not sorted: the analysis has numbers and bands of numbers in their order already.
+        rows = [_subgroup_row(group) for _, group in mine.groupby(["source", "column", "value"], sort=False)]
         if rows:
             groups.append((confounder, sorted(rows, key=lambda row: setup.sources.index(row[0]))))
-    columns = ("source", "group", "i.i.d. AUC", "o.o.d. AUC", "cases", "positive")
+    columns = ("source", "group", *_SUBGROUP_METRICS.values(), "cases", "positive")
     note = (
-        "Worst: the lowest AUC of its column in that test. Of small groups only the interval says anything."
+        "Worst: the lowest AUC, or the largest loss or effect, of a column whose groups differ (Cochran's Q,"
+        " p below the level of the plan). Of small groups only the interval says anything."
     )
     caption = f"Subgroups at p_art {share(planned)}"
     return Table(caption, columns, groups, labels=2, note=note)
+
+
+_SUBGROUP_METRICS = {
+    "iid": "i.i.d. AUC",
+    "ood": "o.o.d. AUC",
+    "iid_minus_ood": "i.i.d. − o.o.d.",
+    "effect": "effect, log-odds",
+}
 
 
 def _subgroup_row(group: pd.DataFrame) -> list[str]:
     by_environment = {row.environment: row for row in group.itertuples()}
     first = next(iter(by_environment.values()))
     areas = []
-    for environment in ("iid", "ood"):
+    for environment in _SUBGROUP_METRICS:
         row: Any = by_environment.get(environment)
         text = number(None) if row is None else interval(row.auc, row.low, row.high)
         areas.append(f"{text} worst" if row is not None and bool(row.worst) else text)
@@ -47,45 +59,66 @@ def _subgroup_row(group: pd.DataFrame) -> list[str]:
 
 
 def control_table(setup: Setup) -> Table | None:
-    """Null controls: what has to come out as nothing, and whether it did."""
-    groups = []
-    uncorrelated = setup.analysis.gaps[np.isclose(setup.analysis.gaps["p_art"], 0)]
-    for title, gaps, environments in (
-        ("p_art 0: nobody carries the confounder in training", uncorrelated, setup.analysis.environments),
-        *_control_groups(setup),
-    ):
-        rows = [_control_row(row, environments) for row in gaps.itertuples()]
-        if rows:
-            groups.append((title, sorted(rows)))
+    """Null controls: what has to come out as nothing, and whether it did; p_art 0 as the reference."""
+    plan, groups = setup.analysis.plan, []
+    for control, rows in setup.controls.groupby("control", sort=True):
+        groups.append(
+            (
+                _CONTROLS.get(str(control), str(control)),
+                [_control_row(row, plan) for row in rows.itertuples()],
+            )
+        )
+    gaps = setup.analysis.gaps
+    reference = [
+        [
+            row.confounder,
+            row.source,
+            "i.i.d. − o.o.d. AUC",
+            share(row.p_art),
+            interval(row.iid_minus_ood, row.low, row.high),
+        ]
+        + [number(None)] * 2
+        for row in by_source(gaps[np.isclose(gaps["p_art"], 0)], setup.sources)
+    ]
+    if reference:
+        groups.append(
+            ("p_art 0: what features do that nobody taught; a lean is what goes beyond", sorted(reference))
+        )
     if not groups:
         return None
-    columns = ("confounder", "source", "p_art", "i.i.d. AUC", "i.i.d. − o.o.d.", "holds 0")
-    return Table("Null controls", columns, groups, labels=2)
-
-
-def _control_groups(setup: Setup) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
-    titles = {
-        "shuffled_labels": "shuffled labels: nothing can be learned, AUC about .5",
-        "independent_confounder": "confounder independent of the label: there is no shortcut",
-    }
-    gaps, environments = setup.controls["gaps"], setup.controls["environments"]
-    return [
-        (titles.get(str(control), str(control)), rows, environments[environments["control"] == control])
-        for control, rows in gaps.groupby("control", sort=True)
-    ]
-
-
-def _control_row(row: Any, environments: pd.DataFrame) -> list[str]:
-    same = (
-        (environments["confounder"] == row.confounder)
-        & (environments["source"] == row.source)
-        & (environments["p_art"] == row.p_art)
-        & (environments["environment"] == "iid")
+    columns = (
+        "confounder",
+        "source",
+        "what",
+        "p_art",
+        "deviation from its null",
+        "permuted labels",
+        "verdict",
     )
-    iid = [interval(found.auc, found.auc_low, found.auc_high) for found in environments[same].itertuples()]
-    holds = "yes" if row.low <= 0 <= row.high else "NO"
-    gap = interval(row.iid_minus_ood, row.low, row.high)
-    return [row.confounder, row.source, share(row.p_art), *(iid or [number(None)])[:1], gap, holds]
+    note = (
+        f"Holds: within ±{number(plan.equivalence_margin)} (equivalence test). Fails: beyond it. Both"
+        " corrected after"
+        " Holm over all controls. Permuted labels: mean over 999 permutations by patient, and the exact p."
+    )
+    return Table("Null controls", columns, groups, labels=3, note=note)
+
+
+_CONTROLS = {
+    "shuffled_labels": "shuffled labels: nothing can be learned",
+    "independent_confounder": "confounder independent of the label: there is no shortcut",
+}
+_WORDS = {Outcome.LEANS: "FAILS", Outcome.WITHIN_MARGIN: "holds", Outcome.INCONCLUSIVE: "inconclusive"}
+
+
+def _control_row(row: Any, plan: AnalysisPlan) -> list[str]:
+    outcome = outcome_of(row.p_beyond_adjusted, row.p_equivalence_adjusted, abs(row.value), plan.confidence)
+    what = "clean AUC" if row.metric == "clean_auc" else "i.i.d. − o.o.d. AUC"
+    permuted = number(row.permutation_mean)
+    if np.isfinite(row.permutation_mean):
+        permuted += f" ({p_text(row.p_permutation)})"
+    deviation = interval(row.value, row.low, row.high)
+    word = _WORDS.get(outcome, str(outcome))
+    return [row.confounder, row.source, what, share(row.p_art), deviation, permuted, word]
 
 
 def detectability_table(cells: pd.DataFrame) -> Table | None:
@@ -97,9 +130,7 @@ def detectability_table(cells: pd.DataFrame) -> Table | None:
     rows = []
     for label, group in measured.groupby("label", sort=True):
         value, low, high = group[columns].median()
-        rows.append(
-            [str(label), interval(value, low, high), "yes" if value >= MINIMUM_DETECTABILITY else "hardly"]
-        )
+        rows.append([str(label), interval(value, low, high), visibility(value, low, high)])
     note = "A probe tells clean from confounded images of patients whom it has not seen; .5 is chance."
     return Table(
         "Is the confounder there?", ("confounder", "AUC of the probe", "visible"), [("", rows)], 1, note

@@ -103,9 +103,20 @@ def hashes(cells: pd.DataFrame, study_sha256: str) -> list[tuple[str, str]]:
     """What was hashed and its SHA-256: images and labels of each target, and the study file."""
     found = []
     if "dataset_sha256" in cells:
-        known = cells[["target", "dataset_sha256"]].dropna().drop_duplicates().astype(str)
-        found = [
-            (f"images and labels of {target}", digest)
-            for target, digest in sorted(known.itertuples(index=False, name=None))
-        ]
+        columns = cells.reindex(columns=["target", "control", "seed", "fold", "dataset_sha256"])
+        shuffled = columns["control"] == "shuffled_labels"
+        known = columns.assign(
+            what=[
+                f"images and labels of {row.target}"
+                + (
+                    f", labels shuffled (seed {row.seed}, fold {row.fold})"
+                    if row.control == "shuffled_labels"
+                    else ""
+                )
+                for row in columns.itertuples()
+            ],
+            shuffled=shuffled,
+        ).dropna(subset=["dataset_sha256"])
+        known = known.drop_duplicates(["what", "dataset_sha256"]).sort_values(["shuffled", "what"])
+        found = list(zip(known["what"], known["dataset_sha256"].astype(str), strict=True))
     return found + ([("study file", study_sha256)] if study_sha256 else [])

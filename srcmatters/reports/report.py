@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from markupsafe import Markup
 from srcmatters import numbers
 from srcmatters.errors import InputError
 from srcmatters.evaluation.analysis import Analysis, analyse
-from srcmatters.evaluation.verdicts import verdicts
+from srcmatters.evaluation.verdicts import Outcome, Verdict, control_verdicts, verdicts
 from srcmatters.files import write_text
 from srcmatters.reports.check_tables import control_table, detectability_table, subgroup_table
 from srcmatters.reports.coverage import missing_cells, not_tested, unreadable_images
 from srcmatters.reports.example_record import Example, recorded_phantom_examples
 from srcmatters.reports.inline_svg import legend_colours
+from srcmatters.reports.lean_tables import balance_table, effect_table, lean_table
 from srcmatters.reports.printing import find_browser, print_pdf
 from srcmatters.reports.provenance import hashes, method_facts, settings_table, versions, written_on
 from srcmatters.reports.setups import Setup, confounder_label, setups
@@ -201,6 +202,7 @@ def _section(
         "setup": setup,
         "p_art": planned,
         "verdicts": _verdicts(analysis),
+        "failed_controls": _failed_controls(replace(analysis, controls=setup.controls)),
         "glance": dumbbells(at_planned, own_lines, tested, f"{key}glance"),
         "areas": [
             (name, area_panels(_rows(environments, name), own_lines, name, f"{key}area{number}"))
@@ -211,11 +213,14 @@ def _section(
         if contrasts.empty
         else forest(contrasts, analysis.plan.equivalence_margin, compared, f"{key}forest"),
         "contrasts": contrast_table(setup),
+        "leans": lean_table(setup),
+        "effect_table": effect_table(setup),
         "degradation": degradation_table(setup),
         "interactions": interaction_table(setup),
         "area_tables": [area_table(setup, name) for name in setup.confounders],
         "quality": quality_table(setup),
         "subgroups": subgroup_table(setup),
+        "balance": balance_table(setup),
         "controls": control_table(setup),
         "method": method_facts(runs, predictions[predictions["cell"].isin(runs.index)]),
     }
@@ -232,15 +237,18 @@ def _rows(table: pd.DataFrame, confounder: str) -> pd.DataFrame:
     return table[table["confounder"] == confounder]
 
 
-def _verdicts(analysis: Analysis) -> list[tuple[str, dict[str, list[str]]]]:
-    """By confounder: what each source loses, and how sources compare."""
-    found: dict[str, dict[str, list[str]]] = {}
+def _verdicts(analysis: Analysis) -> list[tuple[str, dict[str, list[Verdict]]]]:
+    """By confounder: what each source leans on, and how sources compare."""
+    of_confounder: dict[str, dict[str, list[Verdict]]] = {}
     for verdict in verdicts(analysis):
-        kinds = found.setdefault(
-            str(verdict.axes["confounder"]), {"loss": [], "comparison": [], "control": []}
-        )
-        kinds[verdict.kind].append(verdict.text)
-    return list(found.items())
+        kinds = of_confounder.setdefault(str(verdict.axes["confounder"]), {"lean": [], "comparison": []})
+        kinds.setdefault(verdict.kind, []).append(verdict)
+    return list(of_confounder.items())
+
+
+def _failed_controls(analysis: Analysis) -> list[str]:
+    """Sentences of the null controls that fail."""
+    return [one.text for one in control_verdicts(analysis) if one.outcome is Outcome.LEANS]
 
 
 def _downloads(analysis: Analysis) -> list[tuple[str, int, str]]:

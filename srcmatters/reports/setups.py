@@ -23,14 +23,14 @@ class Setup:
         name: the axes that the study varies, for a heading; "" where there is one setup only.
         analysis: the tables of these runs without null controls; the column ``confounder`` names the
             parameters as well.
-        controls: rows of the analysis' tables ``environments`` and ``gaps`` that belong to null controls.
+        controls: the rows of the analysis' table ``controls``.
         sources: in the order in which they are drawn.
         values: target, network, depth and protocol.
     """
 
     name: str
     analysis: Analysis
-    controls: dict[str, pd.DataFrame]
+    controls: pd.DataFrame
     sources: list[str]
     values: dict[str, str] = field(default_factory=dict)
 
@@ -73,16 +73,13 @@ def setups(analysis: Analysis) -> list[Setup]:
             for entry in fields(analysis)
             if isinstance(getattr(analysis, entry.name), pd.DataFrame)
         }
-        controls = {
-            name: rows[rows["control"] != "none"]
-            for name, rows in tables.items()
-            if name in ("environments", "gaps")
-        }
         plain: dict[str, Any] = {name: _without_controls(rows) for name, rows in tables.items()}
         own = replace(analysis, **plain)
         name = ", ".join(f"{axis} {values[axis]}" for axis in varying)
         order = _ordered(list(own.environments["source"].unique()), analysis.plan.sources)
-        found.append(Setup(name, own, controls, order, {axis: str(values[axis]) for axis in _SETUP}))
+        found.append(
+            Setup(name, own, tables["controls"], order, {axis: str(values[axis]) for axis in _SETUP})
+        )
     return found
 
 

@@ -13,6 +13,7 @@ from srcmatters.numbers import interval, number, p_value, share
 from srcmatters.reports.setups import Setup
 
 METRIC_NAMES = {
+    "learned_lean": "learned lean (AUC)",
     "clean_auc": "clean AUC",
     "iid_auc": "i.i.d. AUC",
     "ood_auc": "o.o.d. AUC",
@@ -76,7 +77,7 @@ def quality_table(setup: Setup) -> Table:
             [
                 row.source,
                 ENVIRONMENT_NAMES.get(row.environment, row.environment),
-                *(number(getattr(row, name), digits) for name, (_, digits) in _QUALITY.items()),
+                *(_quality(row, name, digits) for name, (_, digits) in _QUALITY.items()),
             ]
             for row in by_source(of_confounder(chosen, confounder), setup.sources)
         ]
@@ -85,6 +86,11 @@ def quality_table(setup: Setup) -> Table:
     columns = ("source", "test", *(title for title, _ in _QUALITY.values()))
     note = "Threshold: fixed on each fold's validation cases. Calibration is perfect at slope 1, intercept 0."
     return Table(f"Beyond AUC, at p_art {share(planned)}", columns, groups, labels=2, note=note)
+
+
+def _quality(row: Any, name: str, digits: int) -> str:
+    low, high = (getattr(row, f"{name}_{end}", None) for end in ("low", "high"))
+    return interval(getattr(row, name), low, high, digits)
 
 
 # Title and digits.
@@ -123,9 +129,11 @@ def contrast_table(setup: Setup) -> Table | None:
     plan = setup.analysis.plan
     margin = number(plan.equivalence_margin)
     note = (
-        "p: paired bootstrap. Adjusted: Holm within the primary family, Benjamini-Hochberg among the others."
+        "p: Student's t with a variance from resampled patients (and refitted heads, at the screen depth)."
+        " Adjusted: Holm within the primary family, Benjamini-Hochberg among the others; runs at p_art 0 and"
+        " null controls are families of their own."
         " Permutation: the publication's test over folds, and the lowest p that it can give with so few."
-        f" Comparable: two one-sided tests at a margin of {margin} (p beside it). Detectable: the"
+        f" Comparable: two one-sided tests at a margin of {margin} (p beside it, after Holm). Detectable: the"
         " difference that this study would have seen with a power of 80 %."
     )
     columns = (
@@ -158,7 +166,8 @@ def _contrast_row(row: Any) -> list[str]:
         permutation,
         p_value(row.p_delong),
         p_value(row.p_nadeau_bengio),
-        f"{'yes' if row.equivalent is True or row.equivalent == 1 else 'no'} ({p_value(row.p_equivalence)})",
+        f"{'yes' if row.equivalent is True or row.equivalent == 1 else 'no'}"
+        f" ({p_value(row.p_equivalence_adjusted)})",
         number(row.detectable_difference),
     ]
 
@@ -173,6 +182,7 @@ def degradation_table(setup: Setup) -> Table:
         rows = [
             [
                 row.source,
+                interval(row.area_under_lean, row.area_under_lean_low, row.area_under_lean_high),
                 interval(
                     row.area_under_degradation,
                     row.area_under_degradation_low,
@@ -185,8 +195,13 @@ def degradation_table(setup: Setup) -> Table:
         ]
         if rows:
             groups.append((confounder, rows))
-    columns = ("source", "area under the degradation", "slope of the o.o.d. AUC", "o.o.d. AUC below .5 from")
-    note = "Area: i.i.d. − o.o.d. AUC, averaged over p_art. Slope: per unit of p_art. Last column: a p_art."
+    columns = ("source", "area under the lean", "area under the degradation", "slope of the o.o.d. AUC",
+               "o.o.d. AUC below .5 from")  # fmt: skip
+    note = (
+        "Areas: learned lean and i.i.d. − o.o.d. AUC, averaged over p_art. Slope: per unit of p_art. Last"
+        " column:"
+        " a p_art."
+    )
     return Table("How the AUC degrades as p_art grows", columns, groups, note=note)
 
 
@@ -208,7 +223,7 @@ def interaction_table(setup: Setup) -> Table | None:
     if not groups:
         return None
     columns = ("sources", "difference of slopes", "p", "adjusted (BH)")
-    return Table("Source x p_art: do the o.o.d. AUCs fall at different speed?", columns, groups)
+    return Table("Source x p_art: does one source's lean grow faster?", columns, groups)
 
 
 def of_confounder(rows: pd.DataFrame, confounder: str) -> pd.DataFrame:

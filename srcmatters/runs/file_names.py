@@ -5,6 +5,8 @@ from __future__ import annotations
 #: The prediction tables of a run, which hold identifiers: MLflow gets them with hashed ones.
 PREDICTIONS, VALIDATION = "predictions.csv", "validation.csv"
 TABLES = (PREDICTIONS, VALIDATION)
+#: AUCs of heads that were fitted again: on resampled patients, and to permuted labels.
+REFITS, PERMUTATIONS = "refits.csv", "permutations.csv"
 #: Metrics and settings. Where it is, the run is complete: it is moved last.
 METRICS = "metrics.json"
 #: The configuration, with which the run can be repeated.

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from srcmatters.errors import InputError
-from srcmatters.runs.file_names import METRICS, PREDICTIONS, VALIDATION
+from srcmatters.errors import UNREADABLE_CSV, InputError
+from srcmatters.runs.file_names import METRICS, PERMUTATIONS, PREDICTIONS, REFITS, VALIDATION
 from srcmatters.runs.prediction_table import read_predictions
 
 #: Settings by which runs are told apart in an analysis, besides source and p_art.
@@ -41,11 +41,17 @@ class StudyResults:
         predictions: all prediction tables one under another; the column ``cell`` is the label of the row in
             ``cells``.
         validation: likewise the validation cases of each run; empty if no run kept any.
+        refits: likewise the AUCs of heads that were fitted again on resampled patients, by ``refit``; only
+            runs of the screen depth have them.
+        permutations: likewise those of heads that were fitted to permuted labels, by ``permutation``, 0 being
+            the labels of the run; only null controls of the screen depth have them.
     """
 
     cells: pd.DataFrame
     predictions: pd.DataFrame
     validation: pd.DataFrame = field(default_factory=pd.DataFrame)
+    refits: pd.DataFrame = field(default_factory=pd.DataFrame)
+    permutations: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def read_runs(folder: str | Path) -> pd.DataFrame:
@@ -97,7 +103,28 @@ def read_results(folder: str | Path) -> StudyResults:
     cells = cells.infer_objects()
     cells.attrs["settings"] = sorted({*names, *_ALWAYS})
     folders = [Path(name) for name in cells["output_dir"]]
-    return StudyResults(cells, _stacked(folders, PREDICTIONS), _stacked(folders, VALIDATION, optional=True))
+    return StudyResults(
+        cells,
+        _stacked(folders, PREDICTIONS),
+        _stacked(folders, VALIDATION, optional=True),
+        _stacked_statistics(folders, REFITS),
+        _stacked_statistics(folders, PERMUTATIONS),
+    )
+
+
+def _stacked_statistics(folders: list[Path], name: str) -> pd.DataFrame:
+    """Tables of numbers alone, one per run that has one."""
+    tables = []
+    for number, path in enumerate(folders):
+        if not (path / name).is_file():
+            continue
+        try:
+            table = pd.read_csv(path / name, dtype=float)
+        except UNREADABLE_CSV as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{path / name}: not a table of numbers ({reason})") from error
+        tables.append(table.assign(cell=number))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def _stacked(folders: list[Path], name: str, optional: bool = False) -> pd.DataFrame:

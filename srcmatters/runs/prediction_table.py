@@ -28,7 +28,7 @@ SCHEMA = pa.DataFrameSchema(
         "carries": pa.Column(bool),
         "score_clean": pa.Column(float, _SCORE),
         "score_confounded": pa.Column(float, _SCORE),
-        "environment": pa.Column(str, pa.Check.isin(["iid", "ood", "iid+ood"]), required=False),
+        "environment": pa.Column(str, pa.Check.isin(["iid", "ood", "iid+ood", "clean"]), required=False),
     }
 )
 
@@ -49,7 +49,7 @@ def prediction_table(
         carries: (cases,) bool, the i.i.d. assignment.
         logits_clean: (cases,) log-odds of label 1 for the clean images.
         logits_confounded: (cases,) the same for the confounded ones.
-        environments: (cases,) "iid", "ood" or "iid+ood" for a sampled confounder.
+        environments: (cases,) "iid", "ood", "iid+ood" or "clean" (neither) for a sampled confounder.
     """
     groups = [name for name in cases.columns if name not in STRUCTURE]
     table = cases[["case_id", "patient_id"]].copy()

@@ -74,7 +74,7 @@ def file_format(path: Path) -> str:
         raise InputError(f"{path}: not a readable weight file ({error})") from error
 
 
-def _reader(path: Path) -> Callable[[Path], Any]:
+def _reader(path: Path) -> Callable[[Path], Any]:  # noqa: C901
     if path.is_dir():
         raise Unusable("it is a folder")
     try:

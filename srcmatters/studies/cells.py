@@ -162,7 +162,7 @@ def _without_places(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _file_digest(path: str, size: int, changed: int) -> str:
+def _file_digest(path: str, size: int, changed: int) -> str:  # noqa: ARG001
     return sha256_of(path)
 
 

@@ -42,11 +42,24 @@ def _common(command: click.decorators.FC) -> click.decorators.FC:
 @study.command(context_settings=_OPEN, epilog=_EXTRA)
 @_common
 @click.option("--time-one", is_flag=True, help="Run the first cell that is left, and estimate from it.")
+@click.option(
+    "--detect",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    help="A difference of two sources' leans (AUC); prints what it would take to show it.",
+)
 @click.pass_context
 def plan(
-    ctx: click.Context, file: Path, output_dir: Path | None, workers: int | None, time_one: bool
+    ctx: click.Context,
+    file: Path,
+    output_dir: Path | None,
+    workers: int | None,
+    time_one: bool,
+    detect: float | None,
 ) -> None:
-    """Print what the study in FILE will take: cells, time, disk. Computes nothing (but see --time-one)."""
+    """Print what the study in FILE will take (cells, time, disk) and what it can show.
+
+    Computes nothing (but see --time-one).
+    """
     from srcmatters.studies.cells import expand
     from srcmatters.studies.plan_view import print_plan
 
@@ -54,7 +67,7 @@ def plan(
     cells = expand(chosen)
     if time_one:
         _run_first(chosen, folder, cells)
-    print_plan(chosen, cells, folder, workers or _default_workers(chosen))
+    print_plan(chosen, cells, folder, workers or _default_workers(chosen), detect)
 
 
 @study.command(context_settings=_OPEN, epilog=_EXTRA)
@@ -182,7 +195,7 @@ def _executor(
     return LocalExecutor(local_slots(workers, _gpus(chosen), per_gpu))
 
 
-def _run_first(chosen: Study, folder: Path, cells: Sequence[Cell]) -> None:
+def _run_first(chosen: Study, folder: Path, cells: Sequence[Cell]) -> None:  # noqa: ARG001
     """Run one cell for good: its time is known then, and its result is kept."""
     from srcmatters.studies.preflight import check_study
     from srcmatters.studies.runner import StudyRun
@@ -195,7 +208,7 @@ def _run_first(chosen: Study, folder: Path, cells: Sequence[Cell]) -> None:
         raise InputError(next(iter(end.failed.values())).error)
 
 
-def _print_end(chosen: Study, folder: Path, end: StudyEnd) -> None:
+def _print_end(chosen: Study, folder: Path, end: StudyEnd) -> None:  # noqa: ARG001
     from rich.console import Console
 
     from srcmatters.studies.state import read_state

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from srcmatters.evaluation.analysis import analyse
+from srcmatters.evaluation.verdicts import verdict_table, verdicts
 from srcmatters.reports.report import ReportOptions, render_report
 from srcmatters.reports.study_folder import open_study
 from srcmatters.runs.finished_runs import read_results
@@ -40,6 +41,7 @@ def conclude(study_dir: Path) -> Path:
         table = getattr(analysis, field.name)
         if isinstance(table, pd.DataFrame):
             table.to_csv(tables / f"{field.name}.csv", index=False)
+    verdict_table(verdicts(analysis)).to_csv(tables / "verdicts.csv", index=False)
     (tables / "notes.txt").write_text("".join(f"{note}\n" for note in analysis.notes))
     page = render_report(study, results, analysis, ReportOptions())
     (tables / REPORT).write_text(page, encoding="utf-8")

@@ -5,27 +5,45 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from srcmatters.studies.cells import Cell
+from srcmatters.cohorts import open_cohort
+from srcmatters.evaluation.analysis_plan import AnalysisPlan
+from srcmatters.evaluation.planning import (
+    CLEAN_AUC,
+    RUN_SPREAD,
+    SEED_SPREAD,
+    StudySize,
+    patients_for,
+    smallest_difference,
+    smallest_margin,
+)
+from srcmatters.numbers import counted, number
+from srcmatters.studies.cells import Cell, bundle_config
 from srcmatters.studies.costs import estimate_disk
 from srcmatters.studies.quantities import spelled_bytes, spelled_seconds
 from srcmatters.studies.records import CellPlace, read_json
 from srcmatters.studies.study_file import Study
 
+_ENOUGH_SEEDS = 5  # fewer say hardly anything of how seeds differ
 
-def print_plan(study: Study, cells: Sequence[Cell], study_dir: Path, workers: int) -> None:
-    """Print the grid, what is finished, and what the rest will take.
+
+def print_plan(
+    study: Study, cells: Sequence[Cell], study_dir: Path, workers: int, detect: float | None = None
+) -> None:
+    """Print the grid, what is finished, what the rest will take, and what the study can show.
 
     Args:
         study: to be run.
         cells: all of them, see :func:`srcmatters.studies.cells.expand`.
         study_dir: where it goes, and where finished cells may be already.
         workers: cells at a time.
+        detect: a difference of two sources' leans; what it would take to show it is printed.
     """
     places = [CellPlace(study_dir.absolute(), cell.cell_id) for cell in cells]
     finished = [place for place in places if place.is_finished()]
@@ -44,6 +62,8 @@ def print_plan(study: Study, cells: Sequence[Cell], study_dir: Path, workers: in
     if disk is not None:
         cached = f"{spelled_bytes(disk.images)} images, {spelled_bytes(disk.features)} features (cache)"
         table.add_row("disk", f"{cached}, {spelled_bytes(disk.models)} models")
+    for name, text in _what_can_be_shown(study, cells, detect):
+        table.add_row(name, text)
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table)
     for cell in cells[:5]:
@@ -52,6 +72,46 @@ def print_plan(study: Study, cells: Sequence[Cell], study_dir: Path, workers: in
         console.print(
             f"  ... and {len(cells) - 5} more, in this order: p_art's extremes first, sources together"
         )
+
+
+def _what_can_be_shown(study: Study, cells: Sequence[Cell], detect: float | None) -> list[tuple[str, str]]:
+    size = _size(study, cells)
+    if size is None:
+        return []
+    plan = AnalysisPlan.from_mapping(study.analysis)
+    lean, margin = (number(one(size, plan.confidence), 3) for one in (smallest_difference, smallest_margin))
+    patients = size.positives + size.negatives
+    shown = f"a difference of two leans of {lean} AUC, or that two are within ±{margin} (80 % power)"
+    counts = [counted(patients, "patient"), counted(size.folds, "fold"), counted(size.seeds, "seed")]
+    assumed = f"clean AUC {number(CLEAN_AUC)}, runs differ by {number(RUN_SPREAD)}"
+    assumed += f", seeds by {number(SEED_SPREAD)}"
+    rows = [("can show", shown), ("", f"from {', '.join(counts)}; assumed: {assumed}")]
+    if size.seeds < _ENOUGH_SEEDS:
+        more = number(smallest_difference(replace(size, seeds=_ENOUGH_SEEDS), plan.confidence), 3)
+        few = f"{size.seeds} say hardly anything of other seeds"
+        rows.append(("seeds", f"{few}: --seed 0,1,2,3,4 ({more} then)"))
+    if detect is not None:
+        for seeds in sorted({size.seeds, _ENOUGH_SEEDS}):
+            needed = patients_for(detect, replace(size, seeds=seeds), plan.confidence)
+            what = "more folds or seeds" if needed is None else counted(needed, "patient")
+            rows.append((f"to show {number(detect)}", f"{what} with {counted(seeds, 'seed')}"))
+    return rows
+
+
+def _size(study: Study, cells: Sequence[Cell]) -> StudySize | None:
+    """Patients, folds and seeds; None for a bundle that does not say what it loads."""
+    config = bundle_config(study)
+    if "case_table" not in config or not cells:
+        return None
+    one = {**config, **cells[0].overrides}
+    table = open_cohort(one["dataset_dir"], one["cases"], one.get("modality", "xray"))
+    if "split" in table:
+        table = table[table["split"] == "test"]
+    patients = table.groupby("label")["patient_id"].nunique()
+    counts = [
+        len({cell.overrides.get(name, config.get(name, 0)) for cell in cells}) for name in ("fold", "seed")
+    ]
+    return StudySize(int(patients.get(1, 0)), int(patients.get(0, 0)), *counts)
 
 
 def _time(seconds: Sequence[float], left: int, workers: int) -> str:

@@ -55,7 +55,7 @@ def _check_cases(settings: Sequence[Mapping[str, Any]]) -> None:
         if key in seen:  # whether there are enough cases does not depend on p_art
             continue
         seen.add(key)
-        labelled = control_labels(cases, one.get("control", "none"), one["seed"])
+        labelled = control_labels(cases, one.get("control", "none"), one["seed"], one["fold"])
         others = {name: value for name, value in chosen.items() if name != "confounder"}
         choose_cases(labelled, CaseChoice(sampled_column(one["confounder"], cases), **others))
         confounder = create_image_confounder(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from srcmatters.cohorts.study_cases import StudyCases
 from srcmatters.errors import InputError
 from srcmatters.preprocessing.feature_cache import FeatureCache
 from srcmatters.preprocessing.state_cache import State
-from srcmatters.runs.file_names import WEIGHTS
+from srcmatters.runs.file_names import PERMUTATIONS, REFITS, WEIGHTS
+from srcmatters.training.refitted_heads import FrozenCell, permuted_aucs, refitted_aucs
 from srcmatters.training.run_record import Evidence
 from srcmatters.training.two_state_test import TwoStateTest
 
@@ -136,7 +138,10 @@ class Screening:
                 return head.log_odds(self.features.state(state)[rows])
 
             tables = self.test.table(scores), self.test.table(scores, "validation")
-            metrics = self.evidence.write(folder, *tables, inverse_regularisation=head.strength)
+            recorded = {"inverse_regularisation": head.strength, **self.test.realised_p_art}
+            predictions, validation = tables
+            metrics = self.evidence.write(folder, predictions, validation, **recorded)
+            self._fit_again(folder, head.strength)
             if self.save_model:
                 head.put_into(self.features.head)
                 weights = {name: tensor.cpu() for name, tensor in self.features.network.state_dict().items()}
@@ -149,3 +154,28 @@ class Screening:
         labels = cases["label"].to_numpy()[rows]
         patients = cases["patient_id"].to_numpy()[rows]
         return fit_head(self.features.as_assigned(rows, self.chosen.carries), labels, patients, self.seed)
+
+    def _fit_again(self, folder: Path, strength: float) -> None:
+        """Write ``refits.csv``, or of a null control with shuffled labels ``permutations.csv``."""
+        settings = self.evidence.settings
+        control = settings.get("control", "none")
+        if control == "independent_confounder":
+            return
+        clean, confounded = (self.features.state(name).astype(np.float64) for name in ("clean", "confounded"))
+        rows = self.chosen.split.train
+        scaler = StandardScaler().fit(self.features.as_assigned(rows, self.chosen.carries).astype(np.float64))
+        cell = FrozenCell(
+            scaler.transform(clean),
+            scaler.transform(confounded),
+            self.features.cache.cases,
+            self.chosen,
+            strength,
+            float(settings["p_art"]),
+            int(settings["seed"]),
+            int(settings["fold"]),
+            str(settings["assignment"]),
+        )
+        if control == "none":
+            refitted_aucs(cell).to_csv(folder / REFITS, index=False)
+        else:
+            permuted_aucs(cell).to_csv(folder / PERMUTATIONS, index=False)

@@ -47,6 +47,9 @@ class TwoStateTest:
         self.validation_rows = chosen.split.validation
         self.carries = chosen.carries
         self.environments = chosen.environments
+        self.realised_p_art = {
+            f"realised_p_art_{name}": share for name, share in chosen.realised_p_art.items()
+        }
         self.fold = fold
         self.batch_size = batch_size
         self.device = torch.device(device)

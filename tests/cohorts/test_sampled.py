@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from srcmatters.cohorts import CaseChoice, choose_cases
 from srcmatters.cohorts.sampled import SampledCohort, _ranked, sample_cohort
 from srcmatters.errors import InputError
+from srcmatters.evaluation import environment_auc
 
 DATA = Path(os.environ.get("SRCMATTERS_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 NIH = DATA / "nih-cxr14" / "cases.csv"
@@ -25,7 +27,7 @@ def cases() -> pd.DataFrame:
     for patient in range(400):
         sex, age = stream.choice(["F", "M"]), int(stream.integers(20, 90))
         for image in range(stream.integers(1, 4)):
-            rows.append(
+            rows.append(  # noqa: PERF401
                 {
                     "case_id": f"{patient}-{image}",
                     "patient_id": f"p{patient}",
@@ -84,6 +86,69 @@ def test_only_p_art_changes_with_p_art(cases: pd.DataFrame) -> None:
         for smaller, larger in ((0, 1), (1, 2), (2, 3)):
             assert carriers[smaller] <= carriers[larger] and others[larger] <= others[smaller]
     assert cohorts[0].ood_test.equals(cohorts[1].ood_test)
+
+
+def test_the_test_pool_is_the_same_for_every_share_and_holds_both_test_sets(cases: pd.DataFrame) -> None:
+    cohorts = {p: sample_cohort(cases, "sex", "F", p, test_size=30) for p in (0, 0.5, 1)}
+    for cohort in cohorts.values():
+        assert cohort.test_pool.equals(cohorts[0].test_pool)
+        assert cohort.test_pool.groupby(["label", "sex"]).size().tolist() == [30] * 4
+        pool = set(cohort.test_pool["case_id"])
+        assert set(cohort.iid_test["case_id"]) | set(cohort.ood_test["case_id"]) <= pool
+    assert len(cohorts[0].iid_test) == len(cohorts[0].ood_test) == 60
+
+
+def test_a_model_that_learnt_nothing_has_the_same_clean_auc_whatever_the_share(cases: pd.DataFrame) -> None:
+    """Scores that know the view alone: where it goes with sex and label the cells of a test set matter."""
+    entangled = cases.assign(
+        view=np.where((cases["sex"] == "M") & (cases["label"] == 0), "AP", cases["view"])
+    )
+    areas = []
+    for p_art in (0.0, 0.5, 1.0):
+        chosen = choose_cases(entangled, CaseChoice("sex", confounder_args={"value": "F"}, p_art=p_art))
+        rows, score = chosen.split.test, (entangled["view"] == "PA").astype(float).to_numpy()
+        assert chosen.environments is not None
+        table = entangled.iloc[rows].assign(
+            carries=chosen.carries[rows],
+            environment=chosen.environments[rows],
+            score_clean=score[rows],
+            score_confounded=score[rows],
+        )
+        areas.append((environment_auc(table, "clean"), environment_auc(table, "ood")))
+    assert areas[0] == areas[1] == areas[2]
+
+
+def test_matching_makes_the_cells_alike_and_counts_what_it_costs(cases: pd.DataFrame) -> None:
+    entangled = cases[~((cases["sex"] == "M") & (cases["label"] == 0) & (cases["view"] == "PA"))].dropna()
+    entangled = entangled.reset_index(drop=True)
+    with_partner = pd.concat([entangled, cases[cases["view"] == "PA"].dropna().iloc[:30]])
+    with_partner = with_partner.drop_duplicates("case_id").reset_index(drop=True)
+    loose = sample_cohort(with_partner, "sex", "F", 1.0)
+    matched = sample_cohort(with_partner, "sex", "F", 1.0, match=["view"])
+    assert "unmatched" not in loose.counts and matched.counts["unmatched"] > 0
+    for cohort, alike in ((loose, False), (matched, True)):
+        of_class = cohort.train.groupby("label")["view"].apply(lambda views: (views == "PA").mean())
+        assert (abs(of_class[0] - of_class[1]) < 0.02) == alike
+    banded = sample_cohort(cases.dropna(), "sex", "F", 0.5, match={"age": 40})
+    assert banded.counts["unmatched"] > 0
+    for wrong, message in (
+        ({"agee": 10}, "no column 'agee'"),
+        ({"sex": 10}, "a width in a column of numbers"),
+    ):
+        with pytest.raises(InputError, match=message):
+            sample_cohort(cases.dropna(), "sex", "F", 0.5, match=wrong)
+
+
+@pytest.mark.parametrize("asked", [None, 20])
+def test_the_size_of_the_sampled_test_role_is_what_was_asked_for(
+    cases: pd.DataFrame, asked: int | None
+) -> None:
+    cohort = sample_cohort(cases, "sex", "F", 0.5, test_fraction=0.3, test_size=asked)
+    cells = [count for name, count in cohort.counts.items() if name.startswith("test, ")]
+    known = cases.dropna(subset=["sex"])
+    assert sum(cells) / len(known) == pytest.approx(0.3, abs=0.03)
+    expected = asked or min(cells)
+    assert len(cohort.iid_test) == len(cohort.ood_test) == 2 * expected
 
 
 def test_draws_depend_on_the_seed_and_not_on_the_order(cases: pd.DataFrame) -> None:

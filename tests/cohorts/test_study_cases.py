@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from srcmatters.cohorts import CaseChoice, choose_cases, control_labels
 from srcmatters.cohorts.assignment import assign
+from srcmatters.cohorts.study_cases import shuffled_by_patient
 from srcmatters.confounders import sampled_column
 from srcmatters.errors import InputError
 from srcmatters.preprocessing import create_image_confounder
@@ -131,7 +132,8 @@ def test_shuffled_labels_keep_their_number_and_say_nothing_of_the_true_ones() ->
     cases = case_table(2000)
     cases["split"] = np.where(np.arange(2000) < 500, "test", "train")
     shuffled = control_labels(cases, "shuffled_labels", seed=1)
-    assert shuffled.drop(columns="label").equals(cases.drop(columns="label"))
+    assert shuffled.drop(columns=["label", "true_label"]).equals(cases.drop(columns="label"))
+    assert shuffled["true_label"].equals(cases["label"])
     for part in ("test", "train"):
         rows = cases["split"] == part
         assert shuffled["label"][rows].sum() == cases["label"][rows].sum()
@@ -141,6 +143,88 @@ def test_shuffled_labels_keep_their_number_and_say_nothing_of_the_true_ones() ->
     assert shuffled["label"].tolist() != control_labels(cases, "shuffled_labels", 2)["label"].tolist()
     assert control_labels(cases, "none") is cases
     assert cases["label"].tolist() == (np.arange(2000) % 2).tolist(), "the table itself was changed"
+
+
+def test_every_fold_shuffles_anew_and_tests_the_patients_that_the_study_tests() -> None:
+    cases = case_table(300)
+    tables = [control_labels(cases, "shuffled_labels", fold=fold) for fold in (0, 1)]
+    assert (tables[0]["label"] != tables[1]["label"]).mean() > 0.3
+    for fold, table in enumerate(tables):
+        shuffled = choose_cases(table, CaseChoice(p_art=0.5, fold=fold, control="shuffled_labels")).split
+        study = choose_cases(cases, CaseChoice(p_art=0.5, fold=fold)).split
+        for name in vars(study):
+            np.testing.assert_array_equal(getattr(shuffled, name), getattr(study, name))
+
+
+def test_a_small_set_that_a_shuffle_leaves_with_one_class_is_no_mistake_of_the_user() -> None:
+    cases = case_table(24)
+    for seed in range(20):
+        labelled = control_labels(cases, "shuffled_labels", seed)
+        chosen = choose_cases(
+            labelled, CaseChoice(p_art=0.5, num_folds=3, seed=seed, control="shuffled_labels")
+        )
+        if labelled["label"].iloc[chosen.split.validation].nunique() == 1:
+            return
+    raise AssertionError("no shuffle did, so this test shows nothing")
+
+
+def test_shuffled_labels_of_a_patient_agree_as_much_as_the_true_ones() -> None:
+    cases = case_table(150, images=2)
+    cases["label"] = pd.factorize(cases["patient_id"])[0] % 2  # both images of a patient agree
+    shuffled = control_labels(cases, "shuffled_labels")
+    assert shuffled.groupby("patient_id")["label"].nunique().max() == 1
+    assert shuffled["label"].sum() == cases["label"].sum()
+    assert 0.35 < (shuffled["label"] == cases["label"]).mean() < 0.65
+    ragged = np.repeat(np.arange(40), np.arange(40) % 5 + 1)
+    labels = shuffled_by_patient(ragged % 2, ragged, np.random.default_rng(0))
+    assert pd.Series(labels).groupby(ragged).nunique().max() == 1
+
+
+@pytest.mark.parametrize("control", ["none", "shuffled_labels"])
+def test_carriers_are_drawn_anew_in_every_fold(control: str) -> None:
+    """One draw for all folds would stand behind their mean, where no interval over folds sees it."""
+    cases = case_table(400)
+    carries = [
+        choose_cases(
+            control_labels(cases, control), CaseChoice(p_art=0.5, fold=fold, control=control)
+        ).carries
+        for fold in (0, 1)
+    ]
+    positives = cases["label"].to_numpy() == 1
+    assert 0.3 < (carries[0] != carries[1])[positives].mean() < 0.7
+
+
+def test_whole_patients_come_as_near_to_the_share_as_they_can_and_nested() -> None:
+    sizes = [1, 9, 2, 7, 1, 3, 5, 4, 6, 2]
+    cases = pd.DataFrame({"patient_id": np.repeat([f"P{n}" for n in range(10)], sizes), "label": 1})
+    cases["case_id"] = [f"c{n}" for n in range(len(cases))]
+    before = np.zeros(len(cases), dtype=bool)
+    for p_art in (0.1, 0.4, 0.5, 0.8, 1.0):
+        carries = assign(cases, p_art, unit="patient")
+        assert (carries | ~before).all()
+        # Next to a prefix of patients is another, so no share is farther than half of the largest patient.
+        assert abs(carries.sum() - p_art * len(cases)) <= max(sizes) / 2 + 0.5
+        before = carries
+    assert before.all()
+
+
+def test_of_two_patients_the_nearer_share_is_taken() -> None:
+    cases = pd.DataFrame({"patient_id": np.repeat(["P0", "P1"], 10), "label": 1})
+    cases["case_id"] = [f"c{n}" for n in range(20)]
+    counts = [assign(cases, p_art, unit="patient").sum() for p_art in (0.2, 0.3, 0.7, 0.8)]
+    assert counts == [0, 10, 10, 20]
+
+
+def test_the_share_that_whole_patients_allowed_is_recorded() -> None:
+    cases = case_table(90, images=3)
+    cases["label"] = (pd.factorize(cases["patient_id"])[0] % 3 == 0).astype(int)
+    chosen = choose_cases(cases, CaseChoice(p_art=0.5, assignment="patient"))
+    labels = cases["label"].to_numpy()
+    for name, rows in vars(chosen.split).items():
+        expected = chosen.carries[rows[labels[rows] == 1]].mean()
+        assert chosen.realised_p_art[name] == pytest.approx(expected)
+    sampled = choose_cases(case_table(400), CaseChoice("sex", confounder_args={"value": "F"}, p_art=0.5))
+    assert sampled.realised_p_art["test"] == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("control", ["shuffled_labels", "independent_confounder"])

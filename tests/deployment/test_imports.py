@@ -32,6 +32,4 @@ def test_all_of_deployment_loads_no_room_that_trains_reports_or_studies() -> Non
     loaded = done.stdout.split()
     assert {"srcmatters.deployment.predict_command", "srcmatters.deployment.receiver.server"} <= set(loaded)
     assert not [name for name in loaded if name.split(".")[1] in _FORBIDDEN]
-    # The monitors of a bundle describe images as the check of detectability does; that is a pure function.
-    evaluation = {name for name in loaded if name.startswith("srcmatters.evaluation.")}
-    assert evaluation == {"srcmatters.evaluation.detectability"}
+    assert not [name for name in loaded if name.startswith("srcmatters.evaluation")]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit, logit
+from scipy.stats import chi2
 from synthetic_study import draw_study
 
 from srcmatters.errors import InputError
@@ -15,11 +17,12 @@ from srcmatters.evaluation import Analysis, AnalysisPlan, analyse, environment_a
 from srcmatters.evaluation.classification import fix_threshold
 from srcmatters.evaluation.curves import crossing, slope_weights, trapezoid_weights
 from srcmatters.evaluation.run_groups import group_runs
+from srcmatters.evaluation.subgroups import heterogeneity
 from srcmatters.runs.finished_runs import AXES, StudyResults
 
-PLAN = AnalysisPlan(replicates=400, subgroups=())
+PLAN = AnalysisPlan(metric="ood_auc", replicates=400, subgroups=())
 SMALL = {"folds": 3, "cases": 60}
-TABLES = ("environments", "gaps", "contrasts", "curves", "interactions", "subgroups")
+TABLES = ("environments", "gaps", "leans", "controls", "contrasts", "curves", "interactions", "subgroups")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +102,9 @@ def test_curves_fall_where_the_network_leans_on_the_confounder(analysis: Analysi
     assert falling["area_under_degradation"] == pytest.approx((gaps[0] / 2 + gaps[1] + gaps[2] / 2) / 2)
     assert falling["slope_high"] < -0.5 and level["slope_low"] < 0 < level["slope_high"]
     assert 0 < falling["crossing"] < 0.5 and np.isnan(level["crossing"])
-    assert only(analysis.interactions, source_a="a")["high"] < -0.5
+    assert only(analysis.interactions, source_a="a")["low"] > 0.5
+    lean = [only(analysis.leans, source="a", p_art=p)["lean"] for p in (0.5, 1)]
+    assert falling["area_under_lean"] == pytest.approx((lean[0] + lean[1] / 2) / 2)
     assert only(analysis.interactions, source_a="a")["p_adjusted"] < 0.01
 
 
@@ -132,8 +137,31 @@ def test_subgroups_divide_the_cases_and_the_lowest_is_the_worst(
     cases = study.predictions.drop_duplicates("case_id")
     assert dict(zip(rows["value"], rows["cases"], strict=True)) == cases["sex"].value_counts().to_dict()
     assert rows["positives"].sum() == (cases["label"] == 1).sum()
-    assert rows["worst"].sum() == 1 and rows.loc[rows["worst"], "auc"].item() == rows["auc"].min()
+    # Drawn alike, the groups are not shown to differ, and then none of them is the worst.
+    assert (rows["p_heterogeneity"] > 0.05).all() and not rows["worst"].any()
     assert ((rows["low"] < rows["auc"]) & (rows["auc"] < rows["high"])).all()
+
+
+def test_an_effect_in_women_alone_is_found_in_their_row() -> None:
+    study = draw_study({"a": 3.0}, p_arts=(1.0,))
+    table = study.predictions
+    men = table["sex"] == "M"
+    odds = logit(table["score_clean"]) + 0.1 * np.random.default_rng(0).normal(size=len(table))
+    table.loc[men, "score_confounded"] = expit(odds)[men]
+    rows = analyse(study, replace(PLAN, subgroups=("sex",))).subgroups
+    for name in ("iid_minus_ood", "effect"):
+        of_metric = rows[rows["environment"] == name].set_index("value")
+        assert abs(of_metric.at["M", "auc"]) < 0.05 and of_metric.at["F", "low"] > 0.3
+        assert of_metric["worst"].to_dict() == {"F": True, "M": False}
+        assert (of_metric["p_heterogeneity"] < 0.001).all()
+
+
+def test_heterogeneity_is_cochrans_q() -> None:
+    values, errors = np.array([0.7, 0.8, 0.75]), np.array([0.05, 0.04, 0.1])
+    weights = errors**-2
+    q = (weights * (values - (weights @ values) / weights.sum()) ** 2).sum()
+    assert heterogeneity(list(zip(values, errors, strict=True))) == pytest.approx(chi2.sf(q, 2))
+    assert np.isnan(heterogeneity([(0.7, 0.05)]))
 
 
 def test_numbers_are_cut_into_three_bands() -> None:
@@ -260,7 +288,7 @@ def test_one_source_one_fold_and_one_class_are_noted_and_break_nothing() -> None
     assert any("a is the only source" in note for note in alone.notes)
     assert any("primary comparison (ood_auc at p_art 1" in note for note in alone.notes)
     fold = analyse(select(study, study.cells["fold"] == 0), PLAN)
-    assert any("one training only" in note for note in fold.notes)
+    assert any("one training run only" in note for note in fold.notes)
     row = only(fold.environments, environment="ood")
     assert row["auc_low"] < row["auc"] < row["auc_high"]
     negative = study.predictions[(study.predictions["fold"] > 0) | (study.predictions["label"] == 0)]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
+from statsmodels.stats.multitest import multipletests
 
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.evaluation.contrasts import adjusted_p_values, with_families
@@ -72,16 +73,16 @@ def contrasts() -> pd.DataFrame:
         for control in ("none", "shuffled_labels")
     ]
     names = ["metric", "confounder", "p_art", "pair", "control"]
-    table = pd.DataFrame(rows, columns=names).assign(p_value=0.02)
+    table = pd.DataFrame(rows, columns=names).assign(p_value=0.02, p_equivalence=0.01)
     return table.assign(source_a="a", source_b=table["pair"].str[1])
 
 
 @pytest.mark.parametrize(
     ("plan", "primary"),
     [
-        (AnalysisPlan(), 4),
-        (AnalysisPlan(confounder="tag"), 2),
-        (AnalysisPlan(confounder="tag", sources=("b", "a")), 1),
+        (AnalysisPlan(metric="ood_auc"), 4),
+        (AnalysisPlan(metric="ood_auc", confounder="tag"), 2),
+        (AnalysisPlan(metric="ood_auc", confounder="tag", sources=("b", "a")), 1),
         (AnalysisPlan(p_art=0.2), 0),
     ],
 )
@@ -90,8 +91,27 @@ def test_the_primary_family_is_what_the_plan_declares(plan: AnalysisPlan, primar
     chosen = table[table["family"] == "primary"]
     assert len(chosen) == primary
     np.testing.assert_allclose(chosen["p_adjusted"], 0.02 * primary)
+    np.testing.assert_allclose(chosen["p_equivalence_adjusted"], 0.01 * primary)
+    assert chosen["equivalent"].all()
     assert set(chosen["correction"]) <= {"holm"}
     others = table[table["family"] != "primary"]
     assert set(others["correction"]) == {"bh"}
     np.testing.assert_allclose(others["p_adjusted"], 0.02)  # all p are equal: the rate is theirs
     assert set(table.loc[table["control"] != "none", "family"]) == {"control"}
+
+
+def test_runs_at_p_art_0_do_not_dilute_a_family() -> None:
+    table = contrasts()
+    more = pd.concat([table, table.assign(p_art=0.0, p_value=0.9)], ignore_index=True)
+    few, many = (with_families(rows, AnalysisPlan(metric="ood_auc")) for rows in (table, more))
+    assert set(many.loc[many["p_art"] == 0, "family"]) == {"reference", "control"}
+    for name in ("primary", "secondary"):
+        of_few, of_many = (rows.loc[rows["family"] == name, "p_adjusted"].tolist() for rows in (few, many))
+        assert of_few == of_many
+
+
+def test_corrections_are_those_of_the_library() -> None:
+    p_values = pd.Series([0.01, 0.04, 0.03, 0.005, 0.9, 0.01])
+    for method in ("holm", "fdr_bh"):
+        expected = multipletests(p_values, method=method)[1]
+        np.testing.assert_allclose(adjusted_p_values(p_values, method), expected, rtol=1e-12)

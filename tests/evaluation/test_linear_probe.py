@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from srcmatters.errors import InputError
+from srcmatters.evaluation import linear_probe as probe_module
 from srcmatters.evaluation.linear_probe import linear_probe, probe_difference
 
 
@@ -89,3 +90,21 @@ def test_features_that_are_no_numbers_are_refused() -> None:
         linear_probe(features, labels, patients)
     with pytest.raises(InputError, match="120 rows of features, 119 labels"):
         linear_probe(cases(1)[0], labels[1:], patients)
+
+
+def test_only_cases_of_one_fold_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probes of different folds have scales of their own: moving all scores of a fold changes nothing."""
+    stream = np.random.default_rng(0)
+    labels, patients = np.arange(60) % 2, [f"p{case}" for case in range(60)]
+    features = stream.normal(size=(60, 4)) + labels[:, None]
+    before = linear_probe(features, labels, patients)
+    calls = iter(range(100))
+
+    def moved(*arguments: object) -> np.ndarray:
+        return original(*arguments) + 100.0 * next(calls)
+
+    original = probe_module._scores
+    monkeypatch.setattr(probe_module, "_scores", moved)
+    after = linear_probe(features, labels, patients)
+    assert after.auc == pytest.approx(before.auc)
+    np.testing.assert_allclose(after.resampled, before.resampled)

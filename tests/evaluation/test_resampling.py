@@ -32,10 +32,26 @@ def test_every_resample_draws_as_many_patients_as_there_are() -> None:
     np.testing.assert_allclose(weights.counts.mean(axis=1), 1, atol=0.15)
 
 
-def test_resamples_do_not_depend_on_the_order_of_the_cases() -> None:
-    one, other = (resample_patients(np.array(list(names)), 50, seed=3) for names in ("abcd", "dacbb"))
-    np.testing.assert_array_equal(one.counts, other.counts)
-    assert not np.array_equal(one.counts, resample_patients(np.array(list("abcd")), 50, seed=4).counts)
+def test_another_seed_draws_other_patients() -> None:
+    one, other = (resample_patients(np.array(list("abcd")), 50, seed=seed) for seed in (3, 4))
+    assert not np.array_equal(one.counts, other.counts)
+
+
+def test_the_variance_of_clustered_cases_is_that_of_the_patients() -> None:
+    """With G patients of a class, G / (G - 1) times the raw sum of squares (Obuchowski 1997)."""
+    ranking = drawn(cases=80, per_patient=4, seed=1)
+    ranking = Ranking(ranking.patients % 2, ranking.scores, ranking.patients)  # a patient has one label
+    area = auc(ranking)
+    raw = np.zeros(20)
+    for patient in range(20):
+        own = np.flatnonzero(ranking.patients == patient)
+        label = ranking.labels[own[0]]
+        other = ranking.scores[ranking.labels != label]
+        for case in own:
+            above = (ranking.scores[case] > other).mean() + 0.5 * (ranking.scores[case] == other).mean()
+            raw[patient] += ((above if label else 1 - above) - area) / (ranking.labels == label).sum()
+    expected = raw * np.sqrt(10 / 9)
+    np.testing.assert_allclose(auc_influence(ranking, 20), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("per_patient", [1, 3])

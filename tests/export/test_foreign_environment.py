@@ -88,7 +88,7 @@ def sent(
     else:
         for path in sorted(cohort.rglob("*.nii.gz"))[:3]:
             shutil.copy(path, images)
-    yield Sent(folder, images)
+    return Sent(folder, images)
 
 
 def _radiographs(paths: list[Path], images: Path) -> None:

@@ -134,7 +134,7 @@ def test_null_control_is_in_its_own_table_and_in_no_other(
 ) -> None:
     assert "shuffled labels: nothing can be learned" in words(page)
     (setup,) = setups(study_analysis)
-    assert set(setup.controls["gaps"]["control"]) == {"shuffled_labels"}
+    assert set(setup.controls["control"]) == {"shuffled_labels"}
     assert set(setup.analysis.gaps["control"]) == {"none"}
     assert len(study_results.cells) == 36 + 6
     assert "In all 36 runs" in words(page)
@@ -254,6 +254,16 @@ def test_thumbnails_find_a_shortcut_only_where_there_is_one() -> None:
     found = natural_shortcut(torch.from_numpy(brighter), labels.tolist(), patients)
     assert found.present
     assert found.auc > 0.9
+    # What lies inside the frame is not in it, however strong; a corner is.
+    middle, corner = np.zeros((2, 32, 32), dtype=np.float32)
+    middle[8:24, 8:24], corner[:2, :2] = 1, 5
+    signs = labels[:, None, None, None].astype(np.float32)
+    inside, outside = (
+        natural_shortcut((noise + signs * where).astype(np.float32), labels.tolist(), patients)
+        for where in (middle, corner)
+    )
+    assert inside.auc > 0.9 and inside.frame_low < 0.5 < inside.frame_high
+    assert outside.frame_auc > 0.9
     # A checkerboard of single pixels is gone in a thumbnail, however strong.
     board = (np.indices((32, 32)).sum(0) % 2 * 2 - 1).astype(np.float32)
     hidden = noise + 5 * labels[:, None, None, None] * board

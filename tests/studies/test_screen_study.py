@@ -72,6 +72,9 @@ def test_a_study_of_phantoms_from_plan_to_status(
         "12, 6 of them null controls" in planned.output
         and "unknown: no cell has been timed" in planned.output
     )
+    assert "can show" in planned.output and "--seed 0,1,2,3,4" in planned.output
+    assert "to show .05" not in planned.output
+    assert "to show .05" in study("plan", "--detect", ".05").output
     assert not executor.order and not (tmp_path / "mlruns").exists()
     timed = study("plan", "--time-one")
     assert timed.exit_code == 0 and len(executor.order) == 1 and "11 × " in timed.output

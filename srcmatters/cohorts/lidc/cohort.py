@@ -191,8 +191,8 @@ def _slice_rows(scans: list[_Scan], rule: LabelRule, left_out: Counter[str]) -> 
             continue
         for label, slices in by_label.items():
             stream = case_stream(rule.seed, patient, f"slices of label {label}")
-            for place in sorted(stream.permutation(len(slices))[:wanted]):
-                rows.append(_slice_row(slices[place][0], slices[place][1], label))
+            places = sorted(stream.permutation(len(slices))[:wanted])
+            rows += [_slice_row(slices[place][0], slices[place][1], label) for place in places]
     return rows
 
 

@@ -72,6 +72,7 @@ class SendingThread(threading.Thread):
         return not self.is_alive()
 
     def run(self) -> None:
+        """Work until it is stopped."""
         while not self._stopping:
             self._changed.clear()
             try:

@@ -254,7 +254,7 @@ def _identity(content: BytesIO, syntax: UID, sop_class: UID, announced: str) -> 
     return study, instance
 
 
-def _beyond(tag: BaseTag, representation: str | None, length: int) -> bool:
+def _beyond(tag: BaseTag, representation: str | None, length: int) -> bool:  # noqa: ARG001
     return tag > _STUDY
 
 

@@ -77,6 +77,7 @@ class ReadingThread(threading.Thread):
         self._reading: str | None = None
 
     def run(self) -> None:
+        """Work until it is stopped."""
         while not self._stopping.is_set():
             try:
                 batch = self._next()

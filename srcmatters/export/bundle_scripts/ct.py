@@ -68,6 +68,7 @@ class ScaleGreyd(MapTransform):
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Apply to the image."""
         item = dict(data)
         for key in self.key_iterator(item):
             image = item[key]
@@ -115,6 +116,7 @@ class ResampleBoxd(MapTransform):
         self.patch_mm, self.place_key = patch_mm, place_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Apply to the image."""
         item = dict(data)
         place = item.pop(self.place_key, None)
         for key in self.key_iterator(item):

@@ -39,6 +39,7 @@ class LoadRadiographd(MapTransform):
     """
 
     def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
+        """Apply to the image."""
         item = dict(data)
         for key in self.key_iterator(item):
             path = str(item[key])

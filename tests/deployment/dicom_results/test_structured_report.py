@@ -49,8 +49,7 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def texts(item: Dataset) -> list[str]:
     """All that a report says, in its order."""
     said = [str(item.get("TextValue") or "")]
-    for code in item.get("ConceptCodeSequence") or []:
-        said.append(code.CodeMeaning)
+    said += [code.CodeMeaning for code in item.get("ConceptCodeSequence") or []]
     for below in item.get("ContentSequence") or []:
         said += texts(below)
     return [text for text in said if text]

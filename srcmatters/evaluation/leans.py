@@ -1,0 +1,111 @@
+"""What each source learnt to lean on: the loss under reversal less that at p_art 0, judged by a margin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from srcmatters.evaluation.analysis_plan import AnalysisPlan
+from srcmatters.evaluation.contrasts import adjusted_p_values, boundary_errors
+from srcmatters.evaluation.estimates import LEAN_RANGE, widened
+from srcmatters.evaluation.resampled_runs import ResampledRuns
+
+#: A source whose clean AUC at p_art 0 is not shown to lie above this does not know the target.
+LEAST_CLEAN_AUC = 0.6
+
+
+def spoken_p_art(shares: pd.Series | np.ndarray | list[float], plan: AnalysisPlan) -> float:
+    """The p_art of the plan if there are runs at it, else the highest."""
+    present = np.asarray(shares, dtype=float)
+    declared = present[np.isclose(present, plan.p_art)]
+    return float(declared[0] if len(declared) else present.max())
+
+
+def lean_rows(runs: ResampledRuns, plan: AnalysisPlan) -> list[dict[str, Any]]:
+    """One row per source and p_art above 0; null controls have none."""
+    group = runs.group
+    if group.axes["control"] != "none":
+        return []
+    shares = sorted({share for source in group.sources for share in group.shares(source) if share > 0})
+    if not shares:
+        return []
+    spoken, rows = spoken_p_art(shares, plan), []
+    for source in group.sources:
+        for p_art in group.shares(source):
+            if p_art > 0:
+                family = "declared" if np.isclose(p_art, spoken) else "other"
+                rows.append({**group.axes, "source": source, "p_art": p_art, "family": family})
+                rows[-1] |= _lean(runs, source, p_art, plan)
+    return rows
+
+
+def _lean(runs: ResampledRuns, source: str, p_art: float, plan: AnalysisPlan) -> dict[str, Any]:
+    metric = "learned_lean" if runs.of(source, p_art, "learned_lean") else "iid_minus_ood_auc"
+    lean = runs.mean(source, p_art, metric)
+    lean = widened(lean, boundary_errors(runs, source, p_art, metric))
+    low, high = lean.interval(plan.confidence, *LEAN_RANGE)
+    row = {
+        "metric": metric,
+        "lean": lean.value,
+        "low": low,
+        "high": high,
+        "p_value": lean.p_value(),
+        "p_beyond": lean.p_beyond(plan.equivalence_margin),
+        "p_equivalence": lean.p_equivalence(plan.equivalence_margin),
+        "of_patients": lean.of_patients,
+        "of_folds": lean.of_folds,
+        "of_seeds": lean.of_seeds,
+        "trainings": lean.trainings,
+        "seeds": len({seed for _, seed in runs.group.runs(source, p_art)}),
+        "training_cohort": bool(runs.group.refits),
+    }
+    if metric == "learned_lean" and not runs.group.sampled:
+        learned = runs.mean(source, p_art, "learned_superiority")
+        ends = learned.interval(plan.confidence)
+        row |= {"superiority": learned.value, "superiority_low": ends[0], "superiority_high": ends[1]}
+    return row
+
+
+def with_adjusted(rows: pd.DataFrame, group_by: str) -> pd.DataFrame:
+    """A copy with p_value, p_beyond and p_equivalence corrected by Holm within each family.
+
+    Args:
+        rows: with these columns.
+        group_by: column that names the family.
+    """
+    adjusted = rows.copy()
+    for name in ("p_value", "p_beyond", "p_equivalence"):
+        adjusted[f"{name}_adjusted"] = np.nan
+        for _, members in adjusted.groupby(group_by):
+            corrected = adjusted_p_values(members[name], "holm")
+            adjusted.loc[members.index, f"{name}_adjusted"] = corrected
+    return adjusted
+
+
+def ignorance(environments: pd.DataFrame, margin: float) -> dict[str, str]:
+    """Sources that cannot be ranked by their lean, and why: what knows nothing loses nothing.
+
+    Args:
+        environments: rows of :attr:`Analysis.environments` of one group of runs.
+        margin: by which the clean AUC at p_art 0 may lie below the best.
+
+    Returns:
+        By source, a reason; sources that know the target are not in it.
+    """
+    clean = environments[
+        (environments["environment"] == "clean") & (environments["p_art"].astype(float) == 0)
+    ]
+    clean = clean.drop_duplicates("source").set_index("source")
+    best, reasons = clean["auc"].max(), {}
+    for source in environments["source"].unique():
+        if source not in clean.index:
+            reasons[source] = "there is no run at p_art 0, so what it knows of the target is not known"
+            continue
+        auc, low = (clean.loc[source, name].item() for name in ("auc", "auc_low"))
+        if not low > LEAST_CLEAN_AUC:
+            reasons[source] = "does not know the target"
+        elif auc < best - margin:
+            reasons[source] = "knows the target less well than the best source"
+    return reasons

@@ -1,0 +1,166 @@
+"""What was learnt: the loss under reversal against that at p_art 0, paired, and never of what knows"
+" nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, logit
+from synthetic_study import draw_study
+
+from srcmatters.evaluation import AnalysisPlan, Mixture, analyse, environment_auc
+from srcmatters.evaluation.resampled_statistics import resampled_superiority
+from srcmatters.evaluation.resampling import resample_patients
+from srcmatters.evaluation.verdicts import Outcome, verdicts
+from srcmatters.runs.finished_runs import StudyResults
+
+PLAN = AnalysisPlan(replicates=300, subgroups=())
+SMALL = {"folds": 3, "cases": 60}
+
+
+def reacting(effect: float) -> StudyResults:
+    """A confounder that moves every score by a constant, at p_art 0 as at 1: features react, nothing is"
+    " learnt."""
+    study = draw_study({"a": 0.0, "b": 0.0}, training_spread=0.1)
+    table = study.predictions
+    return replace(
+        study, predictions=table.assign(score_confounded=expit(logit(table["score_clean"]) + effect))
+    )
+
+
+@pytest.mark.parametrize("effect", [-1.0, 1.0])
+def test_a_reaction_that_nobody_taught_is_no_lean(effect: float) -> None:
+    found = analyse(reacting(effect), PLAN)
+    gaps = found.gaps[found.gaps["p_art"] == 1]
+    assert ((gaps["low"] > 0.1) if effect > 0 else (gaps["high"] < 0)).all(), "there is a gap"
+    assert (found.leans["lean"].abs() < 0.05).all()
+    assert not any(one.outcome is Outcome.LEANS for one in verdicts(found))
+
+
+def test_the_lean_is_the_difference_of_the_gaps_paired_by_fold() -> None:
+    study = draw_study({"a": 3.0, "b": 1.0}, p_arts=(0.0, 0.5, 1.0))
+    found = analyse(study, PLAN)
+    tables = dict(iter(study.predictions.groupby("cell")))
+    for row in found.leans.itertuples():
+        losses = {0.0: [], row.p_art: []}
+        for p_art, values in losses.items():
+            cells = study.cells[(study.cells["source"] == row.source) & (study.cells["p_art"] == p_art)]
+            for cell in cells.index:
+                iid = environment_auc(tables[cell], Mixture(row.p_art, 0.0))
+                values.append(iid - environment_auc(tables[cell], "ood"))
+        assert row.lean == pytest.approx(np.mean(losses[row.p_art]) - np.mean(losses[0.0]))
+        assert row.metric == "learned_lean"
+    contrast = found.contrasts[
+        (found.contrasts["metric"] == "learned_lean") & (found.contrasts["p_art"] == 1)
+    ]
+    leans = found.leans[found.leans["p_art"] == 1].set_index("source")["lean"]
+    assert contrast["difference"].item() == pytest.approx(leans["a"] - leans["b"])
+    assert contrast["family"].item() == "primary" and contrast["superiority_difference"].item() > 0
+    assert not (found.contrasts["metric"].eq("learned_lean") & found.contrasts["p_art"].eq(0)).any()
+
+
+def test_without_p_art_0_the_loss_is_told_and_said_to_be_partly_unlearnt() -> None:
+    found = analyse(draw_study({"a": 3.0}, p_arts=(1.0,)), PLAN)
+    assert found.leans["metric"].tolist() == ["iid_minus_ood_auc"]
+    (verdict,) = verdicts(found)
+    assert verdict.outcome is Outcome.LEANS and "as there is no run at p_art 0" in verdict.text
+
+
+def test_a_source_that_knows_nothing_is_not_ranked() -> None:
+    study = draw_study({"a": 0.0, "b": 2.0}, separation={"a": 0.0, "b": 2.0})
+    found = verdicts(analyse(study, PLAN))
+    outcomes = {(one.kind, one.sources): one for one in found}
+    assert outcomes["lean", ("a",)].outcome is Outcome.NOT_RANKED
+    assert outcomes["lean", ("b",)].outcome is Outcome.LEANS
+    compared = outcomes["comparison", ("a", "b")]
+    assert compared.outcome is Outcome.NOT_RANKED and compared.reason == "a does not know the target"
+
+
+def test_the_one_that_leans_more_is_named_first() -> None:
+    found = verdicts(analyse(draw_study({"a": 0.3, "b": 2.5}, training_spread=0.1), PLAN))
+    (compared,) = (one for one in found if one.kind == "comparison")
+    assert compared.outcome is Outcome.LEANS and compared.sources == ("b", "a")
+    assert 0 < compared.low < compared.value < compared.high
+    assert "b: leans on a letter in the corner more than a, by" in compared.text
+
+
+def test_superiority_is_a_count_over_other_cases() -> None:
+    stream = np.random.default_rng(0)
+    cases = 30
+    table = pd.DataFrame(
+        {
+            "patient_id": [f"p{case // 2}" for case in range(cases)],
+            "label": np.arange(cases) % 3 % 2,
+            "score_clean": np.round(stream.random(cases), 1),
+            "score_confounded": np.round(stream.random(cases), 1),
+        }
+    )
+    wins = []
+    for i in range(cases):
+        for j in range(cases):
+            if i != j and table["label"][i] == table["label"][j]:
+                one, other = table["score_confounded"][i], table["score_clean"][j]
+                wins.append((one > other) + 0.5 * (one == other))
+    weights = resample_patients(table["patient_id"], 20)
+    found = resampled_superiority(table, weights)
+    assert found.value == pytest.approx(np.mean(wins))
+    squeezed = table.assign(**{name: table[name] ** 5 for name in ("score_clean", "score_confounded")})
+    np.testing.assert_allclose(resampled_superiority(squeezed, weights).replicates, found.replicates)
+    nothing = table.assign(score_confounded=table["score_clean"])
+    assert resampled_superiority(nothing, weights).value == pytest.approx(0.5)
+
+
+def test_decisions_that_flip_are_counted_at_the_threshold_of_the_validation_cases() -> None:
+    study = draw_study({"a": 50.0, "b": 0.0}, p_arts=(1.0,), **SMALL)
+    found = analyse(study, PLAN)
+    flips = found.gaps.set_index("source")
+    row = found.environments[
+        (found.environments["source"] == "a") & (found.environments["environment"] == "clean")
+    ]
+    called = row["sensitivity"].item(), 1 - row["specificity"].item()
+    assert flips.at["b", "flips"] == 0
+    assert flips.at["a", "flips"] == pytest.approx(1 - np.mean(called), abs=0.03), "all that were negative"
+    assert flips.at["a", "flips_low"] < flips.at["a", "flips"] < flips.at["a", "flips_high"]
+
+
+def test_sensitivity_and_specificity_have_intervals_that_shrink_with_the_cases() -> None:
+    few, many = (
+        analyse(draw_study({"a": 1.0}, folds=3, cases=cases, p_arts=(0.0,)), PLAN).environments
+        for cases in (40, 1000)
+    )
+    for name in ("sensitivity", "specificity", "brier"):
+        width = [(rows[f"{name}_high"] - rows[f"{name}_low"]).mean() for rows in (few, many)]
+        assert 0 < width[1] < width[0]
+        assert ((few[f"{name}_low"] <= few[name]) & (few[name] <= few[f"{name}_high"])).all()
+
+
+def test_leans_are_corrected_over_sources_and_confounders() -> None:
+    study = draw_study({"a": 1.0, "b": 1.0}, confounders=("tag", "noise"), p_arts=(0.0, 0.5, 1.0), **SMALL)
+    leans = analyse(study, PLAN).leans
+    assert leans["family"].value_counts().to_dict() == {"declared": 4, "other": 4}
+    for _, family in leans.groupby("family"):
+        smallest = family.sort_values("p_beyond").iloc[0]
+        assert smallest["p_beyond_adjusted"] == pytest.approx(min(1.0, 4 * smallest["p_beyond"]))
+
+
+def test_refitted_heads_take_the_place_of_the_bootstrap() -> None:
+    """At the screen depth the spread of the refits is the error: patients who are trained on are in it."""
+    study = draw_study({"a": 1.0, "b": 1.0}, **SMALL)
+    stream = np.random.default_rng(0)
+    names = ("clean_auc", "iid_auc", "ood_auc", "confounded_auc", "aligned_auc")
+    tables = []
+    for cell in study.cells.index:
+        drawn = {name: 0.7 + 0.05 * stream.normal(size=50) for name in names}
+        tables.append(pd.DataFrame(drawn).assign(refit=np.arange(50.0), cell=cell))
+    found = analyse(replace(study, refits=pd.concat(tables)), PLAN)
+    assert found.leans["training_cohort"].all() and found.leans["of_folds"].isna().all()
+    # Four independent AUCs of standard deviation .05 in each of three folds.
+    assert found.leans["of_patients"].mean() == pytest.approx(0.05 * 2 / np.sqrt(3), rel=0.25)
+    assert all("For this training cohort" not in one.text for one in verdicts(found))
+    partly = analyse(replace(study, refits=pd.concat(tables[1:])), PLAN)
+    assert not partly.leans["training_cohort"].any(), "unpaired refits are not used"
+    leans = [one for one in verdicts(partly) if one.kind == "lean" and not one.reason]
+    assert leans and all("For this training cohort" in one.text for one in leans)
