@@ -69,7 +69,8 @@ def detectability(
     """Measure whether a confounder survives the preprocessing.
 
     The probe is the same for every study: :func:`srcmatters.images.description.describe` turns an image into
-    about 300 numbers, which are standardised and given to a logistic regression (L2, C = .03). It is cross-validated by patient; both
+    about 300 numbers, which are standardised and given to a logistic regression (L2, C = .03). It is
+    cross-validated by patient; both
     states of a case are in the same fold. A network may see more than the probe: .5 does not prove that
     nothing is left, but a confounder that such statistics miss is not worth a study.
 

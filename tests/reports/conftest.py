@@ -9,7 +9,9 @@ import pytest
 from study_tables_on_disk import HOSTILE, cohort_of, write_run, write_study
 
 from srcmatters.evaluation.analysis import Analysis, analyse
+from srcmatters.reports.example_record import recorded_phantom_examples
 from srcmatters.reports.report import ReportOptions, render_report
+from srcmatters.reports.setups import confounder_label
 from srcmatters.reports.study_folder import StudyFolder, open_study
 from srcmatters.runs.finished_runs import StudyResults, read_results
 
@@ -65,7 +67,11 @@ def study_analysis(study_results: StudyResults, opened_study: StudyFolder) -> An
 
 @pytest.fixture(scope="session")
 def page(opened_study: StudyFolder, study_results: StudyResults, study_analysis: Analysis) -> str:
-    """Its report, which looks at nothing but the results."""
+    """Its report, which looks at nothing but the results and the examples that were drawn before."""
+    cells = study_results.cells[study_results.cells["control"] == "none"]
+    named = zip(cells["confounder"], cells["confounder_args"], strict=True)
+    labelled = cells.assign(label=[confounder_label(name, args) for name, args in named])
+    recorded_phantom_examples(labelled, opened_study.path, draw=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOURCE_DATE_EPOCH", "1763900000")
         return render_report(opened_study, study_results, study_analysis, ReportOptions(data=False))

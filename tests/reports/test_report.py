@@ -25,7 +25,7 @@ from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.evaluation.natural_shortcut import NaturalShortcut, natural_shortcut
 from srcmatters.evaluation.verdicts import verdicts
 from srcmatters.numbers import interval, listed, number, p_value, share, signed
-from srcmatters.reports import printing, report, shortcut_record
+from srcmatters.reports import printing, report
 from srcmatters.reports.commands import report as command
 from srcmatters.reports.coverage import missing_cells, not_tested
 from srcmatters.reports.example_images import target_examples
@@ -33,6 +33,7 @@ from srcmatters.reports.report import ReportOptions, render_report, write_report
 from srcmatters.reports.setups import confounder_label, setups
 from srcmatters.reports.shortcut_record import shortcuts
 from srcmatters.reports.study_folder import StudyFolder, open_study
+from srcmatters.runs import trained_run
 from srcmatters.runs.finished_runs import StudyResults
 
 TRAIN = Path(__file__).parents[2] / "bundles" / "xray_classification" / "configs" / "train.yaml"
@@ -301,7 +302,7 @@ def test_images_of_the_target_come_from_the_run_itself(
     assert isinstance(measured["cohort"], NaturalShortcut)
     assert measured["cohort"].cases == 48
     # The second time the record is enough: the images may be gone.
-    monkeypatch.setattr(shortcut_record, "open_images", lambda path: pytest.fail("opened the images"))
+    monkeypatch.setattr(trained_run, "open_images", lambda path: pytest.fail("opened the images"))
     assert shortcuts(real_run, tmp_path) == measured
     assert shortcuts(real_run.assign(dataset_sha256="other"), tmp_path, measure=False)["cohort"] != measured
 

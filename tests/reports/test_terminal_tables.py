@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from srcmatters.errors import InputError
-from srcmatters.reports.terminal_tables import print_comparison, print_run, read_runs
+from srcmatters.reports.terminal_tables import print_comparison, print_run
+from srcmatters.runs.finished_runs import read_runs
 
 SETTINGS: dict[str, Any] = {
     "target": "nih",
