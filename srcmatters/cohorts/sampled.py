@@ -177,7 +177,7 @@ def _bands(entries: pd.Series, width: float | None, column: str) -> list[str]:
     numbers = pd.to_numeric(entries, errors="coerce")
     if not width > 0 or numbers.isna().all():
         raise InputError(
-            f"match: got a caliper of {width!r} for {column!r}, expected a width of a column of numbers"
+            f"match: got a caliper of {width!r} for {column!r}, expected a width in a column of numbers"
         )
     return [f"{value:g}" for value in np.floor(numbers / width)]
 

@@ -242,7 +242,14 @@ def test_a_screen_scores_the_same_cases_without_training_a_network(run: Run, tmp
     screened = run(SCREEN, p_art=1.0, image_size=32)
     out = tmp_path / "out"
     names = sorted(path.name for path in out.iterdir())
-    assert names == ["config.yaml", "metrics.json", "mlflow.json", "predictions.csv", "validation.csv"]
+    assert names == [
+        "config.yaml",
+        "metrics.json",
+        "mlflow.json",
+        "predictions.csv",
+        "refits.csv",
+        "validation.csv",
+    ]
     assert set(screened) == {*tuned, "inverse_regularisation"}
     for name in ("predictions.csv", "validation.csv"):
         one, other = read_predictions(tmp_path / "tuned" / name), read_predictions(out / name)

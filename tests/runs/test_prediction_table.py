@@ -109,7 +109,7 @@ def write(folder: Path, **spoilt: object) -> Path:
         ("carries", ["yes", "no", "no", "no"]),
         ("case_id", list("aabc")),
         ("fold", list("abcd")),
-        ("environment", ["iid", "ood", "iid+ood", "clean"]),
+        ("environment", ["iid", "ood", "iid+ood", "confounded"]),
     ],
 )
 def test_a_wrong_value_is_refused_with_file_and_column(
