@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from torch import nn
 
 from srcmatters.errors import InputError
 from srcmatters.evaluation.classification import fix_threshold
+from srcmatters.evaluation.environments import scores_as_assigned
 from srcmatters.export.input_ranges import input_ranges
 from srcmatters.export.model_card.author_statements import FIRST_VERSION, Authors
 from srcmatters.exported_bundle.calibration import ProbabilityCalibration, fit_calibration
 from srcmatters.exported_bundle.input_rules import declared_actions
 from srcmatters.exported_bundle.monitors import DISTANCE_NUMBERS, ConfounderProbe, FeatureDistance
 from srcmatters.exported_bundle.rules_schema import RULES_VERSION
+from srcmatters.runs.file_names import VALIDATION
 from srcmatters.runs.prediction_table import log_odds
 from srcmatters.runs.trained_run import TrainedRun, TrainingImages
 
@@ -79,12 +80,11 @@ def decision_rule(run: TrainedRun, options: ExportOptions) -> tuple[ProbabilityC
         InputError: validation cases of one class only, or what the options ask for does not exist.
     """
     table = run.validation
-    scores = np.where(table["carries"], table["score_confounded"], table["score_clean"])
-    given, labels = log_odds(pd.Series(scores)), table["label"].to_numpy()
-    fitted = fit_calibration(given, labels, options.calibration)
-    threshold = fix_threshold(labels, fitted(given), options.sensitivity)
+    scores, labels = log_odds(scores_as_assigned(table)), table["label"].to_numpy()
+    fitted = fit_calibration(scores, labels, options.calibration)
+    threshold = fix_threshold(labels, fitted(scores), options.sensitivity)
     if np.isnan(threshold):
-        file = run.folder / "validation.csv"
+        file = run.folder / VALIDATION
         raise InputError(f"{file}: cases of one class only, expected both to fix a threshold")
     return fitted, threshold
 

@@ -81,6 +81,6 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         raise InputError(f"{path}: not a readable prediction table ({reason})") from error
 
 
-def log_odds(scores: pd.Series) -> np.ndarray:
+def log_odds(scores: pd.Series | np.ndarray) -> np.ndarray:
     """Log-odds of probabilities; 0 and 1 are taken as the nearest doubles inside, which keeps them finite."""
-    return logit(np.clip(scores.to_numpy(dtype=np.float64), 1e-16, 1 - 1e-16))
+    return logit(np.clip(np.asarray(scores, dtype=np.float64), 1e-16, 1 - 1e-16))

@@ -42,7 +42,7 @@ _LATERAL = {"LL", "RL"}
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Admission:
     """What the rules say of an image.
 
     Args:
@@ -53,11 +53,11 @@ class Verdict:
     refusals: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
 
-    def __add__(self, other: Verdict) -> Verdict:
-        return Verdict(self.refusals + other.refusals, self.flags + other.flags)
+    def __add__(self, other: Admission) -> Admission:
+        return Admission(self.refusals + other.refusals, self.flags + other.flags)
 
 
-def weigh(findings: Iterable[Finding], rules: Mapping[str, Any]) -> Verdict:
+def weigh(findings: Iterable[Finding], rules: Mapping[str, Any]) -> Admission:
     """Refuse, flag or pass over what was found, as the bundle declares.
 
     Args:
@@ -67,7 +67,7 @@ def weigh(findings: Iterable[Finding], rules: Mapping[str, Any]) -> Verdict:
     said: dict[str, list[str]] = {"refuse": [], "flag": [], "ignore": []}
     for name, reason in findings:
         said[rules["actions"].get(name, INPUT_RULES[name].actions[0])].append(reason)
-    return Verdict(tuple(said["refuse"]), tuple(said["flag"]))
+    return Admission(tuple(said["refuse"]), tuple(said["flag"]))
 
 
 def modality_of(rules: Mapping[str, Any]) -> str:
@@ -75,7 +75,7 @@ def modality_of(rules: Mapping[str, Any]) -> str:
     return "CT" if rules["modality"] == "ct" else "radiograph"
 
 
-def judge_headers(headers: Sequence[Header], rules: Mapping[str, Any]) -> Verdict:
+def judge_headers(headers: Sequence[Header], rules: Mapping[str, Any]) -> Admission:
     """Hold headers against the rules, before any pixel is decoded.
 
     Args:
@@ -112,7 +112,7 @@ def mixed_series(headers: Iterable[Header]) -> dict[str, str]:
 
 def judge_image(
     size: tuple[int, int], spacing: tuple[float, float] | None, rules: Mapping[str, Any]
-) -> Verdict:
+) -> Admission:
     """Hold what was read against the ranges of the training images.
 
     Sizes are held against half of the smallest and eight times the largest: images are resized, and training

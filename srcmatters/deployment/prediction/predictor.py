@@ -13,7 +13,7 @@ import torch
 
 from srcmatters.deployment.prediction.decoding_tasks import Prepared, Recipe, prepare
 from srcmatters.deployment.prediction.guard import (
-    Verdict,
+    Admission,
     judge_headers,
     judge_image,
     mixed_series,
@@ -107,29 +107,31 @@ class Predictor:
     def _predict(self, items: Sequence[Item]) -> Iterator[Prediction]:
         mixed = mixed_series(header for item in items for header in item.headers)
         verdicts = [self._before(item, mixed) for item in items]
-        wanted = iter([item for item, verdict in zip(items, verdicts, strict=True) if not verdict.refusals])
+        wanted = iter(
+            [item for item, admission in zip(items, verdicts, strict=True) if not admission.refusals]
+        )
         self._submit(next(wanted, None))
-        for item, verdict in zip(items, verdicts, strict=True):
-            if verdict.refusals:
-                yield _refused(item, verdict)
+        for item, admission in zip(items, verdicts, strict=True):
+            if admission.refusals:
+                yield _refused(item, admission)
                 continue
             try:
                 prepared = self.decoder.result()
             except InputError as error:
                 prepared = str(error)
             self._submit(next(wanted, None))
-            yield self._answer(item, prepared, verdict)
+            yield self._answer(item, prepared, admission)
 
-    def _before(self, item: Item, mixed: Mapping[str, str]) -> Verdict:
-        """The verdict on an item that has not been decoded."""
+    def _before(self, item: Item, mixed: Mapping[str, str]) -> Admission:
+        """The admission on an item that has not been decoded."""
         if item.refusal:
             return self._weigh([("unreadable", item.refusal)])
-        verdict = judge_headers(item.headers, self.rules)
+        admission = judge_headers(item.headers, self.rules)
         if item.headers and (wrong := mixed.get(item.headers[0]["SeriesInstanceUID"])):
-            verdict += self._weigh([("mixed_series", wrong)])
-        return verdict
+            admission += self._weigh([("mixed_series", wrong)])
+        return admission
 
-    def _weigh(self, findings: Iterable[Finding]) -> Verdict:
+    def _weigh(self, findings: Iterable[Finding]) -> Admission:
         return weigh(findings, self.rules)
 
     def _submit(self, item: Item | None) -> None:
@@ -139,24 +141,24 @@ class Predictor:
                 prepare, item.path, self.recipe, files=len(sizes), size=sum(sizes), spent=item.seconds
             )
 
-    def _answer(self, item: Item, prepared: Prepared | str, verdict: Verdict) -> Prediction:
+    def _answer(self, item: Item, prepared: Prepared | str, admission: Admission) -> Prediction:
         """The answer to an image that was decoded; a string says why it was not."""
         if isinstance(prepared, str):
             return _refused(item, self._weigh([("unreadable", prepared)]))
-        verdict += judge_image(prepared.size, prepared.spacing, self.rules) + self._weigh(prepared.notes)
-        if verdict.refusals:
-            return _refused(item, verdict)
+        admission += judge_image(prepared.size, prepared.spacing, self.rules) + self._weigh(prepared.notes)
+        if admission.refusals:
+            return _refused(item, admission)
         image = torch.from_numpy(prepared.image)
         logits, features = logits_and_features(self.network, self.rules["network"], image.unsqueeze(0))
         log_odds = (logits[:, 1] - logits[:, 0]).double().numpy()
         probability = float(self.bundle.calibrate(log_odds)[0])
         if np.isfinite(probability):
-            verdict += self._weigh(self._watch(image, features))
+            admission += self._weigh(self._watch(image, features))
         else:
-            verdict = self._weigh([("answer", "the network's answer is not a number")])
-        if verdict.refusals:
-            return _refused(item, verdict)
-        flags = tuple(map(item.said, verdict.flags))
+            admission = self._weigh([("answer", "the network's answer is not a number")])
+        if admission.refusals:
+            return _refused(item, admission)
+        flags = tuple(map(item.said, admission.flags))
         finding = probability >= self.rules["threshold"]["value"]
         return Prediction(item, "flagged" if flags else "predicted", flags, probability, finding, prepared)
 
@@ -173,8 +175,8 @@ class Predictor:
             yield "out_of_distribution", f"unlike the training images: {found}, {expected}"
 
 
-def _refused(item: Item, verdict: Verdict) -> Prediction:
-    return Prediction(item, "refused", tuple(map(item.said, verdict.refusals)))
+def _refused(item: Item, admission: Admission) -> Prediction:
+    return Prediction(item, "refused", tuple(map(item.said, admission.refusals)))
 
 
 def recipe_of(rules: dict[str, Any]) -> Recipe:

@@ -13,7 +13,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from srcmatters.deployment.prediction.guard import Verdict, judge_headers, judge_image, mixed_series
+from srcmatters.deployment.prediction.guard import Admission, judge_headers, judge_image, mixed_series
 
 
 def header(**changes: Any) -> dict[str, Any]:
@@ -93,14 +93,14 @@ def test_what_the_bundle_was_made_for_is_let_in() -> None:
     verdict = judge_headers([header(ViewPosition="postero-anterior", BodyPartExamined="THORAX")], WITH_VIEWS)
     assert verdict.refusals == verdict.flags == ()
     assert judge_headers([header(ViewPosition="LL")], rules()).refusals == ()
-    assert judge_headers([header(PatientOrientation=[])], WITH_VIEWS) == Verdict()
+    assert judge_headers([header(PatientOrientation=[])], WITH_VIEWS) == Admission()
     for species in ("Homo sapiens", "HUMAN", "human"):
-        assert judge_headers([header(PatientSpeciesDescription=species)], WITH_VIEWS) == Verdict()
+        assert judge_headers([header(PatientSpeciesDescription=species)], WITH_VIEWS) == Admission()
     lateral = header(PatientOrientation=["A", "F"], ViewPosition="LL")
     either = rules(
         input={"spacing_mm": None, "size": None, "depth_mm": None, "views": ["PA", "LL"], "positions": False}
     )
-    assert judge_headers([lateral], either) == Verdict()
+    assert judge_headers([lateral], either) == Admission()
 
 
 def test_one_odd_slice_refuses_a_series() -> None:
@@ -152,7 +152,7 @@ def test_the_middle_of_a_whole_scan_is_not_that_of_a_patch() -> None:
     ],
 )
 def test_what_is_no_slice_of_the_scanner_is_refused(changes: dict[str, Any], said: str) -> None:
-    assert judge_headers([scan()], CT) == Verdict()
+    assert judge_headers([scan()], CT) == Admission()
     assert judge_headers([scan(**changes)], CT).refusals[0].startswith(said)
 
 
@@ -162,7 +162,7 @@ def test_every_slice_of_a_series_is_held_against_the_rules() -> None:
     shifted = [scan(FrameOfReferenceUID="1.1"), scan(), scan(FrameOfReferenceUID="1.2")]
     assert judge_headers(shifted, CT).refusals[0].startswith("several frames of reference")
     with_localizer = [scan(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), scan()]
-    assert judge_headers(with_localizer, CT) == Verdict(), "the loader leaves it out"
+    assert judge_headers(with_localizer, CT) == Admission(), "the loader leaves it out"
     computed = judge_headers([scan(ImageType=["DERIVED", "SECONDARY", "MIP"]), scan()], CT)
     assert not computed.refusals and computed.flags[0].startswith("ImageType is SECONDARY")
 
