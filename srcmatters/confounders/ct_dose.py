@@ -234,8 +234,8 @@ class LowDoseCT(DoseSimulation):
             photons.append(per_inverse * inverse / noise.deviation_hu**2)
         own = math.sqrt(np.mean([noise.deviation_hu**2 for noise in blocks.values()]))
         # Electronic noise is part of what was measured.
-        known = {"photons": float(np.median(photons)), "softness": softness, "electronic": 0.0}
-        known |= {"projected": p} if len(stack) == 1 else {}
+        known: dict[str, Any] = {"projected": p} if len(stack) == 1 else {}
+        known |= {"photons": float(np.median(photons)), "softness": softness, "electronic": 0.0}
         return known | {"own": own, "blocks": blocks}
 
     def _simulate(
