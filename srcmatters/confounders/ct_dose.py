@@ -85,7 +85,6 @@ class LowDoseCT(DoseSimulation):
     The simulation uses 250 views, and bins no wider than a pixel or the detector's, with the same quanta per
     angle and mm and the filter of the scanner's detector. The result is stored as the slice is: not below
     -1024 HU, in whole HU where the slice is, and padding stays as it is.
-
     Not modelled: bow-tie filter, scatter, tube current modulation, beam hardening, fan geometry, iterative
     reconstruction. In a volume every slice gets noise of its own; real slices that overlap or are
     interpolated share quanta.
@@ -100,11 +99,11 @@ class LowDoseCT(DoseSimulation):
         views: projection angles of the scanner over 180 degrees.
         bin_mm: detector bin of the scanner in mm. "full" simulates these bins and so needs one operator (100
             MB at 512 pixels) per pixel spacing, of which the last few are kept.
-        simulated_views: angles that "delta" simulates; fewer are faster.
+        simulated_views: angles that "delta" simulates.
         interpolation: between the bins in the reconstruction, "linear" (most programs) or "sinc", whose noise
             has 2.15 times the variance and reaches higher frequencies.
         mu_water: attenuation of water in 1 / mm (.0192 is common too).
-        default_pixel_mm: pixel spacing in mm of images that carry none.
+        default_pixel_mm: pixel spacing of images that carry none.
         seed: seed of the per-case streams.
 
     Attributes:
@@ -130,8 +129,7 @@ class LowDoseCT(DoseSimulation):
         >>> LowDoseCT(default_pixel_mm=5)(slice_hu, case_id="phantom").shape
         torch.Size([1, 64, 64])
 
-    Source: Yu et al. 2012 (J Comput Assist Tomogr 36:477) and Zabic et al. 2013 (Med Phys 40:031102), noise;
-    Leuschner et al. 2021 (LoDoPaB-CT), geometry; Kak and Slaney 1988, reconstruction.
+    Source: Yu et al. 2012 (J Comput Assist Tomogr 36:477) and Zabic et al. 2013 (Med Phys 40:031102).
     """
 
     name = "low_dose_ct"
@@ -236,7 +234,8 @@ class LowDoseCT(DoseSimulation):
             photons.append(per_inverse * inverse / noise.deviation_hu**2)
         own = math.sqrt(np.mean([noise.deviation_hu**2 for noise in blocks.values()]))
         # Electronic noise is part of what was measured.
-        known = {"photons": float(np.median(photons)), "softness": softness, "electronic": 0.0}
+        known: dict[str, Any] = {"projected": p} if len(stack) == 1 else {}
+        known |= {"photons": float(np.median(photons)), "softness": softness, "electronic": 0.0}
         return known | {"own": own, "blocks": blocks}
 
     def _simulate(
@@ -250,7 +249,8 @@ class LowDoseCT(DoseSimulation):
             counted = self._counted(mu, scan, scan, self.photons * self.dose_factor, streams)
             return torch.where(padding(hu), hu, cropped(hounsfield(counted, self.mu_water), hu.shape))
         scan = self._scan(square.shape[-1], pixel_mm)
-        line_integrals = project(mu, scan)
+        projected = parameters[0].get("projected") if len(hu) == 1 else None
+        line_integrals = project(mu, scan) if projected is None else projected[None]
         quanta = self.views / self.simulated_views * scan.bin_mm / self.bin_mm  # of one simulated ray
         noise = [
             self._noise(p, known, quanta, stream)

@@ -144,7 +144,7 @@ def _voxel(image: torch.Tensor, case: Mapping[Hashable, Any]) -> tuple[float, ..
     place: list[Any] = [case.get(name) for name in _POSITION]
     if not isinstance(image, MetaTensor) or image.ndim != 4 or any(value is None for value in place):
         return None
-    x, y, z = (float(value) for value in place)
+    x, y, z = (float(value) for value in place if value is not None)
     if not np.isfinite([x, y, z]).all():
         return None
     # The affine maps voxels to RAS, DICOM's coordinates are LPS.
