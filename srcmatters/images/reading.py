@@ -43,7 +43,7 @@ def is_directory_record(path: Path) -> bool:
         return True
     try:
         return read_file_meta_info(path).get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
-    except (InvalidDicomError, EOFError, ValueError):
+    except (InvalidDicomError, EOFError, ValueError, PermissionError):
         return False  # whoever reads the rest says what is wrong
 
 

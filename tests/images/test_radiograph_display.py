@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
-from monai.bundle import ConfigParser
 from pydicom import Dataset, dcmread
 from radiograph_files import write_dicom
 
-from srcmatters.export.run_export import templates
+from srcmatters.export.bundle_scripts.radiographs import displayed
 from srcmatters.images import load_radiograph
 
 #: 14 bits of which the device uses a few.
@@ -167,16 +163,6 @@ def test_a_window_shows_padding_as_it_shows_the_rest(tmp_path: Path) -> None:
 # Bundles, which load radiographs without this package
 
 
-@pytest.fixture(scope="module")
-def stock() -> Callable[[Dataset], Any]:
-    """How the configuration of an exported bundle shows a header with its pixels."""
-    rules = {"scores_file": "scores.csv", "image_size": 32, "threshold": 0.5, "audited": True}
-    template = templates().get_template("radiograph_inference.yaml.j2")
-    text = template.render(**rules, calibration={"method": "temperature"}, output="probability")
-    parsed: Callable[[Dataset], Any] = ConfigParser(yaml.safe_load(text)).get_parsed_content("from_dicom")
-    return parsed
-
-
 @pytest.mark.parametrize("photometric", MONOCHROMES)
 @pytest.mark.parametrize(
     "tags",
@@ -194,10 +180,8 @@ def stock() -> Callable[[Dataset], Any]:
         {"PixelPaddingValue": 16383, "RescaleSlope": -2, "RescaleIntercept": 7},
     ],
 )
-def test_an_exported_bundle_shows_the_same(
-    tmp_path: Path, stock: Callable[[Dataset], Any], photometric: str, tags: dict[str, object]
-) -> None:
+def test_an_exported_bundle_shows_the_same(tmp_path: Path, photometric: str, tags: dict[str, object]) -> None:
     tags = {**tags, "PhotometricInterpretation": photometric}
     path = write_dicom(tmp_path / "image.dcm", EXPOSED, 14, **tags)
     own = load_radiograph(path)[0].as_tensor()
-    torch.testing.assert_close(torch.as_tensor(stock(dcmread(path))), own, atol=1e-6, rtol=0)
+    torch.testing.assert_close(torch.as_tensor(displayed(dcmread(path))), own, atol=1e-6, rtol=0)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from monai.transforms import MapTransform
-from PIL import Image
+from PIL import Image, ImageOps
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
@@ -52,7 +52,9 @@ def picture(path: str | Path) -> np.ndarray:
     with Image.open(path) as opened:
         if opened.mode.startswith("I"):
             return np.asarray(opened, np.float32) / 65535
-        return np.asarray(opened.convert("L"), np.float32) / 255
+        # Pillow turns a TIFF as it loads it, and leaves the others as they are stored.
+        upright = opened if opened.format == "TIFF" else ImageOps.exif_transpose(opened)
+        return np.asarray(upright.convert("L"), np.float32) / 255
 
 
 def displayed(header: Dataset) -> np.ndarray:
