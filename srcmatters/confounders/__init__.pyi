@@ -2,6 +2,9 @@ from .base import (
     Confounder as Confounder,
     LocalConfounder as LocalConfounder,
 )
+from .calipers import (
+    CaliperCrosses as CaliperCrosses,
+)
 from .catalogue import (
     create_confounder as create_confounder,
     known_confounders as known_confounders,
@@ -37,6 +40,9 @@ from .kernel import (
 from .laterality_marker import (
     LateralityMarker as LateralityMarker,
 )
+from .lead_marker import (
+    LeadMarker as LeadMarker,
+)
 from .letterbox import (
     Letterbox as Letterbox,
 )
@@ -45,6 +51,9 @@ from .low_pass import (
 )
 from .nonlocal_means import (
     NonLocalMeans as NonLocalMeans,
+)
+from .own_picture import (
+    OwnPicture as OwnPicture,
 )
 from .pacemaker import (
     Pacemaker as Pacemaker,
@@ -70,6 +79,9 @@ from .sternotomy import (
 from .summaries import (
     confounder_summaries as confounder_summaries,
     sampled_column as sampled_column,
+)
+from .surgical_clips import (
+    SurgicalClips as SurgicalClips,
 )
 from .taxonomy import (
     Miccat as Miccat,
