@@ -18,6 +18,9 @@ from .collimation import (
 from .composition import (
     Composition as Composition,
 )
+from .contrast_agent import (
+    ContrastAgent as ContrastAgent,
+)
 from .ct_dose import (
     LowDoseCT as LowDoseCT,
 )
@@ -48,6 +51,9 @@ from .letterbox import (
 )
 from .low_pass import (
     LowPassDenoising as LowPassDenoising,
+)
+from .motion import (
+    MotionBlur as MotionBlur,
 )
 from .nonlocal_means import (
     NonLocalMeans as NonLocalMeans,

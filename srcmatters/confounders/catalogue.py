@@ -10,6 +10,7 @@ from srcmatters.confounders.calipers import CaliperCrosses
 from srcmatters.confounders.central_line import CentralLine
 from srcmatters.confounders.collimation import CollimationBorder
 from srcmatters.confounders.composition import Composition
+from srcmatters.confounders.contrast_agent import ContrastAgent
 from srcmatters.confounders.ct_dose import LowDoseCT
 from srcmatters.confounders.ct_dose_lodopab import LoDoPaB
 from srcmatters.confounders.exposure import ExposureShift
@@ -19,6 +20,7 @@ from srcmatters.confounders.laterality_marker import LateralityMarker
 from srcmatters.confounders.lead_marker import LeadMarker
 from srcmatters.confounders.letterbox import Letterbox
 from srcmatters.confounders.low_pass import LowPassDenoising
+from srcmatters.confounders.motion import MotionBlur
 from srcmatters.confounders.nonlocal_means import NonLocalMeans
 from srcmatters.confounders.own_picture import OwnPicture
 from srcmatters.confounders.pacemaker import Pacemaker
@@ -49,6 +51,8 @@ _CLASSES: tuple[type[Confounder], ...] = (
     Letterbox,
     XrayQuantumNoise,
     LowDoseCT,
+    ContrastAgent,
+    MotionBlur,
     ExposureShift,
     SiteLook,
     PortableLook,
