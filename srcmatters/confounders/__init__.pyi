@@ -27,12 +27,18 @@ from .ct_dose import (
 from .ct_dose_lodopab import (
     LoDoPaB as LoDoPaB,
 )
+from .dead_pixels import (
+    DeadPixels as DeadPixels,
+)
 from .dictionary_form import (
     ClipDisplayd as ClipDisplayd,
     Confounderd as Confounderd,
 )
 from .exposure import (
     ExposureShift as ExposureShift,
+)
+from .grid_lines import (
+    GridLines as GridLines,
 )
 from .jpeg import (
     JpegCompression as JpegCompression,
@@ -51,6 +57,9 @@ from .letterbox import (
 )
 from .low_pass import (
     LowPassDenoising as LowPassDenoising,
+)
+from .metal import (
+    MetalArtefact as MetalArtefact,
 )
 from .motion import (
     MotionBlur as MotionBlur,
@@ -73,6 +82,9 @@ from .portable_look import (
 from .quantum_noise import (
     XrayQuantumNoise as XrayQuantumNoise,
 )
+from .ring_artefact import (
+    RingArtefact as RingArtefact,
+)
 from .site_look import (
     SiteLook as SiteLook,
 )
@@ -91,6 +103,9 @@ from .surgical_clips import (
 )
 from .taxonomy import (
     Miccat as Miccat,
+)
+from .truncated_field import (
+    TruncatedField as TruncatedField,
 )
 from .tube import (
     Tube as Tube,

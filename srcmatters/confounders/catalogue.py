@@ -13,13 +13,16 @@ from srcmatters.confounders.composition import Composition
 from srcmatters.confounders.contrast_agent import ContrastAgent
 from srcmatters.confounders.ct_dose import LowDoseCT
 from srcmatters.confounders.ct_dose_lodopab import LoDoPaB
+from srcmatters.confounders.dead_pixels import DeadPixels
 from srcmatters.confounders.exposure import ExposureShift
+from srcmatters.confounders.grid_lines import GridLines
 from srcmatters.confounders.jpeg import JpegCompression
 from srcmatters.confounders.kernel import KernelChange
 from srcmatters.confounders.laterality_marker import LateralityMarker
 from srcmatters.confounders.lead_marker import LeadMarker
 from srcmatters.confounders.letterbox import Letterbox
 from srcmatters.confounders.low_pass import LowPassDenoising
+from srcmatters.confounders.metal import MetalArtefact
 from srcmatters.confounders.motion import MotionBlur
 from srcmatters.confounders.nonlocal_means import NonLocalMeans
 from srcmatters.confounders.own_picture import OwnPicture
@@ -27,10 +30,12 @@ from srcmatters.confounders.pacemaker import Pacemaker
 from srcmatters.confounders.pixelation import Pixelation
 from srcmatters.confounders.portable_look import PortableLook
 from srcmatters.confounders.quantum_noise import XrayQuantumNoise
+from srcmatters.confounders.ring_artefact import RingArtefact
 from srcmatters.confounders.site_look import SiteLook
 from srcmatters.confounders.slice_thickness import SliceThickness
 from srcmatters.confounders.sternotomy import Sternotomy
 from srcmatters.confounders.surgical_clips import SurgicalClips
+from srcmatters.confounders.truncated_field import TruncatedField
 from srcmatters.confounders.tube import Tube
 from srcmatters.confounders.vendor_processing import VendorProcessing
 from srcmatters.errors import InputError, did_you_mean
@@ -50,8 +55,13 @@ _CLASSES: tuple[type[Confounder], ...] = (
     CollimationBorder,
     Letterbox,
     XrayQuantumNoise,
+    GridLines,
+    DeadPixels,
     LowDoseCT,
     ContrastAgent,
+    MetalArtefact,
+    RingArtefact,
+    TruncatedField,
     MotionBlur,
     ExposureShift,
     SiteLook,

@@ -17,6 +17,7 @@ from srcmatters.errors import InputError
 
 _LUNG_HU = (-980.0, -400.0)
 _SOFT_HU = (-10.0, 120.0)  # blood and muscle; not fat, not bone
+_BONE_HU = 140.0
 _LEAST_LUNG_MM2 = 400.0
 _CHAMBER_MM = 4.0  # half of the width of what counts as a vessel in the mediastinum
 
@@ -30,7 +31,8 @@ class ContrastAgent(SliceArtefact):
     8 mm wide or more and soft (heart, aorta, large vessels), and what is denser than lung inside the lungs
     (their vessels). Muscle and other soft tissue are perfused; air, fat and bone do not take up anything. It
     is a model without organs: a nodule or an effusion inside the hull is enhanced as a vessel is, vessels
-    outside the chest as muscle, and there are no streaks at the inflow.
+    outside the chest as muscle, and there are no streaks at the inflow. What is above 120 HU, as the blood of
+    a scan that has a contrast agent already, stays as it is.
 
     Args:
         vessels_hu: enhancement of blood in HU, [0, 500]; 100 to 150 in a venous phase, 250 and more of an
@@ -113,8 +115,11 @@ def vessel_share(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
     lung = np.isin(parts, 1 + np.flatnonzero(areas > _LEAST_LUNG_MM2))
     if not lung.any():
         return np.zeros_like(hu)
-    soft = ndimage.gaussian_filter((hu > _SOFT_HU[0]) & (hu < _SOFT_HU[1] + 20), 0.7, output=float) > 0.5
+    smooth = ndimage.gaussian_filter(hu, 1.5 / pixel_mm)  # or noise makes holes
+    soft = (smooth > _SOFT_HU[0]) & (smooth < _SOFT_HU[1])
     reach = max(round(_CHAMBER_MM / pixel_mm), 1)
+    bone = ndimage.binary_closing(smooth > _BONE_HU, iterations=2 * reach)
+    soft &= ~ndimage.binary_fill_holes(bone)  # marrow is as dense as blood
     wide = ndimage.distance_transform_edt(soft) > reach
     chambers = ndimage.distance_transform_edt(~wide) <= reach  # an opening with a disc
     hull = convex_hull_image(lung)  # type: ignore[no-untyped-call]

@@ -25,7 +25,7 @@ SIZES = [512, 1024, pytest.param(2048, marks=pytest.mark.slow), pytest.param(300
 #: Mean brightness is what these change; the others change structure at the same brightness.
 BRIGHTNESS = {
     *("tag", "tube", "pacemaker", "central_line", "sternotomy", "collimation", "letterbox"),
-    *("lead_marker", "calipers", "picture", "surgical_clips"),
+    *("lead_marker", "calipers", "picture", "surgical_clips", "dead_pixels"),
     *("exposure", "site_look", "portable", "vendor_processing", "compose"),
 }
 #: Thin metal that is white on small pixels, and averaged to less on large ones.
