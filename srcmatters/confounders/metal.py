@@ -115,7 +115,9 @@ class MetalArtefact(SliceArtefact):
         measured = self.measured_water(water.clip(min=0), metal, noise)
         off = np.where(metal > 0, measured - water, 0)  # a ray beside the metal is as it was
         off_mu = torch.from_numpy(off * MU_WATER_PER_MM).to(hu)[None]
-        change = back_project_filtered(ramp_filter(off_mu, scan, "linear"), scan)
+        # A soft kernel: the edges of metal alias through what the bare ramp lets pass.
+        filtered = ramp_filter(off_mu, scan, "linear", softness_lp_per_mm=0.22 / pixel_mm)
+        change = back_project_filtered(filtered, scan)
         result = without + cropped(change, (1, *hu.shape))[0] * hounsfield_per_attenuation()
         return torch.minimum(result, hu.new_tensor(max(_HIGHEST_HU, float(hu.max()))))
 
