@@ -2,6 +2,9 @@ from .base import (
     Confounder as Confounder,
     LocalConfounder as LocalConfounder,
 )
+from .calipers import (
+    CaliperCrosses as CaliperCrosses,
+)
 from .catalogue import (
     create_confounder as create_confounder,
     known_confounders as known_confounders,
@@ -15,11 +18,17 @@ from .collimation import (
 from .composition import (
     Composition as Composition,
 )
+from .contrast_agent import (
+    ContrastAgent as ContrastAgent,
+)
 from .ct_dose import (
     LowDoseCT as LowDoseCT,
 )
 from .ct_dose_lodopab import (
     LoDoPaB as LoDoPaB,
+)
+from .dead_pixels import (
+    DeadPixels as DeadPixels,
 )
 from .dictionary_form import (
     ClipDisplayd as ClipDisplayd,
@@ -27,6 +36,9 @@ from .dictionary_form import (
 )
 from .exposure import (
     ExposureShift as ExposureShift,
+)
+from .grid_lines import (
+    GridLines as GridLines,
 )
 from .jpeg import (
     JpegCompression as JpegCompression,
@@ -37,14 +49,26 @@ from .kernel import (
 from .laterality_marker import (
     LateralityMarker as LateralityMarker,
 )
+from .lead_marker import (
+    LeadMarker as LeadMarker,
+)
 from .letterbox import (
     Letterbox as Letterbox,
 )
 from .low_pass import (
     LowPassDenoising as LowPassDenoising,
 )
+from .metal import (
+    MetalArtefact as MetalArtefact,
+)
+from .motion import (
+    MotionBlur as MotionBlur,
+)
 from .nonlocal_means import (
     NonLocalMeans as NonLocalMeans,
+)
+from .own_picture import (
+    OwnPicture as OwnPicture,
 )
 from .pacemaker import (
     Pacemaker as Pacemaker,
@@ -57,6 +81,9 @@ from .portable_look import (
 )
 from .quantum_noise import (
     XrayQuantumNoise as XrayQuantumNoise,
+)
+from .ring_artefact import (
+    RingArtefact as RingArtefact,
 )
 from .site_look import (
     SiteLook as SiteLook,
@@ -71,8 +98,14 @@ from .summaries import (
     confounder_summaries as confounder_summaries,
     sampled_column as sampled_column,
 )
+from .surgical_clips import (
+    SurgicalClips as SurgicalClips,
+)
 from .taxonomy import (
     Miccat as Miccat,
+)
+from .truncated_field import (
+    TruncatedField as TruncatedField,
 )
 from .tube import (
     Tube as Tube,

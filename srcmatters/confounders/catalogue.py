@@ -6,25 +6,36 @@ import inspect
 from typing import Any, Literal, get_args
 
 from srcmatters.confounders.base import Confounder
+from srcmatters.confounders.calipers import CaliperCrosses
 from srcmatters.confounders.central_line import CentralLine
 from srcmatters.confounders.collimation import CollimationBorder
 from srcmatters.confounders.composition import Composition
+from srcmatters.confounders.contrast_agent import ContrastAgent
 from srcmatters.confounders.ct_dose import LowDoseCT
 from srcmatters.confounders.ct_dose_lodopab import LoDoPaB
+from srcmatters.confounders.dead_pixels import DeadPixels
 from srcmatters.confounders.exposure import ExposureShift
+from srcmatters.confounders.grid_lines import GridLines
 from srcmatters.confounders.jpeg import JpegCompression
 from srcmatters.confounders.kernel import KernelChange
 from srcmatters.confounders.laterality_marker import LateralityMarker
+from srcmatters.confounders.lead_marker import LeadMarker
 from srcmatters.confounders.letterbox import Letterbox
 from srcmatters.confounders.low_pass import LowPassDenoising
+from srcmatters.confounders.metal import MetalArtefact
+from srcmatters.confounders.motion import MotionBlur
 from srcmatters.confounders.nonlocal_means import NonLocalMeans
+from srcmatters.confounders.own_picture import OwnPicture
 from srcmatters.confounders.pacemaker import Pacemaker
 from srcmatters.confounders.pixelation import Pixelation
 from srcmatters.confounders.portable_look import PortableLook
 from srcmatters.confounders.quantum_noise import XrayQuantumNoise
+from srcmatters.confounders.ring_artefact import RingArtefact
 from srcmatters.confounders.site_look import SiteLook
 from srcmatters.confounders.slice_thickness import SliceThickness
 from srcmatters.confounders.sternotomy import Sternotomy
+from srcmatters.confounders.surgical_clips import SurgicalClips
+from srcmatters.confounders.truncated_field import TruncatedField
 from srcmatters.confounders.tube import Tube
 from srcmatters.confounders.vendor_processing import VendorProcessing
 from srcmatters.errors import InputError, did_you_mean
@@ -33,14 +44,25 @@ Protocol = Literal["corrected", "paper"]
 
 _CLASSES: tuple[type[Confounder], ...] = (
     LateralityMarker,
+    LeadMarker,
+    CaliperCrosses,
+    OwnPicture,
     Tube,
     Pacemaker,
     CentralLine,
     Sternotomy,
+    SurgicalClips,
     CollimationBorder,
     Letterbox,
     XrayQuantumNoise,
+    GridLines,
+    DeadPixels,
     LowDoseCT,
+    ContrastAgent,
+    MetalArtefact,
+    RingArtefact,
+    TruncatedField,
+    MotionBlur,
     ExposureShift,
     SiteLook,
     PortableLook,

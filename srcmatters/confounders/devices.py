@@ -78,6 +78,16 @@ class Shadow:
         box, coverage = solid(centre, half, angle, corner, self.shape)
         self.add(box, coverage * opacity)
 
+    def patch(self, centre: np.ndarray, attenuation: torch.Tensor) -> None:
+        """Attenuation (h, w) on the pixels around ``centre`` (row, column); what lies outside is cut off."""
+        box, inside = [], []
+        for middle, length, size in zip(centre, attenuation.shape, self.shape, strict=True):
+            first = round(float(middle) - (length - 1) / 2)
+            start, stop = min(max(first, 0), size), max(min(first + length, size), 0)
+            box.append(slice(start, max(start, stop)))
+            inside.append(slice(start - first, max(start, stop) - first))
+        self.add((box[0], box[1]), attenuation[inside[0], inside[1]])
+
     def add(self, box: Box, attenuation: torch.Tensor) -> None:
         """Add attenuation to a box of the image."""
         if attenuation.numel():

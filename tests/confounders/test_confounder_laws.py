@@ -19,6 +19,7 @@ from srcmatters.confounders import (
     Pacemaker,
     SliceThickness,
     Sternotomy,
+    SurgicalClips,
     Tube,
     XrayQuantumNoise,
     create_confounder,
@@ -92,6 +93,7 @@ def test_noise_of_transposed_pixels_is_as_strong() -> None:
         CentralLine(jitter=0),
         CentralLine(port=True, jitter=0),
         Sternotomy(jitter=0),
+        SurgicalClips(jitter=0),
     ],
 )
 def test_a_device_has_its_size_in_mm_along_both_axes(device: Device) -> None:
