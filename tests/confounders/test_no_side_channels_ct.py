@@ -291,3 +291,14 @@ def test_thick_slices_are_the_same_on_any_grid() -> None:
     grids = [Grid(pixel_mm, 2.5, 192, 18, 1.0) for pixel_mm in (1.0, 1.15, 1.3)]
     check_flat_field("ct_volume_classification", "slice_thickness", grids)
     check_strength("ct_volume_classification", "slice_thickness", grids)
+
+
+def test_thick_slices_are_the_same_from_thin_and_thinner_ones() -> None:
+    thin, thinner = (Grid(1.0, slice_mm, 192, round(45 / slice_mm), 1.0) for slice_mm in (2.5, 1.25))
+    states = [
+        both_states("ct_volume_classification", "slice_thickness", scan("phantom", grid), case())
+        for grid in (thin, thinner)
+    ]
+    (clean, thick), (_, other) = states
+    # What is left are the noise, which every grid has of its own, and how the thin slices are interpolated.
+    assert (thick - other).std() < 0.5 * (thick - clean).std()
