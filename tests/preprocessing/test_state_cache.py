@@ -74,7 +74,7 @@ def test_a_second_study_decodes_nothing(cases: pd.DataFrame, monkeypatch: pytest
 def test_whatever_changes_the_pixels_changes_the_cache(cases: pd.DataFrame, change: str) -> None:
     first = StateCache.open(cases, preprocessing())
     if change == "file":
-        Image.fromarray(np.zeros((64, 64), np.uint8)).save(cases["image"][0])
+        Image.fromarray(np.eye(64, dtype=np.uint8) * 255).save(cases["image"][0])
     steps = {"parameter": preprocessing(text="L"), "size": preprocessing(size=24)}.get(
         change, preprocessing()
     )
@@ -128,7 +128,7 @@ def test_an_unreadable_image_is_named_and_nothing_stays(
 
 
 def test_images_of_different_shapes_are_refused(cases: pd.DataFrame) -> None:
-    Image.fromarray(np.zeros((32, 64), np.uint8)).save(cases["image"][5])
+    Image.fromarray(np.eye(32, 64, dtype=np.uint8) * 255).save(cases["image"][5])
     with pytest.raises(InputError, match=r"5\.png: shape \(1, 32, 64\)"):
         StateCache.open(cases, Compose([LoadRadiographd("image")]))
 
