@@ -63,6 +63,7 @@ class Confounder(RandomizableTransform):
     modalities: ClassVar[tuple[str, ...]] = ("radiograph", "CT")  # where it makes sense
     paper_parameters: ClassVar[Parameters] = {}  # what `protocol: paper` sets, quirks included
     presets: ClassVar[dict[str, Parameters]] = {}  # strengths by a clinical word: "plausible", "stress"
+    stored_as_its_scan: ClassVar[bool] = True  # HU: rounded and clipped as the clean scan, unless published
     before_window: ClassVar[bool] = False  # of display values: acts on HU seen through the window, unclipped
 
     def __init__(self, seed: int = 0) -> None:

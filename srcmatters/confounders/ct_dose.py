@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 
 from srcmatters.confounders.base import Parameters
 from srcmatters.confounders.ct_dose_base import DoseSimulation
@@ -107,7 +106,8 @@ class LowDoseCT(DoseSimulation):
         seed: seed of the per-case streams.
 
     Attributes:
-        records: a :class:`DoseRecord` per case of the last batch, also in ``meta["low_dose_ct"]``.
+        records: a :class:`DoseRecord` per case of the last batch; not in the image's ``meta``, where
+            it would tell the state.
 
     Shape:
         image: (C, H, W) or (C, H, W, D), floating point in HU, whole axial slices; the result has the same
@@ -165,15 +165,6 @@ class LowDoseCT(DoseSimulation):
         self.default_pixel_mm = default_pixel_mm
         self._check_positive("bin_mm", "simulated_views", "default_pixel_mm")
         self.records: list[DoseRecord] = []
-
-    def __call__(
-        self, image: torch.Tensor, case_id: str | None = None, position: Sequence[float] | None = None
-    ) -> torch.Tensor:
-        """Put the noise into one image, and into its ``meta["low_dose_ct"]`` what it got."""
-        result = super().__call__(image, case_id, position)
-        if isinstance(result, MetaTensor) and self.records:
-            result.meta["low_dose_ct"] = asdict(self.records[-1])
-        return result
 
     def parameters(self, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None) -> Parameters:
         """The pixel spacing."""

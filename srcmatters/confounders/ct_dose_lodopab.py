@@ -60,6 +60,7 @@ class LoDoPaB(DoseSimulation):
     name = "low_dose_ct"
     miccat = Miccat("environment", "imaging", "acquisition", "global")
     source = "Leuschner et al. 2021 (LoDoPaB-CT)"
+    stored_as_its_scan = False
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
 
 from srcmatters.confounders.base import DISPLAY, Confounder, acquisition_of
+from srcmatters.confounders.ct_dose_slices import stored_like
 from srcmatters.errors import InputError
 from srcmatters.images.pixel_spacing import known_spacing
 from srcmatters.images.windows import window_edges
@@ -22,6 +23,10 @@ _POSITION = ("x_mm", "y_mm", "z_mm")
 
 class Confounderd(MapTransform, RandomizableTransform):
     """Dictionary form: puts a confounder into the images under ``keys``.
+
+    What a scanner does to HU is stored as the clean scan is: whole numbers where that has nothing else, not
+    below -1024 HU, padding as it was (:func:`~srcmatters.confounders.ct_dose_slices.stored_like`). Fractions
+    of a HU, and an overshoot that no file can hold, would tell the state.
 
     Args:
         keys: which items are images.
@@ -76,8 +81,22 @@ class Confounderd(MapTransform, RandomizableTransform):
             elif self.window_hu is not None:
                 result[key] = through_window(self.confounder, image, case_id, self.window_hu)
             else:
-                result[key] = self.confounder(image, case_id, _voxel(image, result))
+                result[key] = self._stored(self.confounder(image, case_id, _voxel(image, result)), image)
         return result
+
+    def _stored(self, changed: torch.Tensor, scan: torch.Tensor) -> torch.Tensor:
+        """What became of a scan (C, H, W[, D]) in HU, as its file would hold it."""
+        confounder = self.confounder
+        if confounder.unit == DISPLAY or not confounder.stored_as_its_scan:
+            return changed
+        if not (isinstance(scan, MetaTensor) and isinstance(changed, MetaTensor)):
+            return changed
+        if scan.meta.get("unit") != "HU":
+            return changed
+        stored = stored_like(_planes(changed), _planes(scan))
+        if scan.ndim == 4:
+            stored = stored.unflatten(0, (len(scan), scan.shape[3])).movedim(1, -1)
+        return MetaTensor(stored, meta=changed.meta, applied_operations=changed.applied_operations)
 
 
 class ClipDisplayd(MapTransform):
@@ -127,6 +146,12 @@ def through_window(
         acquisitions=[acquisition_of(image)],
     )[0]
     return changed * (high - low) + low
+
+
+def _planes(image: MetaTensor) -> torch.Tensor:
+    """(C, H, W[, D]) to (C * D, H, W)."""
+    plain = image.as_tensor()
+    return plain if plain.ndim == 3 else plain.movedim(-1, 1).flatten(0, 1)
 
 
 def _truth(key: str, value: Any, case_id: object) -> bool:

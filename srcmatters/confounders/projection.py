@@ -182,10 +182,11 @@ def _ramp(
     if interpolation not in ("sinc", "linear"):
         raise InputError(f"interpolation: got {interpolation!r}, expected 'sinc' or 'linear'")
     length = 2 * bins
-    distance = torch.fft.fftfreq(length, 1 / length, dtype=torch.float64)
+    places = torch.arange(length)  # whole numbers: those of fftfreq are not, at some lengths
+    distance = torch.minimum(places, length - places).double()
     kernel = torch.zeros(length, dtype=torch.float64)
     kernel[0] = 0.25
-    odd = distance.remainder(2) == 1
+    odd = places % 2 == 1
     kernel[odd] = -1 / (math.pi * distance[odd]) ** 2
     frequency = torch.fft.rfftfreq(length, dtype=torch.float64)
     response = torch.fft.rfft(kernel).real

@@ -92,7 +92,8 @@ def fix_threshold(labels: np.ndarray, scores: np.ndarray, sensitivity: float | N
         labels: (cases,) 0 or 1, of the validation cases.
         scores: (cases,) probabilities of label 1.
         sensitivity: the highest threshold that finds this share of the positives, (0, 1]; None: where
-            sensitivity + specificity is largest (Youden), the highest such threshold.
+            sensitivity + specificity is largest (Youden); of several such thresholds the highest, which calls
+            the fewest positive.
 
     Returns:
         The threshold; NaN if a class is missing.
@@ -109,7 +110,8 @@ def fix_threshold(labels: np.ndarray, scores: np.ndarray, sensitivity: float | N
         return float(thresholds[np.argmax(found >= sensitivity - 1e-12)])
     youden = found - false_positives
     # The curve begins with a threshold above every score, which is no threshold to deploy.
-    return float(thresholds[1:][np.argmax(youden[1:])])
+    # Rounding must not decide between equals: .6 - .2 is less than .8 - .4 in floating point.
+    return float(thresholds[1:][np.argmax(youden[1:] >= youden[1:].max() - 1e-12)])
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import os
+import subprocess
+import sys
 import warnings
 from multiprocessing import get_context
 
@@ -12,6 +15,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from srcmatters.case_stream import case_stream
 from srcmatters.confounders import Confounder, Confounderd, create_confounder, known_confounders
 from srcmatters.errors import InputError
 
@@ -87,12 +91,25 @@ def _in_worker(name: str) -> np.ndarray:
     return run(confounder, image_for(confounder).unsqueeze(0), ["case 7"]).numpy()
 
 
+@pytest.mark.slow
 def test_another_process_gets_the_same_pixels() -> None:
-    names = ["noise", "tube", "collimation", "pacemaker"]
     with get_context("spawn").Pool(1) as pool:
-        elsewhere = pool.map(_in_worker, names)
-    for name, pixels in zip(names, elsewhere, strict=True):
+        elsewhere = pool.map(_in_worker, NAMES)
+    for name, pixels in zip(NAMES, elsewhere, strict=True):
         assert np.array_equal(pixels, _in_worker(name)), name
+
+
+def test_another_process_has_the_same_streams() -> None:
+    """All randomness comes from these; a process that draws pixels imports for ten seconds."""
+    code = (
+        "from srcmatters.case_stream import case_stream\n"
+        f"for name in {NAMES}: print(case_stream(3, 'case 7', name).integers(2**63))"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}
+    drawn = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert drawn.stdout.split() == [str(case_stream(3, "case 7", name).integers(2**63)) for name in NAMES]
 
 
 BAD_INPUT = {

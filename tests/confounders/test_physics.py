@@ -257,7 +257,7 @@ def test_real_scans_get_their_own_noise_once_more(shared_data: Path) -> None:
         assert record.own_hu == pytest.approx(own, rel=0.1)
         assert record.added_hu == pytest.approx(math.sqrt(3) * own, rel=0.15)
         assert float(result.min()) >= -1024 and torch.equal(result, result.round())
-        assert isinstance(result, MetaTensor) and result.meta["low_dose_ct"]["own_hu"] == record.own_hu
+        assert isinstance(result, MetaTensor) and result.meta.keys() == scan.meta.keys()
 
 
 def test_no_tile_of_a_real_film_gets_brighter(shared_data: Path) -> None:

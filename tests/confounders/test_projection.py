@@ -51,6 +51,17 @@ def test_back_projection_is_the_adjoint(size: int, bin_mm: float | None, pixel: 
     assert abs(forward - adjoint) / abs(forward) < 1e-5
 
 
+@pytest.mark.parametrize("bins", [98, 498, 726, 1450, 1470])
+def test_ramp_is_the_absolute_frequency_for_every_length_of_the_detector(bins: int) -> None:
+    """1450 bins are those of a slice of 512 pixels of more than .717 mm."""
+    scan = ParallelBeam(bins // 2, 1.0, 1, bins, 1.0)
+    impulse = torch.zeros(1, 1, bins)
+    impulse[0, 0, bins // 2] = 1
+    response = torch.fft.rfft(ramp_filter(impulse, scan)[0, 0]).abs()
+    frequency = torch.fft.rfftfreq(bins)
+    assert torch.allclose(response, frequency, rtol=0, atol=0.6 / bins)
+
+
 def test_odd_detector_is_adjoint_too() -> None:
     scan = ParallelBeam(48, 1.0, 20, 69, 1.0)
     images, sinograms = torch.randn(1, 48, 48), torch.randn(1, 20, 69)

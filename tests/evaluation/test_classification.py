@@ -87,3 +87,9 @@ def test_a_threshold_is_never_above_every_score() -> None:
 def test_an_impossible_sensitivity_is_refused(wished: float) -> None:
     with pytest.raises(InputError, match=r"sensitivity: got .*, expected a share"):
         fix_threshold(np.array([0, 1]), np.array([0.1, 0.2]), wished)
+
+
+def test_of_equal_youden_thresholds_the_highest_is_taken_whatever_the_rounding() -> None:
+    labels = np.array([1, 0, 1, 1, 0, 1, 0, 0, 0, 1])
+    scores = np.linspace(0.95, 0.05, 10)  # .6 - .2 at the fourth, .8 - .4 at the sixth
+    assert fix_threshold(labels, scores) == scores[3]
