@@ -49,7 +49,7 @@ def list_() -> None:
 def preview(
     image: Path, out: Path, names: tuple[str, ...], protocol: str, seed: int, title: str | None
 ) -> None:
-    """Show every confounder on IMAGE (PNG, JPEG, DICOM, NIfTI) with the difference it makes."""
+    """Show every confounder on IMAGE (a file, or a folder of one series) with the difference it makes."""
     from typing import cast
 
     from srcmatters.confounders.catalogue import Protocol

@@ -10,14 +10,17 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
+from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 from srcmatters.confounders import known_confounders
 from srcmatters.confounders.commands import confounders
 from srcmatters.confounders.preview_image import read_image
 from srcmatters.errors import InputError
+from srcmatters.images import load_ct, load_radiograph
 
 
 def run(*arguments: object) -> tuple[int, str]:
@@ -128,9 +131,9 @@ def test_a_confounder_asked_for_that_does_not_fit_is_one_line(radiograph: Path, 
     ("name", "content", "message"),
     [
         ("missing.png", None, "no such file"),
-        ("broken.png", b"no picture", "cannot be read as a picture"),
-        ("broken.nii.gz", b"no volume", "cannot be read as a nifti"),
-        ("broken.dcm", b"no image", "cannot be read as a dicom"),
+        ("broken.png", b"no picture", "not a readable radiograph"),
+        ("broken.nii.gz", b"no volume", "not a readable CT"),
+        ("broken.dcm", b"no image", "not a readable radiograph"),
     ],
 )
 def test_unreadable_files_are_one_line_with_their_name(
@@ -177,3 +180,17 @@ def test_sixteen_bit_pictures_keep_their_depth(tmp_path: Path) -> None:
     assert len(np.unique(read_image(tmp_path / "deep.png").values)) == 64 * 64
     with pytest.raises(InputError, match="no such file"):
         read_image(tmp_path / "other.png")
+
+
+@pytest.mark.parametrize("name", ["minisblack16.tif", "a.mha"])
+def test_real_files_are_read_as_training_reads_them(shared_data: Path, name: str) -> None:
+    path = shared_data / "faults" / "16-preview-has-its-own-reader" / name
+    loaded = load_radiograph(path) if name.endswith(".tif") else load_ct(path)
+    assert torch.equal(read_image(path).values, loaded.as_tensor())
+
+
+def test_a_folder_of_one_series_is_read_as_training_reads_it(tmp_path: Path) -> None:
+    write_phantom_cohort(tmp_path / "ct", 1, modality="ct", file_format="dicom", slab_mm=12.0)
+    series = next(path for path in (tmp_path / "ct" / "images").iterdir() if path.is_dir())
+    image = read_image(series)
+    assert image.hounsfield and torch.equal(image.values, load_ct(series).as_tensor())
