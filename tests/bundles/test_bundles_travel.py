@@ -142,7 +142,9 @@ def test_a_study_of_a_bundle_is_planned_by_its_name_from_anywhere(
 def test_a_wheel_trains_in_an_empty_environment(tmp_path: Path, radiograph_cohort: Path) -> None:
     """What a user without a checkout has: the wheel, and the pinned packages."""
     shutil.copytree(
-        REPOSITORY, tmp_path / "source", ignore=shutil.ignore_patterns(".git", ".venv", "mlruns", "*cache*")
+        REPOSITORY,
+        tmp_path / "source",
+        ignore=shutil.ignore_patterns(".git", ".venv", "mlruns", "__pycache__", ".*_cache"),
     )
     environment = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
@@ -163,7 +165,7 @@ def test_a_wheel_trains_in_an_empty_environment(tmp_path: Path, radiograph_cohor
     assert list((work / "mine" / "mlruns").rglob("predictions.csv"))
     line = [str(tool), "study", "run", "xray_classification/quick", "--depth", "screen", "--tracking_uri", ""]
     line += ["--dataset_dir", str(radiograph_cohort), "--source", "random", "--network", "resnet10"]
-    line += ["--image_size", "32", "--confounder", "tag", "--p_art", "1", "--fold", "0", "--controls", "[]"]
+    line += ["--image_size", "32", "--confounder", "tag", "--p_art", "0,1", "--fold", "0"]
     done = subprocess.run(line, cwd=work, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (work / "mlruns" / "studies" / "quick" / "report.html").is_file()
