@@ -54,7 +54,7 @@ def read_image(path: Path | str) -> PreviewImage:
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file, expected an image or a folder with one DICOM series")
     if not _is_ct(path):
         image = load_radiograph(path)
         return PreviewImage(image.as_tensor(), False, _spacing(image), "radiograph")
