@@ -79,7 +79,7 @@ def measure(scenario: Scenario, studies: int, replicates: int = 200, first: int 
     if same:  # what is alike is so exactly
         expected = dict.fromkeys(names, float(np.mean(list(expected.values()))))
     false: Counter[str] = Counter()
-    said: Counter[str] = Counter()
+    sentences_printed: Counter[str] = Counter()
     shown = 0
     everywhere = scenario.depth == "screen"
     for (sentences, _), own in zip(drawn, leans, strict=True):
@@ -88,12 +88,18 @@ def measure(scenario: Scenario, studies: int, replicates: int = 200, first: int 
             f"{one.kind} {one.outcome}" for one in sentences if is_false(one, truth, plan.equivalence_margin)
         }
         false.update(wrong)
-        said.update(f"{one.kind} {one.outcome}" for one in sentences)
+        sentences_printed.update(f"{one.kind} {one.outcome}" for one in sentences)
         shown += any(
             one.kind == "comparison" and one.outcome is Outcome.LEANS and one.sources[0] == names[0]
             for one in sentences
         )
-    return {"studies": studies, "false": dict(false), "said": dict(said), "shown": shown, "leans": expected}
+    return {
+        "studies": studies,
+        "false": dict(false),
+        "said": dict(sentences_printed),
+        "shown": shown,
+        "leans": expected,
+    }
 
 
 def clopper_pearson(count: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -104,15 +110,15 @@ def clopper_pearson(count: int, trials: int, confidence: float = 0.95) -> tuple[
     return low, high
 
 
-def failures(scenario: Scenario, found: dict[str, Any]) -> list[str]:
+def failures(scenario: Scenario, measured: dict[str, Any]) -> list[str]:
     """What of a measured scenario must not be."""
-    studies, wrong = found["studies"], []
-    for kind, count in found["false"].items():
+    studies, wrong = measured["studies"], []
+    for kind, count in measured["false"].items():
         low, _ = clopper_pearson(count, studies)
         if low > LEVEL:
             wrong.append(f"{kind}: {count} of {studies} studies with a false sentence")
-    if scenario.power and clopper_pearson(found["shown"], studies)[1] < POWER:
-        wrong.append(f"power: {found['shown']} of {studies}")
+    if scenario.power and clopper_pearson(measured["shown"], studies)[1] < POWER:
+        wrong.append(f"power: {measured['shown']} of {studies}")
     return wrong
 
 
@@ -126,19 +132,19 @@ def main() -> None:
     record, wrong = {}, []
     for name in arguments.scenarios:
         started = time.perf_counter()
-        found = record[name] = measure(SCENARIOS[name], arguments.studies)
-        leans = ", ".join(f"{source} {value:.3f}" for source, value in found["leans"].items())
+        measured = record[name] = measure(SCENARIOS[name], arguments.studies)
+        leans = ", ".join(f"{source} {value:.3f}" for source, value in measured["leans"].items())
         print(f"{name}: true lean {leans}; {time.perf_counter() - started:.0f} s")
-        for kind, count in sorted(found["said"].items()):
-            false = found["false"].get(kind, 0)
+        for kind, count in sorted(measured["said"].items()):
+            false = measured["false"].get(kind, 0)
             low, high = clopper_pearson(false, arguments.studies)
             print(
                 f"  {kind:28s} {count:6d} sentences, false in {false / arguments.studies:.3f} [{low:.3f},"
                 f" {high:.3f}]"
             )
         if SCENARIOS[name].power:
-            print(f"  told apart in {found['shown'] / arguments.studies:.3f}", flush=True)
-        wrong += [f"{name}, {what}" for what in failures(SCENARIOS[name], found)]
+            print(f"  told apart in {measured['shown'] / arguments.studies:.3f}", flush=True)
+        wrong += [f"{name}, {what}" for what in failures(SCENARIOS[name], measured)]
         sys.stdout.flush()
         if arguments.json:
             with open(arguments.json, "w", encoding="utf-8") as file:

@@ -118,11 +118,11 @@ def measure(design: Design, studies: int, replicates: int = 300, seed: int = 0) 
     truth, missed, alone = true_difference(design), 0, 0
     for number in range(studies):
         figures, freedom = draw_trainings(design, replicates, seed + number)
-        found = mean_over_trainings(figures, freedom)
-        low, high = found.interval()
+        estimate = mean_over_trainings(figures, freedom)
+        low, high = estimate.interval()
         missed += not low <= truth <= high
         mean = np.mean([figure.replicates for figure in figures], axis=0)
-        images = Estimate(found.value, float(np.std(mean, ddof=1)), 1e6, 1)
+        images = Estimate(estimate.value, float(np.std(mean, ddof=1)), 1e6, 1)
         low, high = images.interval()
         alone += not low <= truth <= high
     return {"missed": missed / studies, "missed_by_images_alone": alone / studies}
@@ -147,11 +147,11 @@ def main() -> None:
     figures = {"seconds_10000_replicates_440_cases": round(seconds_of_a_study(), 3)}
     print(f"10,000 replicates of 440 cases: {figures['seconds_10000_replicates_440_cases']} s")
     for name in arguments.designs:
-        found = measure(DESIGNS[name], arguments.studies, seed=arguments.seed)
-        figures |= {f"{name}_{figure}": round(value, 4) for figure, value in found.items()}
+        measured = measure(DESIGNS[name], arguments.studies, seed=arguments.seed)
+        figures |= {f"{name}_{figure}": round(value, 4) for figure, value in measured.items()}
         print(
-            f"{name:36s} interval misses {found['missed']:.3f},"
-            f" images alone {found['missed_by_images_alone']:.3f}",
+            f"{name:36s} interval misses {measured['missed']:.3f},"
+            f" images alone {measured['missed_by_images_alone']:.3f}",
             flush=True,
         )
     if arguments.json:
