@@ -14,7 +14,9 @@ from .environments import (
     flattened_auc as flattened_auc,
     mixture_entries as mixture_entries,
 )
-from .verdicts import (
+from .outcomes import (
     Outcome as Outcome,
+)
+from .verdicts import (
     Verdict as Verdict,
 )

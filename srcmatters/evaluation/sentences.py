@@ -47,7 +47,7 @@ def lean_sentence(
         axes: of the group.
         row: of :attr:`Analysis.leans`.
         areas: row of :attr:`Analysis.environments` by environment, of the same cell.
-        outcome: of :class:`srcmatters.evaluation.verdicts.Outcome`.
+        outcome: of :class:`srcmatters.evaluation.outcomes.Outcome`.
         plan: declared margin.
     """
     confounder, margin = axes["confounder"], number(plan.equivalence_margin)
@@ -96,7 +96,7 @@ def comparison_sentence(
     Args:
         axes: of the group.
         row: of :attr:`Analysis.contrasts`.
-        outcome: of :class:`srcmatters.evaluation.verdicts.Outcome`.
+        outcome: of :class:`srcmatters.evaluation.outcomes.Outcome`.
         reason: of an outcome that is no result.
         plan: declared metric and margin.
         family: number of comparisons in the family that was corrected for.
@@ -153,7 +153,7 @@ def control_sentence(axes: dict[str, Any], row: Any, outcome: str, plan: Analysi
     Args:
         axes: of the group.
         row: of :attr:`Analysis.controls`.
-        outcome: of :class:`srcmatters.evaluation.verdicts.Outcome`; LEANS is a control that fails.
+        outcome: of :class:`srcmatters.evaluation.outcomes.Outcome`; LEANS is a control that fails.
         plan: declared margin.
     """
     what = "clean AUC" if row.metric == "clean_auc" else "i.i.d. − o.o.d. AUC"

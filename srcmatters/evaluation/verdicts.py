@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ import pandas as pd
 from srcmatters.evaluation.analysis import Analysis
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.evaluation.leans import ignorance, spoken_p_art
+from srcmatters.evaluation.outcomes import Outcome, outcome_of, outcome_of_interval
 from srcmatters.evaluation.sentences import (
     comparison_sentence,
     control_sentence,
@@ -20,27 +20,17 @@ from srcmatters.evaluation.sentences import (
 )
 from srcmatters.runs.finished_runs import AXES
 
+__all__ = [
+    "Outcome",
+    "Verdict",
+    "control_verdicts",
+    "outcome_of",
+    "outcome_of_interval",
+    "verdict_table",
+    "verdicts",
+]
+
 Kind = Literal["lean", "comparison", "control"]
-
-
-class Outcome(StrEnum):
-    """What a verdict comes to; the same words in report, export, card and audit.
-
-    LEANS: shown beyond the declared margin. Of one source: it loses more than the margin; of two: the one
-    named leans more (or, for another metric, they differ); of a null control: it fails.
-    WITHIN MARGIN: an equivalence test places the value within the margin.
-    INCONCLUSIVE: neither; the text says what is not excluded.
-    NOT RANKED: there are numbers, but comparing them would mislead.
-    NOT APPLICABLE: the question does not exist here.
-    SKIPPED: it was not tested.
-    """
-
-    LEANS = "LEANS"
-    WITHIN_MARGIN = "WITHIN MARGIN"
-    INCONCLUSIVE = "INCONCLUSIVE"
-    NOT_RANKED = "NOT RANKED"
-    NOT_APPLICABLE = "NOT APPLICABLE"
-    SKIPPED = "SKIPPED"
 
 
 @dataclass(frozen=True)
@@ -78,39 +68,6 @@ class Verdict:
     def not_excluded(self) -> float:
         """The largest loss of AUC that the interval does not exclude, at least 0; NaN without an interval."""
         return max(self.high, 0.0) if np.isfinite(self.high) else float("nan")
-
-
-def outcome_of(p_beyond: float, p_equivalence: float, value: float, confidence: float = 0.95) -> Outcome:
-    """The outcome of one value: beyond the margin, within it, or neither.
-
-    Args:
-        p_beyond: of the hypothesis that it lies within the margin, corrected.
-        p_equivalence: of the hypothesis that it lies outside, corrected.
-        value: only a loss (above 0) is a lean.
-        confidence: 1 - level of the tests.
-    """
-    if not (np.isfinite(p_beyond) and np.isfinite(p_equivalence)):
-        return Outcome.SKIPPED
-    if p_beyond < 1 - confidence and value > 0:
-        return Outcome.LEANS
-    return Outcome.WITHIN_MARGIN if p_equivalence < 1 - confidence else Outcome.INCONCLUSIVE
-
-
-def outcome_of_interval(low: float | None, high: float | None, margin: float) -> Outcome:
-    """The outcome for those who have an interval and nothing else, such as the export of a single run.
-
-    Within the margin is what the whole interval is, which asks for more than an equivalence test does.
-
-    Args:
-        low: lower end of the interval of a loss; None: there is none.
-        high: upper end.
-        margin: declared.
-    """
-    if low is None or high is None or not (np.isfinite(low) and np.isfinite(high)):
-        return Outcome.SKIPPED
-    if low > margin:
-        return Outcome.LEANS
-    return Outcome.WITHIN_MARGIN if -margin < low and high < margin else Outcome.INCONCLUSIVE
 
 
 def verdicts(analysis: Analysis) -> list[Verdict]:

@@ -14,7 +14,7 @@ from srcmatters import numbers
 from srcmatters.errors import InputError
 from srcmatters.evaluation.analysis import analyse
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
-from srcmatters.evaluation.verdicts import Outcome, outcome_of_interval
+from srcmatters.evaluation.outcomes import Outcome, outcome_of_interval
 from srcmatters.export.performance import REPLICATES
 from srcmatters.reports.coverage import not_tested
 from srcmatters.runs.finished_runs import StudyResults, read_results

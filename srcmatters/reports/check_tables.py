@@ -9,7 +9,7 @@ import pandas as pd
 
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.evaluation.detectability import visibility
-from srcmatters.evaluation.verdicts import Outcome, outcome_of
+from srcmatters.evaluation.outcomes import Outcome, outcome_of
 from srcmatters.numbers import interval, number, p_text, share
 from srcmatters.reports.setups import Setup
 from srcmatters.reports.study_tables import Table, by_source, of_confounder
