@@ -1,0 +1,79 @@
+"""What a model returns, as log-odds of the findings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import logsumexp
+
+from srcmatters.errors import InputError
+
+#: Probabilities nearer to 0 or 1 than this are what single precision rounds: they count as this.
+NEAREST = 2.0**-24
+_ROUNDING = 1e-3  # what half precision may add to a probability, or to the sum of several
+
+
+def log_odds_of(values: np.ndarray, output: Sequence[int], kind: str, origin: str) -> np.ndarray:
+    """Log-odds of the findings.
+
+    Args:
+        values: (N, K) what the model returned.
+        output: columns that are the findings.
+        kind: see :data:`srcmatters.audit.contract.OUTPUT_KINDS`.
+        origin: name of the model, for messages.
+
+    Returns:
+        (N, outputs) float64. Probabilities are cut at :data:`NEAREST`, which leaves log-odds within +-16.6.
+
+    Raises:
+        InputError: a column that is not there, NaN or infinite values, or values that are no probabilities.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    highest = max(output)
+    if highest >= values.shape[1]:
+        raise InputError(
+            f"{origin}: output {highest} does not exist: the model returns {values.shape[1]} values an image"
+        )
+    broken = ~np.isfinite(values).all(axis=1)
+    if broken.any():
+        raise InputError(
+            f"{origin}: returned NaN or infinite values for {broken.sum()} of {len(values)} images"
+        )
+    if kind in ("logits", "softmax") and values.shape[1] < 2:
+        raise InputError(
+            f"{origin}: returns one value an image, expected two or more for --output-kind {kind}"
+        )
+    if kind == "logits":
+        return np.stack([_against_the_rest(values, column) for column in output], axis=1)
+    selected = values[:, list(output)]
+    if kind == "logit":
+        return selected
+    if selected.min() < -_ROUNDING or selected.max() > 1 + _ROUNDING:
+        worst = selected.flat[np.argmax(np.abs(selected - 0.5))]
+        raise InputError(
+            f"{origin}: returned {worst:.4g}, which is no probability, expected --output-kind logit or logits"
+        )
+    probability = np.clip(selected, NEAREST, 1 - NEAREST)
+    return np.log(probability) - np.log1p(-probability)
+
+
+def probable_kind(values: np.ndarray) -> str | None:
+    """What values look like, None where they could be several things.
+
+    Args:
+        values: (N, K) of a few different images.
+    """
+    inside = values.min() >= -_ROUNDING and values.max() <= 1 + _ROUNDING
+    columns = values.shape[1]
+    if columns == 1:
+        return "probability" if inside else "logit"
+    if inside and np.allclose(values.sum(axis=1), 1, atol=2 * _ROUNDING):
+        return "softmax"
+    if inside:
+        return "probability"
+    return "logits" if columns == 2 else None
+
+
+def _against_the_rest(values: np.ndarray, column: int) -> np.ndarray:
+    return values[:, column] - logsumexp(np.delete(values, column, axis=1), axis=1)
