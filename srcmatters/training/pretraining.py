@@ -37,6 +37,15 @@ from srcmatters.training.handlers import EpochLog, PrepareBatch
 from srcmatters.training.overrides import write_config
 from srcmatters.training.resumption import BestWeights, Resumption
 
+_PRINTED = (
+    "val_accuracy",
+    "val_balanced_accuracy",
+    "val_balanced_accuracy_within_data_sets",
+    "val_macro_auc",
+    "probe_accuracy",
+    "val_loss",
+)
+
 
 class Pretraining:
     """Train a network on labelled or unlabelled images and keep its weights as a source.
@@ -135,23 +144,47 @@ class Pretraining:
                 metrics["probe_accuracy"] = float(probe.score(features[1], labels[1]))
         else:
             metrics |= self._classification(labels[1], scores[1])
+            metrics |= self._within_data_sets(labels, scores[1])
         metrics["training_cases"] = len(labels[0])
         metrics["validation_cases"] = len(labels[1])
         return metrics
 
     def _classification(self, labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-        chosen = scores.argmax(1)
+        predicted = scores.argmax(1)
         recalls = recall_score(
-            labels, chosen, labels=range(len(self.classes)), average=None, zero_division=np.nan
+            labels, predicted, labels=range(len(self.classes)), average=None, zero_division=np.nan
         )
-        binary = len(self.classes) == 2
-        area = roc_auc_score(labels, scores[:, 1] if binary else scores, multi_class="ovr", average="macro")
+        present = [label for label in range(len(self.classes)) if 0 < (labels == label).sum() < len(labels)]
+        areas = [roc_auc_score(labels == label, scores[:, label]) for label in present]
         return {
-            "val_accuracy": float(accuracy_score(labels, chosen)),
-            "val_balanced_accuracy": float(balanced_accuracy_score(labels, chosen)),
-            "val_macro_auc": float(area),
+            "val_accuracy": float(accuracy_score(labels, predicted)),
+            "val_balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
+            "val_macro_auc": float(np.mean(areas)) if areas else float("nan"),
             **{f"recall_{name}": float(value) for name, value in zip(self.classes, recalls, strict=True)},
         }
+
+    def _within_data_sets(
+        self, labels: tuple[np.ndarray, np.ndarray], scores: np.ndarray
+    ) -> dict[str, float]:
+        """Mean recall where only the classes of a case's own data set compete.
+
+        Telling data sets apart is easy, and says little of what was learnt of their images. Data sets of one
+        class are left out; empty where the table names no data sets.
+        """
+        tables = [loader.dataset.data for loader in self.loaders]  # type: ignore[attr-defined]
+        if any("data_set" not in table for table in tables):
+            return {}
+        origin, recalls = tables[1]["data_set"].to_numpy(), []
+        for name in sorted(set(origin)):
+            classes = np.unique(labels[0][tables[0]["data_set"].to_numpy() == name])
+            rows = np.flatnonzero((origin == name) & np.isin(labels[1], classes))
+            if len(classes) > 1 and len(rows):
+                predicted = classes[scores[np.ix_(rows, classes)].argmax(1)]
+                recalls += [
+                    np.mean(predicted[labels[1][rows] == label] == label)
+                    for label in np.unique(labels[1][rows])
+                ]
+        return {"val_balanced_accuracy_within_data_sets": float(np.mean(recalls))} if recalls else {}
 
     @torch.inference_mode()
     def _predict(self, loader: DataLoader[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -241,7 +274,7 @@ class Pretraining:
     def _print(self, metrics: Mapping[str, float], file: Path) -> None:
         title = f"{self.settings['source']} → {self.settings['name']} · {self.settings['network']}"
         table = Table(title=escape(title), title_justify="left", show_header=False)
-        for name in ("val_accuracy", "val_balanced_accuracy", "val_macro_auc", "probe_accuracy", "val_loss"):
+        for name in _PRINTED:
             if name in metrics:
                 table.add_row(name.replace("_", " "), f"{metrics[name]:.3f}")
         cases = f"{metrics['training_cases']} + {metrics['validation_cases']}"

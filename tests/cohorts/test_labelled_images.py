@@ -83,3 +83,52 @@ def test_a_pattern_that_does_not_match_is_named(folder: Path) -> None:
         open_labelled_images(folder, patient_pattern=r"subject(\d+)")
     with pytest.raises(InputError, match="no regular expression with a group"):
         open_labelled_images(folder, patient_pattern="person")
+
+
+def manifest(folder: Path) -> None:
+    names = [f"{group}/person{number // 3}_{number}.png" for group in "ab" for number in range(12)]
+    pd.DataFrame(
+        {
+            "file": names,
+            "class": [f"{name[0]}{number % 2}" for number, name in enumerate(names)],
+            "modality": ["CT" if name.startswith("a") else "MR" for name in names],
+            "group": [f"g{number // 4}" if number < 20 else None for number in range(24)],
+            "source": ["1" if number < 12 else "2" for number in range(24)],
+        }
+    ).to_csv(folder / "manifest.csv", index=False)
+
+
+def test_a_manifest_of_files_classes_and_groups(folder: Path) -> None:
+    manifest(folder)
+    images = open_labelled_images(folder, "manifest.csv")
+    assert images.classes == ("a0", "a1", "b0", "b1")
+    assert images.cases["patient_id"].nunique() == 5 + 4  # four images belong to no group
+    assert images.cases["data_set"].tolist() == ["1"] * 12 + ["2"] * 12
+    train, validation = split_labelled_images(images, validation_folds=3)
+    patients = images.cases["patient_id"]
+    assert not set(patients.iloc[train]) & set(patients.iloc[validation])
+
+
+def test_rows_of_a_manifest(folder: Path) -> None:
+    manifest(folder)
+    images = open_labelled_images(folder, "manifest.csv", rows={"modality": ["MR"]})
+    assert images.classes == ("b0", "b1") and len(images.cases) == 12
+    with pytest.raises(InputError, match=r"no row has modality 'CR', expected one of: CT, MR"):
+        open_labelled_images(folder, "manifest.csv", rows={"modality": ["CR"]})
+    with pytest.raises(InputError, match="no column 'modalty': did you mean 'modality'"):
+        open_labelled_images(folder, "manifest.csv", rows={"modalty": ["CT"]})
+    (folder / "manifest.csv").unlink()
+    with pytest.raises(InputError, match="class folders and no table"):
+        open_labelled_images(folder, rows={"modality": ["CT"]})
+
+
+def test_a_class_with_fewer_groups_than_parts_is_on_the_training_side(folder: Path) -> None:
+    manifest(folder)
+    table = pd.read_csv(folder / "manifest.csv")
+    table["group"] = [
+        f"{name}{number // 2 % (2 if name == 'b1' else 6)}" for number, name in enumerate(table["class"])
+    ]
+    table.to_csv(folder / "manifest.csv", index=False)
+    train, _ = split_labelled_images(open_labelled_images(folder, "manifest.csv"), validation_folds=3)
+    labels = open_labelled_images(folder, "manifest.csv").cases["label"]
+    assert set(labels.iloc[train]) == {0, 1, 2, 3}
