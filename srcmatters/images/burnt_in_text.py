@@ -17,6 +17,7 @@ _EMPTIEST = 0.12  # share of its box that a character fills at least
 _SAME_HEIGHT, _SAME_BASE = 0.25, 0.2  # differences in a line, of the height
 _GAP = 1.2  # between two characters, of the height
 _MOST = 1000  # components of a band: more are specks
+_SMEARED = 2  # pixels around a stroke that a lossy file greys
 _NOISE = 0.06  # share of the pixels at which something begins: more is noise
 
 
@@ -43,11 +44,34 @@ def text_lines(image: np.ndarray) -> int:
         image: (rows, columns); characters below 5 pixels or .4 % of the rows are not seen, nor is text in an
             image whose extremes are noise.
     """
-    low, high = image.min(), image.max()
+    return sum(len(lines) for _, lines in _lines_by_value(image))
+
+
+def text_pixels(image: np.ndarray) -> np.ndarray:
+    """Where the characters of the lines are that :func:`text_lines` counts.
+
+    Args:
+        image: (rows, columns).
+
+    Returns:
+        (rows, columns) bool: the strokes, and two pixels around them.
+    """
+    mask = np.zeros(image.shape, dtype=bool)
+    extent = image.max() - image.min()
+    for value, lines in _lines_by_value(image):
+        for one in (one for line in lines for one in line):
+            box = np.s_[one.top : one.bottom, one.left : one.right]
+            mask[box] |= _near(image[box], value, extent)
+    return ndimage.binary_dilation(mask, iterations=_SMEARED) if mask.any() else mask
+
+
+def _lines_by_value(image: np.ndarray) -> list[tuple[float, list[list[_Character]]]]:
+    """Lines of text of the brightest and of the darkest value."""
+    low, high = float(image.min()), float(image.max())
     if not high > low:
-        return 0
+        return []
     # Both ways round: what is written on film, and what was inverted afterwards.
-    return sum(_lines_of(_characters(image, value, high - low)) for value in (high, low))
+    return [(value, _lines_of(_characters(image, value, high - low))) for value in (high, low)]
 
 
 def _characters(image: np.ndarray, value: float, extent: float) -> list[_Character]:
@@ -103,7 +127,7 @@ def _stands_out(one: _Character, image: np.ndarray, value: float, extent: float)
     return bool(np.percentile(distances, 100 - _SURROUNDINGS) > _CONTRAST * extent)
 
 
-def _lines_of(characters: list[_Character]) -> int:
+def _lines_of(characters: list[_Character]) -> list[list[_Character]]:
     lines: list[list[_Character]] = []
     for one in characters:
         for line in lines:
@@ -112,7 +136,7 @@ def _lines_of(characters: list[_Character]) -> int:
                 break
         else:
             lines.append([one])
-    return sum(len(line) >= _LEAST for line in lines)
+    return [line for line in lines if len(line) >= _LEAST]
 
 
 def _continues(last: _Character, one: _Character) -> bool:
