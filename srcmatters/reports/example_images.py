@@ -56,13 +56,13 @@ def _on_phantom(chest: torch.Tensor, run: pd.Series) -> Example:
     confounder = create_confounder(str(run["confounder"]), run["protocol"], int(run["seed"]), **parameters)
     assert confounder is not None
     if pd.notna(run.get("unit")):  # a run on CT
-        return _example("synthetic CT", str(run["label"]), *phantom_states(confounder, run))
+        return example_of("synthetic CT", str(run["label"]), *phantom_states(confounder, run))
     size = [int(run.get("image_size", _NATIVE))] * 2
     states = (confounder.clean_batch(chest, ["phantom"]), confounder.batch(chest, ["phantom"]))
     clean, confounded = (
         functional.interpolate(state, size, mode="bilinear", antialias=True)[0] for state in states
     )
-    return _example("synthetic chest", str(run["label"]), clean, confounded)
+    return example_of("synthetic chest", str(run["label"]), clean, confounded)
 
 
 def target_examples(cells: pd.DataFrame) -> tuple[list[Example], list[str]]:
@@ -94,11 +94,19 @@ def target_examples(cells: pd.DataFrame) -> tuple[list[Example], list[str]]:
                 )
                 continue
             states = [cache.state(state)[rows[0]] for state in ("clean", "confounded")]
-            examples.append(_example(f"{name} of {target}", str(label), *states))
+            examples.append(example_of(f"{name} of {target}", str(label), *states))
     return examples, left_out
 
 
-def _example(title: str, label: str, clean: torch.Tensor, confounded: torch.Tensor) -> Example:
+def example_of(title: str, label: str, clean: torch.Tensor, confounded: torch.Tensor) -> Example:
+    """An image (1, H, W[, D]) in [0, 1] without and with a confounder, and their difference, as pictures.
+
+    Args:
+        title: what it is an image of.
+        label: the confounder with its parameters.
+        clean: without it.
+        confounded: with it.
+    """
     before, after = (_plane(state) for state in (clean, confounded))
     difference = after - before
     size = np.abs(difference)

@@ -186,14 +186,14 @@ def permuted_aucs(cell: FrozenCell, permutations: int = PERMUTATIONS) -> pd.Data
     dual = cho_solve(system, targets - targets.mean(axis=0), check_finite=False)
     clean, confounded = (features[test] @ own.T @ dual for features in (cell.clean, cell.confounded))
     areas = {
-        "clean_auc": _columnwise_auc(unseen, clean),
-        "iid_auc": _columnwise_auc(unseen, np.where(carries[test, None], confounded, clean)),
-        "ood_auc": _columnwise_auc(unseen, np.where(unseen == 0, confounded, clean)),
+        "clean_auc": columnwise_auc(unseen, clean),
+        "iid_auc": columnwise_auc(unseen, np.where(carries[test, None], confounded, clean)),
+        "ood_auc": columnwise_auc(unseen, np.where(unseen == 0, confounded, clean)),
     }
     return pd.DataFrame({"permutation": np.arange(permutations + 1), **areas})
 
 
-def _columnwise_auc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def columnwise_auc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """(columns,) AUC of each column of labels and scores (cases, columns); NaN where a class is missing."""
     positives = labels.sum(axis=0)
     negatives = len(labels) - positives
