@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -21,6 +21,8 @@ LAYOUTS = ("channels_first", "channels_last")
 #: "logit": log-odds themselves; "probability": of a sigmoid; "softmax": probabilities of exclusive classes;
 #: "logits": of exclusive classes, before the softmax.
 OUTPUT_KINDS = ("logit", "probability", "softmax", "logits")
+#: From one image to another of the same shape.
+Change = Callable[[torch.Tensor], torch.Tensor]
 _WORDS = {
     "modality": MODALITIES,
     "resize": RESIZES,
@@ -114,7 +116,13 @@ class InputContract:
         """Of the images as they must be loaded: "HU" or "display"."""
         return "HU" if self.window is not None or self.value_range == "hu" else "display"
 
-    def model_input(self, image: torch.Tensor, case: Mapping[Hashable, Any] | None = None) -> torch.Tensor:
+    def model_input(
+        self,
+        image: torch.Tensor,
+        case: Mapping[Hashable, Any] | None = None,
+        windowed: Change | None = None,
+        patch: Change | None = None,
+    ) -> torch.Tensor:
         """One image as the model wants it.
 
         Args:
@@ -122,6 +130,8 @@ class InputContract:
                 :class:`~srcmatters.images.LoadRadiographd` and :class:`~srcmatters.images.LoadCTd` read it;
                 what a confounder changed of it may leave the range.
             case: of a CT, ``x_mm``, ``y_mm`` and ``z_mm`` (LPS), around which the patch is cut.
+            windowed: of a CT, a change of the whole slices in display values, before the patch is cut.
+            patch: of a CT, a change of the patch.
 
         Returns:
             A plain float32 tensor without batch dimension, in ``layout``.
@@ -129,7 +139,10 @@ class InputContract:
         Raises:
             InputError: see :class:`~srcmatters.preprocessing.patches.ResamplePatchd`.
         """
-        shown = self._resampled_ct(image, case or {}) if self.modality == "ct" else self._resized(image)
+        if self.modality == "ct":
+            shown = self._resampled_ct(image, case or {}, windowed, patch)
+        else:
+            shown = self._resized(image)
         if self.inverted:
             shown = 1 - shown
         if self.transposed:
@@ -144,15 +157,23 @@ class InputContract:
         # Noise of few photons leaves [0, 1] until here, see ClipDisplayd.
         return torch.clamp(reshaped(plain, self._stored_size(), self.resize), 0, 1)
 
-    def _resampled_ct(self, image: torch.Tensor, case: Mapping[Hashable, Any]) -> torch.Tensor:
+    def _resampled_ct(
+        self,
+        image: torch.Tensor,
+        case: Mapping[Hashable, Any],
+        windowed: Change | None,
+        changed: Change | None,
+    ) -> torch.Tensor:
         shown = window(image, self.window) if self.window is not None else image
+        shown = shown if windowed is None else windowed(shown)
         size = self._stored_size()
         assert size is not None
         place: dict[Hashable, Any] = {
             name: case[name] for name in ("x_mm", "y_mm", "z_mm", "case_id", "name") if name in case
         }
         patch = ResamplePatchd("image", size, self.patch_mm)({**place, "image": shown})["image"]
-        return patch if self.value_range == "hu" else torch.clamp(patch, 0, 1)
+        patch = patch if self.value_range == "hu" else torch.clamp(patch, 0, 1)
+        return patch if changed is None else changed(patch)
 
     def _stored_size(self) -> tuple[int, ...] | None:
         """Size before rows and columns are swapped."""
