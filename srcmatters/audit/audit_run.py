@@ -1,0 +1,330 @@
+"""An audit from beginning to end: score every case in every state, ask every question, keep the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from srcmatters.audit.case_images import CaseImages
+from srcmatters.audit.check import AuditPlan, Change, Check, Evidence, Finding
+from srcmatters.audit.checks import CHECKS
+from srcmatters.audit.checks.sensitivity import Sensitivity
+from srcmatters.audit.doors.model import Model
+from srcmatters.audit.doses import Dosed, available_doses
+from srcmatters.audit.scoring import Scored, Scorer
+from srcmatters.audit.state_scores import State, StateScores
+from srcmatters.errors import InputError
+from srcmatters.evaluation.outcomes import Outcome
+
+#: The most alarming first.
+_ORDER = (
+    Outcome.LEANS,
+    Outcome.INCONCLUSIVE,
+    Outcome.NOT_RANKED,
+    Outcome.SKIPPED,
+    Outcome.NOT_APPLICABLE,
+    Outcome.WITHIN_MARGIN,
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A confounder that an audit asks about.
+
+    Args:
+        name: of :func:`srcmatters.confounders.known_confounders`.
+        args: its arguments.
+        label: what the audit calls it; "": its name.
+    """
+
+    name: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+
+    @property
+    def title(self) -> str:
+        """What the audit calls it."""
+        return self.label or self.name
+
+
+@dataclass(frozen=True)
+class OutputAudit:
+    """What an audit says of one output of the model.
+
+    Args:
+        output: name of the finding.
+        scores: of every state.
+        findings: of every check, in the order of the checks.
+    """
+
+    output: str
+    scores: StateScores
+    findings: tuple[Finding, ...]
+
+    @property
+    def verdicts(self) -> list[Finding]:
+        """The findings that decide, the worst first."""
+        deciding = [one for one in self.findings if one.check == Sensitivity.code]
+        return sorted(deciding, key=_severity)
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst of the verdicts."""
+        present = [one.outcome for one in self.verdicts if one.outcome is not None]
+        return min(present, key=_ORDER.index, default=Outcome.SKIPPED)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Everything that an audit found.
+
+    Args:
+        model: name, kind and SHA-256.
+        outputs: one per audited output.
+        plan: what was declared.
+        contract: what the model was taken to expect.
+        sweep: the usual input conventions compared; None where it was not done.
+        data: numbers of cases, positives and patients, and their digest.
+        refusals: images without a score, with the reason, by state in words.
+        seconds: model passes and everything.
+    """
+
+    model: Mapping[str, Any]
+    outputs: tuple[OutputAudit, ...]
+    plan: AuditPlan
+    contract: Mapping[str, Any]
+    sweep: pd.DataFrame | None
+    data: Mapping[str, Any]
+    refusals: Mapping[str, Mapping[str, int]]
+    seconds: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst over the outputs."""
+        return min((one.outcome for one in self.outputs), key=_ORDER.index)
+
+    @property
+    def largest_loss(self) -> float:
+        """The largest loss under reversal that was measured, in either direction; NaN without one."""
+        values = [abs(one.value) for output in self.outputs for one in output.verdicts]
+        known = [value for value in values if np.isfinite(value)]
+        return max(known) if known else float("nan")
+
+
+def _severity(finding: Finding) -> tuple[int, float]:
+    place = len(_ORDER) if finding.outcome is None else _ORDER.index(finding.outcome)
+    size = abs(finding.value)
+    return place, -size if np.isfinite(size) else 0.0
+
+
+def all_checks() -> tuple[type[Check], ...]:
+    """The package's checks, and those that other packages register under ``srcmatters.audit_checks``."""
+    others = [entry.load() for entry in entry_points(group="srcmatters.audit_checks")]
+    return (*CHECKS, *others)
+
+
+def audit_model(
+    model: Model,
+    images: CaseImages,
+    questions: Sequence[Question],
+    plan: AuditPlan | None = None,
+    *,
+    twins: Sequence[Model] = (),
+    training_table: pd.DataFrame | None = None,
+    controls: bool = True,
+    sweep: pd.DataFrame | None = None,
+    batch_size: int = 32,
+    num_workers: int = 0,
+    store: Path | None = None,
+    notes: Sequence[str] = (),
+) -> Audit:
+    """Audit a model that can be run.
+
+    Args:
+        model: behind its door.
+        images: to ask it about.
+        questions: the declared family of confounders.
+        plan: margin, confidence, threshold, seed.
+        twins: five or more models trained alike without any of the confounders.
+        training_table: case table of the training data, with a column ``digest`` where its files are here.
+        controls: ask the checks that score further images.
+        sweep: input conventions, of :func:`srcmatters.audit.contract_sweep.sweep`.
+        batch_size: inputs per forward pass.
+        num_workers: processes that decode.
+        store: folder in which finished chunks of scores are kept, so that an interrupted audit goes on.
+        notes: remarks for the top of every output.
+
+    Raises:
+        InputError: no confounder, none that fits, or no image that can be scored.
+    """
+    plan = plan or AuditPlan()
+    states, descriptions, missing = _planned(questions, plan.seed)
+    scorer = Scorer(model, images, batch_size, num_workers, store)
+    scored = scorer.score([None, *states.values()])
+    losses = _losses_of_twins(twins, images, states, plan, batch_size, num_workers, store)
+    outputs = []
+    for place, output in enumerate(model.outputs):
+        scores = _scores(scored, images.cases, states, place, descriptions, missing, output)
+        evidence = Evidence(
+            scores,
+            plan,
+            twins={name: values[place] for name, values in losses.items()} if twins else None,
+            training_table=training_table,
+            digests=scored.digests,
+            planar=images.modality != "ct",
+        )
+        if controls:
+            _add_images(evidence, scorer, states, place)
+            _add_features(evidence, scorer, states)
+        findings = [one for check in all_checks() for one in check().run(evidence)]
+        outputs.append(OutputAudit(output, scores, tuple(findings)))
+    return Audit(
+        {"name": model.name, "kind": model.kind, "sha256": model.sha256},
+        tuple(outputs),
+        plan,
+        {name: {"value": value, "origin": origin} for name, value, origin in model.contract.rows()},
+        sweep,
+        _data(images.cases, scored.digests),
+        _refusals(scored, states),
+        scored.seconds,
+        tuple(notes),
+    )
+
+
+def audit_scores(
+    scores: Sequence[StateScores],
+    model: Mapping[str, Any],
+    plan: AuditPlan | None = None,
+    sent: Any = None,
+    notes: Sequence[str] = (),
+) -> Audit:
+    """Audit a model of which only scores came back.
+
+    Args:
+        scores: one per output.
+        model: name and kind.
+        plan: margin, confidence, threshold, seed.
+        sent: counts of what was sent and came back.
+        notes: remarks for the top of every output.
+    """
+    plan, outputs = plan or AuditPlan(), []
+    for one in scores:
+        evidence = Evidence(one, plan, sent=sent)
+        findings = [finding for check in all_checks() for finding in check().run(evidence)]
+        outputs.append(OutputAudit(one.output, one, tuple(findings)))
+    data = _data(scores[0].cases, [])
+    return Audit(model, tuple(outputs), plan, {}, None, data, {}, {}, tuple(notes))
+
+
+def _planned(
+    questions: Sequence[Question], seed: int
+) -> tuple[dict[State, Dosed], dict[State, str], dict[str, dict[float, str]]]:
+    """Every state that is scored, its parameters in words, and doses that do not exist."""
+    states: dict[State, Dosed] = {}
+    missing: dict[str, dict[float, str]] = {}
+    for question in questions:
+        present, missing[question.title] = available_doses(question.name, question.args, seed)
+        states |= {State(question.title, one.dose): one for one in present}
+    if not states:
+        raise InputError("confounders: none to ask about, expected one or more")
+    return states, {state: one.description for state, one in states.items()}, missing
+
+
+def _scores(
+    scored: Scored,
+    cases: pd.DataFrame,
+    states: Mapping[State, Dosed],
+    place: int,
+    descriptions: Mapping[State, str],
+    missing: Mapping[str, Mapping[float, str]],
+    output: str,
+) -> StateScores:
+    confounded = {state: scored.log_odds[row, :, place] for row, state in enumerate(states, start=1)}
+    return StateScores(cases, scored.log_odds[0, :, place], confounded, descriptions, missing, output)
+
+
+def _losses_of_twins(
+    twins: Sequence[Model],
+    images: CaseImages,
+    states: Mapping[State, Dosed],
+    plan: AuditPlan,
+    batch_size: int,
+    num_workers: int,
+    store: Path | None,
+) -> dict[str, list[list[float]]]:
+    """By confounder, by output: the loss under reversal of every twin."""
+    default = {state: one for state, one in states.items() if state.dose == 1.0}
+    losses: dict[str, list[list[float]]] = {}
+    for number, twin in enumerate(twins, start=1):
+        scorer = Scorer(twin, images, batch_size, num_workers, store)
+        scored = scorer.score([None, *default.values()], f"twin {number} of {len(twins)}")
+        for place, output in enumerate(twin.outputs):
+            evidence = Evidence(_scores(scored, images.cases, default, place, {}, {}, output), plan)
+            for state in default:
+                of_outputs = losses.setdefault(state.confounder, [[] for _ in twin.outputs])
+                of_outputs[place].append(evidence.states(state.confounder).loss_under_reversal().value)
+    return losses
+
+
+def _add_images(evidence: Evidence, scorer: Scorer, states: Mapping[State, Dosed], place: int) -> None:
+    def score(rows: np.ndarray, change: Any) -> np.ndarray:
+        return scorer.changed(rows, change)[:, place]
+
+    evidence.score_images = score
+    evidence.changes = {
+        state.confounder: _change(scorer.images, one)
+        for state, one in states.items()
+        if state.dose == 1.0 and scorer.images.place(one) in ("native", "scan")
+    }
+
+
+def _change(images: CaseImages, confounder: Dosed) -> Change:
+    """A confounder as a function of native images."""
+
+    def apply(image: Tensor, position: int) -> Tensor:
+        return confounder.confounder(image, str(images.cases["case_id"][position]))
+
+    return Change(apply, confounder.confounder.miccat.extent == "local")
+
+
+def _add_features(evidence: Evidence, scorer: Scorer, states: Mapping[State, Dosed]) -> None:
+    """Features of clean images and of the confounders that lean, where the door gives them."""
+    if np.isnan(evidence.scores.clean).any():
+        return
+    sensitivity = Sensitivity().run(evidence)
+    leaning = {one.subject for one in sensitivity if one.outcome is Outcome.LEANS}
+    if not leaning:
+        return
+    clean = scorer.features(None)
+    if clean is None:
+        return
+    confounded = {}
+    for state, one in states.items():
+        if state.confounder in leaning and state.dose == 1.0:
+            features = scorer.features(one)
+            assert features is not None
+            confounded[state.confounder] = features
+    evidence.features = (clean, confounded)
+
+
+def _refusals(scored: Scored, states: Mapping[State, Dosed]) -> dict[str, dict[str, int]]:
+    names = ["clean", *(f"{state.confounder} x{state.dose:.3g}" for state in states)]
+    return {names[state]: dict(reasons) for state, reasons in scored.refusals.items()}
+
+
+def _data(cases: pd.DataFrame, digests: Sequence[str]) -> dict[str, Any]:
+    labels = cases["label"].astype(int)
+    return {
+        "cases": len(cases),
+        "positives": int(labels.sum()),
+        "patients": int(cases["patient_id"].nunique()),
+        "readable": sum(bool(one) for one in digests) if digests else len(cases),
+    }
