@@ -1,0 +1,65 @@
+"""An audit in MLflow: one run a model in the experiment "audits", so that models stand side by side."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from srcmatters.audit.audit_run import Audit
+from srcmatters.audit.record import RECORD
+from srcmatters.runs.mlflow_tracking import Tracker
+
+EXPERIMENT = "audits"
+
+
+def track(audit: Audit, folder: Path, tracking_uri: str | None, target: str) -> str:
+    """Record the verdicts, their numbers, audit.json and the page.
+
+    Args:
+        audit: to record.
+        folder: holds audit.json and audit.html.
+        tracking_uri: of the store; None or "": nothing is recorded.
+        target: name of the dataset.
+
+    Returns:
+        Where to look, or "".
+    """
+    first = audit.outputs[0]
+    metrics = {}
+    for one in first.findings:
+        if one.check == "sensitivity" and math.isfinite(one.value):
+            metrics[f"loss_{_name(one.subject)}"] = one.value
+        if one.check == "clean_performance" and math.isfinite(one.value):
+            metrics["clean_auc"] = one.value
+    if math.isfinite(audit.largest_loss):
+        metrics["largest_loss"] = audit.largest_loss
+    tags = {
+        "verdict": audit.outcome.value,
+        "model": audit.model["name"],
+        "kind": audit.model["kind"],
+        "mlflow.note.content": "\n\n".join(f"**{one.outcome}** {one.text}" for one in first.verdicts),
+        **{f"verdict_{_name(one.subject)}": str(one.outcome) for one in first.verdicts},
+    }
+    settings = {
+        "target": target,
+        "margin": audit.plan.margin,
+        "cases": audit.data["cases"],
+        "model_sha256": audit.model.get("sha256") or "unknown",
+    }
+    tracker = Tracker(
+        tracking_uri, EXPERIMENT, settings, tags=tags, system_metrics=False, name=str(audit.model["name"])
+    )
+    with tracker.run():
+        tracker.log_metrics(metrics)
+        if tracker.run_id is not None:
+            import mlflow
+
+            for name in (RECORD, "audit.html"):
+                if (folder / name).is_file():
+                    mlflow.log_artifact(str(folder / name), run_id=tracker.run_id)
+    return tracker.where_to_look()
+
+
+def _name(confounder: str) -> str:
+    """A name that MLflow takes."""
+    return "".join(sign if sign.isalnum() or sign in "_-. " else "_" for sign in confounder)
