@@ -45,6 +45,6 @@ cat <<'EOM'
 
 i.i.d.: the confounder goes with the disease, as in training. o.o.d.: it goes with the healthy. A classifier that
 looks at the disease has the same AUC in both; one that reads the confounder falls below .5 in the second.
-Look at the runs:  .venv/bin/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db
+Look at the runs:  MLFLOW_DISABLE_TELEMETRY=true .venv/bin/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db
 then open http://127.0.0.1:5000
 EOM

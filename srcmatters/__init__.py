@@ -4,4 +4,15 @@ Fine-tunes a network from different pre-training sources under a controlled conf
 measures how much of its score is the disease and how much the confounder.
 """
 
+import os
+import sys
+
 __version__ = "0.1.0"
+
+# MLflow reports to its makers unless it is told not to. MONAI may have imported it before us: then it decides
+# again; it has sent nothing by then.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+if "mlflow" in sys.modules:
+    from mlflow.telemetry import set_telemetry_client
+
+    set_telemetry_client()

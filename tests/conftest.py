@@ -39,6 +39,13 @@ def isolated_cache(
     return root
 
 
+@pytest.fixture(autouse=True)
+def default_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's variables as in a fresh shell: a test that looks into a store leaves its address there."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real data, which is never part of the repository."""

@@ -68,12 +68,14 @@ class StudyCases:
             None where every test case is in every environment.
         realised_p_art: share of the positives of each set ("train", "validation", "test") that carry it.
             Whole patients, or few of them, do not always allow the p_art that was asked for.
+        choice: how they were chosen.
     """
 
     split: Split
     carries: np.ndarray
     environments: np.ndarray | None = None
     realised_p_art: Mapping[str, float] = field(default_factory=dict)
+    choice: CaseChoice | None = None
 
 
 def control_labels(cases: pd.DataFrame, control: str = "none", seed: int = 0, fold: int = 0) -> pd.DataFrame:
@@ -131,12 +133,16 @@ def choose_cases(cases: pd.DataFrame, choice: CaseChoice) -> StudyCases:
         InputError: a share, fold or size that the table cannot give; see
             :func:`srcmatters.cohorts.split_cases` and :func:`srcmatters.cohorts.sampled.sample_cohort`.
     """
+    return replace(_with_shares(_chosen(cases, choice), cases), choice=choice)
+
+
+def _chosen(cases: pd.DataFrame, choice: CaseChoice) -> StudyCases:
     if choice.sampled is not None:
-        return _with_shares(_sampled(cases, choice.sampled, choice), cases)
+        return _sampled(cases, choice.sampled, choice)
     split = split_cases(cases, choice.fold, choice.num_folds, choice.validation_folds, choice.seed)
     if choice.protocol == "paper" and choice.control == "none":
         carries = assign(cases, choice.p_art, choice.seed, choice.assignment, nested=False)
-        return _with_shares(StudyCases(split, carries), cases)
+        return StudyCases(split, carries)
     carries = np.zeros(len(cases), dtype=bool)
 
     def carrying(members: pd.DataFrame) -> np.ndarray:
@@ -147,7 +153,7 @@ def choose_cases(cases: pd.DataFrame, choice: CaseChoice) -> StudyCases:
         carries[rows] = carrying(members)
         if choice.control != "none":
             carries[rows] |= carrying(members.assign(label=1 - members["label"]))
-    return _with_shares(StudyCases(split, carries), cases)
+    return StudyCases(split, carries)
 
 
 def _with_shares(chosen: StudyCases, cases: pd.DataFrame) -> StudyCases:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from srcmatters.errors import InputError
+from srcmatters.runs.mlflow_store import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from srcmatters.runs.trained_run import TrainedRun
-
-TRACKING_URI = "sqlite:///mlruns/mlflow.db"
 
 
 @click.command()
@@ -38,7 +37,14 @@ TRACKING_URI = "sqlite:///mlruns/mlflow.db"
 @click.option("--no-data", is_flag=True, help="Open no image: no monitors, no ranges of the input.")
 @click.option("--register", metavar="NAME", help="Name in MLflow's registry [default: the bundle's].")
 @click.option("--no-register", is_flag=True, help="Leave MLflow's registry alone.")
-@click.option("--tracking-uri", default=TRACKING_URI, show_default=True, help="MLflow store.")
+@click.option(
+    "--tracking-uri",
+    default=DEFAULT_STORE,
+    envvar="MLFLOW_TRACKING_URI",
+    show_default=True,
+    show_envvar=True,
+    help="MLflow store.",
+)
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("mlruns"), show_default=True)
 def export(
     run: str,

@@ -57,6 +57,7 @@ class FeatureCache:
     ) -> None:
         self.cache = cache
         self.network = network
+        self.name = name
         self.head = head_of(network, name)
         self.device = torch.device(device)
         folder = cache_folder(cache_dir, "features")

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import re
 import secrets
 import socket
-import subprocess
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from srcmatters.errors import InputError
 from srcmatters.files import process_is_alive
+from srcmatters.runs.code_version import git_commit
+from srcmatters.runs.mlflow_store import alone_with_database, artifact_location, tracking_uri_of_a_run
 from srcmatters.runs.mlflow_view import VIEW, VIEW_TAG, comparison_view
 
 if TYPE_CHECKING:
@@ -28,17 +25,6 @@ if TYPE_CHECKING:
 # What a comparison is grouped and filtered by.
 AXES = ("source", "target", "network", "confounder", "p_art", "fold", "seed", "protocol")
 _PID, _HOST = "srcmatters.pid", "srcmatters.host"
-
-
-@functools.cache
-def git_commit() -> str:
-    """Commit of the checkout that this package runs from, "unknown" outside one; asked once per process."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return "unknown"
-    return found.stdout.strip() or "unknown"
 
 
 def run_name(settings: Mapping[str, Any]) -> str:
@@ -51,18 +37,26 @@ def run_name(settings: Mapping[str, Any]) -> str:
     return " · ".join(Path(str(part)).name for part in parts)
 
 
+def without_password(address: object) -> str:
+    """A store's address without the name and password that it may hold."""
+    return re.sub(r"://[^/@]+@", "://", str(address))
+
+
 class Tracker:
     """Records a run in MLflow.
 
     Args:
-        tracking_uri: "sqlite:///mlruns/mlflow.db", a server's address, or None to record nothing.
+        tracking_uri: "sqlite:///mlruns/mlflow.db", a server's address, or None to record nothing. It is
+            printed before anything is sent.
         experiment_name: MLflow experiment; a new one keeps its artifacts beside the database.
         settings: everything that a user can choose; the axes become tags, all become parameters.
-        parent_run_id: MLflow run that this one is nested in.
+        parent_run_id: MLflow run that this one is nested in; None: the one that is open in this process, if
+            any.
         tags: more tags of the run.
         system_metrics: record load and memory of the machine; costs a thread, and half a second per run.
         name: of the run, None: :func:`run_name`.
-        continues: run to go on with, after an interruption; None, or one that is not there: a new run.
+        continues: run to go on with, after an interruption; None, or one that is not there: a new run, unless
+            ``$MLFLOW_RUN_ID`` names one, which must be there.
     """
 
     def __init__(
@@ -76,8 +70,6 @@ class Tracker:
         name: str | None = None,
         continues: str | None = None,
     ) -> None:
-        # Not $MLFLOW_TRACKING_URI: MLflow sets it itself in a process that has used a store, and a second
-        # run with another store would end up in the first one's.
         self.tracking_uri = tracking_uri or None
         self.experiment_name = str(experiment_name)
         self.settings = dict(settings)
@@ -86,6 +78,7 @@ class Tracker:
         self.system_metrics = system_metrics
         self.name = name
         self.continues = continues
+        self._named = False
         self.run_id: str | None = None
         self.experiment_id: str | None = None
 
@@ -99,25 +92,47 @@ class Tracker:
 
         outer = mlflow.active_run()
         status = "FAILED"
-        try:
-            self._open(mlflow)
-            mlflow.log_params(self.settings)
-            yield
-            status = "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
-            raise
-        finally:
-            if mlflow.active_run() is not outer:  # it may not have come to be opened
-                mlflow.end_run(status)
+        with tracking_uri_of_a_run(mlflow):
+            self._join(mlflow, outer)
+            try:
+                self._open(mlflow)
+                mlflow.log_params(self.settings)
+                yield
+                status = "FINISHED"
+            except KeyboardInterrupt:
+                status = "KILLED"
+                raise
+            finally:
+                if mlflow.active_run() is not outer:  # it may not have come to be opened
+                    mlflow.end_run(status)
+
+    def _join(self, mlflow: Any, outer: Any) -> None:
+        """Nest in the run that is open in this process, or continue that of ``$MLFLOW_RUN_ID``."""
+        named = os.environ.pop(
+            "MLFLOW_RUN_ID", None
+        )  # of one run: MLflow would put every further one into it
+        if self.parent_run_id is not None:
+            return
+        if outer is not None:
+            if mlflow.get_tracking_uri() != self.tracking_uri:
+                raise InputError(
+                    f"tracking_uri: an MLflow run is open in {without_password(mlflow.get_tracking_uri())},"
+                    f" this one goes to {self._address()}; expected the same store, or that run ended"
+                )
+            self.parent_run_id = outer.info.run_id
+        elif named is not None and self.continues is None:
+            self.continues = named
+            self._named = True
 
     def _open(self, mlflow: Any) -> None:
         assert self.tracking_uri is not None
         try:
             for chatty in ("mlflow.store.db.utils", "mlflow.system_metrics.system_metrics_monitor"):
                 logging.getLogger(chatty).setLevel(logging.WARNING)
+            if self.parent_run_id is None:  # a study says it once for all of its cells
+                print(f"MLflow: experiment {self.experiment_name!r} in {self._address()}")
             mlflow.set_tracking_uri(self.tracking_uri)
-            with _alone_with_database(self.tracking_uri):
+            with alone_with_database(self.tracking_uri):
                 experiment_id = self._experiment(mlflow)
             if self.parent_run_id is None:
                 end_dead_runs(mlflow.MlflowClient(), experiment_id)
@@ -135,6 +150,11 @@ class Tracker:
             run = mlflow.start_run(run_id=self.continues, log_system_metrics=False)
             mlflow.set_tags({**self.tags, **ours})
             return run
+        if self._named:
+            raise InputError(
+                f"MLFLOW_RUN_ID: {self.continues!r} is no run of experiment {self.experiment_name!r} in"
+                f" {self._address()}"
+            )
         axes = {axis: str(self.settings[axis]) for axis in AXES if axis in self.settings}
         mlflow.set_system_metrics_sampling_interval(5)
         return mlflow.start_run(
@@ -148,6 +168,7 @@ class Tracker:
                 **self.tags,
                 "git_commit": git_commit(),
                 "mlflow.source.name": "srcmatters",
+                "mlflow.user": "left out",  # MLflow would put the login name
                 **ours,
             },
         )
@@ -165,7 +186,7 @@ class Tracker:
             try:
                 return mlflow.create_experiment(
                     self.experiment_name,
-                    artifact_location=_artifact_location(str(self.tracking_uri), self.experiment_name),
+                    artifact_location=artifact_location(str(self.tracking_uri), self.experiment_name),
                     tags={"mlflow.experimentKind": "custom_model_development", VIEW_TAG: comparison_view()},
                 )
             except mlflow.exceptions.MlflowException:
@@ -185,11 +206,11 @@ class Tracker:
         page = f"#/experiments/{self.experiment_id}/runs?viewStateShareKey={VIEW}"
         if self.tracking_uri.startswith("http"):
             return f"{self._address().rstrip('/')}/{page}"
-        return f"mlflow ui --backend-store-uri {self._address()}, then http://127.0.0.1:5000/{page}"
+        return f"MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri {self._address()}, then http://127.0.0.1:5000/{page}"
 
     def _address(self) -> str:
         """The store without the name and password that its address may hold."""
-        return re.sub(r"://[^/@]+@", "://", str(self.tracking_uri))
+        return without_password(self.tracking_uri)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Record numbers; a store that fails meanwhile costs the numbers, not the training."""
@@ -222,37 +243,14 @@ class Tracker:
             import mlflow
 
             # Only names and types of the columns are recorded; as text MLflow has no remarks on integers.
+            # Without a source it would record the path of this file and the login name.
+            from mlflow.data.code_dataset_source import CodeDatasetSource
+
+            source = CodeDatasetSource({"mlflow.source.name": "srcmatters"})
             data = mlflow.data.pandas_dataset.from_pandas(
-                groups.astype(str), name=name, digest=digest[:36], targets="label"
+                groups.astype(str), source=source, name=name, digest=digest[:36], targets="label"
             )
             mlflow.log_input(data, context="training")
-
-
-def _database_folder(tracking_uri: str) -> Path | None:
-    match = re.match(r"sqlite:///(.+)", tracking_uri)
-    return Path(match[1]).absolute().parent if match else None
-
-
-@contextmanager
-def _alone_with_database(tracking_uri: str) -> Iterator[None]:
-    """Two processes that make the tables of one new sqlite database at once both fail."""
-    folder = _database_folder(tracking_uri)
-    if folder is None:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass  # a lock in a folder that cannot be written is waited for without end
-    with FileLock(folder / ".mlflow.lock"):
-        yield
-
-
-def _artifact_location(tracking_uri: str, experiment_name: str) -> str | None:
-    """Beside a local database; a server decides for itself."""
-    folder = _database_folder(tracking_uri)
-    if folder is None:
-        return None
-    return (folder / "artifacts" / re.sub(r"[^\w.-]+", "_", experiment_name)).as_uri()
 
 
 def _exists(mlflow: Any, run_id: str, experiment_id: str) -> bool:

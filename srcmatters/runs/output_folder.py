@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
+import secrets
 import shutil
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,12 +42,47 @@ class Results:
 
     def __init__(self, output_dir: str | Path) -> None:
         self.output_dir = Path(output_dir)
-        self.working = self.output_dir / unfinished_name()
+        # Two workflows of one process may share the output folder.
+        self.working = self.output_dir / f"{unfinished_name()}-{secrets.token_hex(3)}"
         try:
             self.working.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"output_dir: {self.output_dir} cannot be written ({error.strerror})") from error
         self.discard()
+        # What a trainer writes that nobody ran to its end is removed when the process ends.
+        self._rest = weakref.finalize(self, _remove_rest, self.working, os.getpid())
+
+    def check_same(self, expected: Mapping[str, Any]) -> None:
+        """Refuse to replace a finished run by another one.
+
+        Args:
+            expected: fields of ``metrics.json`` that a repetition has in common with the run, as JSON has
+                them; ``settings`` is a mapping of which the fields of both are compared.
+
+        Raises:
+            InputError: naming the first field that differs.
+        """
+        path = self.output_dir / METRICS
+        if not path.is_file():
+            return
+        try:
+            record = json.loads(path.read_text())
+            there = {**record, **record["settings"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            raise InputError(
+                f"output_dir: {path} is there and is not the record of a run; expected another folder, or"
+                " --overwrite true"
+            ) from None
+        fields = {**expected, **expected["settings"]}
+        del fields["settings"]
+        for name, value in fields.items():
+            if name in there and there[name] != value:
+                what = "other images or labels" if name == "dataset_sha256" else f"{name} {there[name]!r}"
+                instead = "" if name == "dataset_sha256" else f", this one has {value!r}"
+                raise InputError(
+                    f"output_dir: a finished run with {what} is in {self.output_dir}{instead}; expected"
+                    " another folder, or --overwrite true"
+                )
 
     @contextmanager
     def transaction(self) -> Iterator[Path]:
@@ -53,6 +91,7 @@ class Results:
         Raises:
             InputError: the disk is full.
         """
+        self.output_dir.mkdir(parents=True, exist_ok=True)
         remove_abandoned(self.output_dir)
         self.working.mkdir(parents=True, exist_ok=True)
         try:
@@ -79,5 +118,13 @@ class Results:
     def discard(self) -> None:
         """Remove what is unfinished, and the output folder if it is empty."""
         shutil.rmtree(self.working, ignore_errors=True)
-        with suppress(OSError):  # not empty, or another process was faster
-            self.output_dir.rmdir()
+        for folder in (self.working.parent, self.output_dir):
+            with suppress(OSError):  # not empty, or another process was faster
+                folder.rmdir()
+
+
+def _remove_rest(working: Path, process: int) -> None:
+    if os.getpid() == process:  # a forked worker ends before the run does
+        shutil.rmtree(working, ignore_errors=True)
+        with suppress(OSError):
+            working.parent.rmdir()

@@ -1,4 +1,4 @@
-"""Prediction tables as they may leave: salted hashes instead of identifiers, and no free text."""
+"""Prediction tables as they may leave: salted hashes instead of identifiers, decades of age, no free text."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from srcmatters.pseudonyms import installation_salt, pseudonym
 def pseudonymise(table: pd.DataFrame, folder: Path | None = None) -> pd.DataFrame:
     """A copy of a prediction table with hashed case and patient identifiers and without free text.
 
+    Ages become the first year of their decade, 90 for everyone above 89: an exact age singles out old people.
+
     Args:
         table: prediction table.
         folder: where the salt lies, see :func:`srcmatters.pseudonyms.installation_salt`.
@@ -20,6 +22,9 @@ def pseudonymise(table: pd.DataFrame, folder: Path | None = None) -> pd.DataFram
     result = table.copy()
     for column in ("case_id", "patient_id"):
         result[column] = [pseudonym(str(value), salt) for value in result[column]]
+    if "age" in result:
+        decades = pd.to_numeric(result["age"], errors="coerce") // 10 * 10
+        result["age"] = decades.clip(upper=90).astype("Int64")
     groups = ["sex", "age", "view", "manufacturer"]
     kept = ["case_id", "patient_id", "fold", "label", "carries", "environment", *groups]
     scores = [column for column in result if str(column).startswith("score_")]

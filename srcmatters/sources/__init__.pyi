@@ -17,10 +17,12 @@ from .normalisation import (
     PositiveZScore as PositiveZScore,
 )
 from .source import (
+    Classifier as Classifier,
     Source as Source,
     classifier_of as classifier_of,
     create_classifier as create_classifier,
     load_source as load_source,
+    weights_digest as weights_digest,
 )
 from .weight_files import (
     read_weights as read_weights,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,42 @@ class Source:
     def architecture(self) -> str:
         """What the network has to be built like."""
         return STANDARD if self.weights is None else architecture_of(self.weights)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a classifier was made of.
+
+    Args:
+        source: name or file of the source, as it was given.
+        network: name of the network.
+        dropout: dropout rate before the head.
+        weights: :func:`weights_digest` of the classifier as it was made, its random head included.
+    """
+
+    source: str
+    network: str
+    dropout: float
+    weights: str
+
+
+class Classifier(nn.Sequential):
+    """The input normalisation of a source and the network behind it, which remember what they were made of.
+
+    Attributes:
+        origin: None for one that was not made from a source here.
+    """
+
+    origin: Origin | None = None
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Hash of every tensor of a network: the same on every device and in every memory layout."""
+    content = hashlib.blake2b(digest_size=16)
+    for name, tensor in network.state_dict().items():
+        content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        content.update(tensor.detach().cpu().contiguous().numpy())
+    return content.hexdigest()
 
 
 def load_source(source: str | Path, network: str, spatial_dims: int = 2, inflation: str = "centre") -> Source:
@@ -150,7 +187,7 @@ def create_classifier(
     dropout: float = 0.2,
     seed: int = 0,
     inflation: str = "centre",
-) -> nn.Sequential:
+) -> Classifier:
     """A network from a source, with the source's input normalisation as its first layer.
 
     Args:
@@ -177,7 +214,9 @@ def create_classifier(
         )
     if loaded.weights is not None:
         load_strictly(backbone, loaded.weights, HEADS[network], origin=f"source {source} into {network}")
-    return nn.Sequential(loaded.normalisation.layer(spatial_dims), backbone)
+    classifier = Classifier(loaded.normalisation.layer(spatial_dims), backbone)
+    classifier.origin = Origin(str(source), network, dropout, weights_digest(classifier))
+    return classifier
 
 
 def classifier_of(

@@ -11,10 +11,10 @@ import yaml
 
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.runs.file_names import STUDY_FILE
+from srcmatters.runs.mlflow_store import default_tracking_uri
 from srcmatters.schemas import first_mistake
 from srcmatters.studies.schema import AXES, STUDY_SCHEMA
 
-TRACKING_URI = "sqlite:///mlruns/mlflow.db"
 _FIELDS = ("name", "depth", "protocol", "dataset_dir", "tracking_uri", "retries")
 
 
@@ -46,7 +46,8 @@ class Study:
         controls: null controls that are run besides, at p_art .5.
         analysis: what will be tested, as :class:`srcmatters.evaluation.analysis_plan.AnalysisPlan` takes it.
         retries: how often a cell that failed is tried again.
-        tracking_uri: MLflow store; empty or None for none.
+        tracking_uri: MLflow store; empty or None for none. By default ``$MLFLOW_TRACKING_URI``, or a database
+            in ``mlruns``.
         dataset_dir: the target; None keeps the bundle's default.
         file: where it was read from, for messages.
     """
@@ -61,7 +62,7 @@ class Study:
     controls: tuple[str, ...] = ()
     analysis: Mapping[str, Any] = field(default_factory=dict)
     retries: int = 1
-    tracking_uri: str | None = TRACKING_URI
+    tracking_uri: str | None = field(default_factory=default_tracking_uri)
     dataset_dir: str | None = None
     file: Path = Path(STUDY_FILE)
 

@@ -73,6 +73,9 @@ class BatchedRandomAffine:
         images: (B, C, H, W) or (B, C, H, W, D; drawn in the H-W plane); same shape out, edges repeated, no
         value outside the range of the batch.
 
+    Attributes:
+        settings: the arguments by name, without the seed.
+
     Source: the ranges of Juodelyte et al. 2024 are rotation 10 and .1 for the three others.
     """
 
@@ -85,6 +88,7 @@ class BatchedRandomAffine:
         flip: float = 0,
         seed: int = 0,
     ) -> None:
+        self.settings = {"rotation": rotation, "shift": shift, "shear": shear, "zoom": zoom, "flip": flip}
         self.ranges = (math.radians(rotation), shift, shift, shear, zoom, zoom)
         self.flip = flip
         self.generator = torch.Generator().manual_seed(seed)

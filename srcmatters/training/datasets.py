@@ -31,6 +31,9 @@ class CaseDataset(Dataset[dict[str, Any]]):
         device: the chosen cases are held there, each in its state; on a CPU they stay memory-mapped.
 
     A batch is a dictionary: image (B, C, H, W[, D]) float32, label (B,) int64, case_id list of str.
+
+    Attributes:
+        carries: (rows,) bool, which of them carry the confounder.
     """
 
     def __init__(
@@ -41,10 +44,12 @@ class CaseDataset(Dataset[dict[str, Any]]):
         device: torch.device | str = "cpu",
     ) -> None:
         self.rows = np.asarray(rows)
+        self.cache = cache
         self.data = cache.cases.iloc[self.rows].reset_index(drop=True)
         self.labels = torch.tensor(self.data["label"].to_numpy(), device=device)
         carried = np.zeros(len(cache.cases), bool) if carries is None else np.asarray(carries, bool)
-        state = torch.from_numpy(carried[self.rows].astype(np.int64) * (cache.states - 1))
+        self.carries = carried[self.rows]
+        state = torch.from_numpy(self.carries.astype(np.int64) * (cache.states - 1))
         positions = torch.from_numpy(self.rows.astype(np.int64))
         if torch.device(device).type == "cpu":
             self._images, self._state, self._position = cache.images, state, positions

@@ -8,15 +8,23 @@ import numpy as np
 import torch
 import torch.distributed
 from matplotlib.figure import Figure
-from monai.engines import Trainer
+from monai.engines import SupervisedTrainer
 from torch import nn
 
+from srcmatters.errors import InputError
 from srcmatters.preprocessing.images_without_text import without_text
 from srcmatters.reports.run_figures import example_states, training_curves
 from srcmatters.runs.file_names import EXAMPLES, FIGURES, TRAINING_CURVES, WEIGHTS
 from srcmatters.training.handlers import EpochLog
 from srcmatters.training.run_record import Evidence
 from srcmatters.training.two_state_test import TwoStateTest
+from srcmatters.training.what_ran import (
+    case_settings,
+    check_training,
+    device_setting,
+    network_settings,
+    training_settings,
+)
 
 _EXAMPLES = 6
 
@@ -33,20 +41,35 @@ class FineTuning:
     """
 
     def __init__(
-        self, trainer: Trainer, network: nn.Module, test: TwoStateTest, evidence: Evidence, epochs: EpochLog
+        self,
+        trainer: SupervisedTrainer,
+        network: nn.Module,
+        test: TwoStateTest,
+        evidence: Evidence,
+        epochs: EpochLog,
     ) -> None:
         self.trainer = trainer
         self.network = network
         self.test = test
         self.evidence = evidence
         self.epochs = epochs
+        self._ran = False
 
     def run(self) -> dict[str, float]:
         """Train, predict, and write model.pt, figures and what :meth:`Evidence.write` writes.
 
         Returns:
             The metrics. In a process group only the first process tests and writes; the others return {}.
+
+        Raises:
+            InputError: it has run already, it would keep nothing, or what it trains cannot be recorded; see
+                :mod:`srcmatters.training.what_ran`.
         """
+        try:
+            self._record_what_runs()
+        except InputError:
+            self.evidence.results.discard()  # the trainer's checkpoint has made its folder already
+            raise
         if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
             self.trainer.run()
             return {}
@@ -59,6 +82,23 @@ class FineTuning:
             metrics = self.evidence.write(folder, predictions, validation, **self.test.realised_p_art)
             self._draw(folder)
         return metrics
+
+    def _record_what_runs(self) -> None:
+        if self._ran:
+            raise InputError("run: this workflow has run already, expected initialize() before another run")
+        self._ran = True
+        asked, test = self.evidence.settings, self.test
+        evaluator = self.epochs.evaluator
+        ran = {
+            **case_settings(asked, test.cache, test.chosen, test.fold),
+            **network_settings(self.network),
+            **training_settings(asked, self.trainer, evaluator, self.network),
+            "depth": "finetune",
+            "device": device_setting(asked.get("device", "cpu"), self.network),
+        }
+        if not (torch.distributed.is_initialized() and torch.distributed.get_rank() > 0):
+            check_training(self.trainer, evaluator, test.chosen, str(self.evidence.results.working))
+            self.evidence.record(ran)
 
     def _draw(self, folder: Path) -> None:
         (folder / FIGURES).mkdir()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from srcmatters.errors import InputError, did_you_mean
+from srcmatters.packaged_bundles import bundles_folder
 
 # What MONAI itself reads from a configuration, and what a person may run.
 _ENTRY_POINTS = {
@@ -55,18 +58,54 @@ def running_config() -> dict[str, Any]:
 
 
 def check_overrides() -> dict[str, Any]:
-    """Refuse ids that nothing in the configuration refers to, and return the configuration.
+    """Refuse ids that the user added and nothing in the configuration refers to; return the configuration.
+
+    Ids of the packaged bundles are known: an overlay that replaces the network leaves ids of the old one
+    behind, to which nothing refers any more.
 
     Raises:
-        InputError: naming the id and the nearest one that exists.
+        InputError: naming the id and the nearest one that exists; or MONAI's own tracking is switched on.
     """
     config = running_config()
+    _refuse_second_tracking(config)
     used = set(_references(config)) | _ENTRY_POINTS
-    for name in config:
-        if name not in used:
-            known = sorted((used & set(config)) - _ENTRY_POINTS)
-            raise InputError(f"--{name}: unknown setting{did_you_mean(name, known)}")
+    unused = [name for name in config if name not in used]
+    if unused:
+        bundles = _bundle_ids()
+        known = sorted((used & set(config)) - _ENTRY_POINTS)
+        for name in unused:
+            if name not in bundles:
+                raise InputError(f"--{name}: unknown setting{did_you_mean(name, known)}")
     return config
+
+
+def _refuse_second_tracking(config: dict[str, Any]) -> None:
+    """MONAI's ``--tracking`` would record every run a second time, with paths, in a store of its own."""
+    parts = [config.get(part) for part in ("train", "validate")]
+    handlers = [handler for part in parts if isinstance(part, dict) for handler in part.get("handlers") or []]
+    if not any(
+        isinstance(handler, dict) and handler.get("_target_") == "MLFlowHandler" for handler in handlers
+    ):
+        return
+    # MONAI has put a copy of the configuration there already, and says where in an expression.
+    written = re.search(r"config_\d{8}_\d{6}\.json", str(config.get("save_execute_config")))
+    if written and isinstance(config.get("output_dir"), str | Path):
+        (Path(config["output_dir"]) / written[0]).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            Path(config["output_dir"]).rmdir()
+    raise InputError(
+        "--tracking: this bundle records its runs in MLflow by itself, expected --tracking_uri with the"
+        " address of the store"
+    )
+
+
+@functools.cache
+def _bundle_ids() -> frozenset[str]:
+    """Every top-level id of the configurations of the packaged bundles."""
+    ids: set[str] = set()
+    for path in sorted(bundles_folder().glob("*/configs/*.yaml")):
+        ids.update(str(name).lstrip("+") for name in yaml.safe_load(path.read_text(encoding="utf-8")))
+    return frozenset(ids)
 
 
 def _references(config: Any) -> Iterator[str]:

@@ -19,7 +19,7 @@ from srcmatters.preprocessing.state_cache import StateCache
 from srcmatters.reports.terminal_tables import print_run
 from srcmatters.runs.file_names import CONFIG, EXAMPLES, FIGURES, METRICS, MLFLOW_RUN, TABLES
 from srcmatters.runs.mlflow_tracking import Tracker
-from srcmatters.runs.output_folder import Results
+from srcmatters.runs.output_folder import Results, default_output_dir
 from srcmatters.runs.private_settings import places_left_out
 from srcmatters.runs.pseudonyms import pseudonymise
 from srcmatters.training.overrides import write_config
@@ -36,6 +36,7 @@ class Evidence:
         config: the configuration, to run the same again.
         detected: how well a probe sees the confounder; None for one that is not put into images.
         log_images: example images are part of what MLflow keeps.
+        overwrite: replace a finished run with other settings or data in the same output folder.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Evidence:
         config: Mapping[str, Any],
         detected: Detectability | None = None,
         log_images: bool = True,
+        overwrite: bool = False,
     ) -> None:
         self.cache = cache
         self.results = results
@@ -55,8 +57,33 @@ class Evidence:
         self.config = dict(config)
         self.detected = detected
         self.log_images = log_images
+        self.overwrite = overwrite
         self.metrics: dict[str, float] = {}
         self.tables: dict[str, pd.DataFrame] = {}
+
+    def record(self, ran: Mapping[str, Any]) -> None:
+        """Take over the settings that ran for those that were asked for; before anything is computed.
+
+        The default output folder, which names them, follows.
+
+        Args:
+            ran: by name, as :mod:`srcmatters.training.what_ran` reads them; further ones are left out.
+
+        Raises:
+            InputError: a finished run with other settings or data is in the output folder.
+        """
+        changed = {
+            name: ran[name] for name in self.settings if name in ran and ran[name] != self.settings[name]
+        }
+        if changed:
+            self.settings |= changed
+            self.tracker.settings = dict(self.settings)
+            if str(self.config.get("output_dir", "")).startswith("$runs.default_output_dir("):
+                bundle = self.results.output_dir.parent.name
+                self.results.output_dir = default_output_dir(bundle, self.settings)
+        if not self.overwrite:
+            expected = {"settings": self.settings, "dataset_sha256": self.cache.digest()}
+            self.results.check_same(json.loads(json.dumps(expected, default=str)))
 
     @contextmanager
     def collected(self) -> Iterator[Path]:

@@ -20,6 +20,7 @@ from srcmatters.runs.file_names import PERMUTATIONS, REFITS, WEIGHTS
 from srcmatters.training.refitted_heads import FrozenCell, permuted_aucs, refitted_aucs
 from srcmatters.training.run_record import Evidence
 from srcmatters.training.two_state_test import TwoStateTest
+from srcmatters.training.what_ran import case_settings, network_settings
 
 #: C of the logistic regression, the inverse of its penalty: 1e-5 .. 1 in half decades, one of them is chosen.
 STRENGTHS: tuple[float, ...] = tuple(float(10.0**power) for power in np.arange(-5, 0.25, 0.5))
@@ -130,7 +131,19 @@ class Screening:
         self.save_model = save_model
 
     def run(self) -> dict[str, float]:
-        """Fit, predict, and write what :meth:`Evidence.write` writes; returns the metrics."""
+        """Fit, predict, and write what :meth:`Evidence.write` writes; returns the metrics.
+
+        Raises:
+            InputError: the network cannot be recorded; see :mod:`srcmatters.training.what_ran`.
+        """
+        network = network_settings(self.features.network)
+        if network["network"] != self.features.name:
+            raise InputError(
+                f"features: read as of {self.features.name}, but the network is {network['network']};"
+                " expected --network alone"
+            )
+        cases = case_settings(self.evidence.settings, self.test.cache, self.chosen, self.test.fold)
+        self.evidence.record({**cases, **network, "depth": "screen"})
         with self.evidence.collected() as folder:
             head = self._fit()
 

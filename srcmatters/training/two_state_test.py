@@ -43,6 +43,7 @@ class TwoStateTest:
         channels_last: bool = True,
     ) -> None:
         self.cache = cache
+        self.chosen = chosen
         self.rows = chosen.split.test
         self.validation_rows = chosen.split.validation
         self.carries = chosen.carries

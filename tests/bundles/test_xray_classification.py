@@ -311,6 +311,7 @@ def test_an_unreadable_image_can_be_skipped_and_is_counted(
     scored: set[str] = set()
     for fold in range(3):
         given = {"dataset_dir": str(folder), "fold": fold, "unreadable": "skip", "image_size": 32}
+        given["overwrite"] = "true"
         metrics = run(SCREEN, tracking_uri=f"sqlite:///{tmp_path}/mlruns/mlflow.db", **given)
         assert metrics["unreadable_images"] == 1
         scored |= set(read_predictions(tmp_path / "out" / "predictions.csv")["case_id"])
@@ -326,6 +327,7 @@ def test_on_real_radiographs_a_screen_sees_the_tag_replace_the_disease(
 ) -> None:
     given: dict[str, Any] = {"dataset_dir": str(shared_data / "nih-cxr14"), "source": "imagenet"}
     given |= {"network": "efficientnet_lite0", "image_size": 320, "num_folds": 5, "validation_folds": 8}
+    given["overwrite"] = True
     found = {
         p_art: pd.DataFrame([run(SCREEN, p_art=p_art, fold=fold, **given) for fold in range(5)]).mean()
         for p_art in (0, 1)

@@ -15,7 +15,9 @@ import pytest
 
 from srcmatters.errors import InputError
 from srcmatters.runs import Tracker
-from srcmatters.runs.mlflow_tracking import end_dead_runs, git_commit
+from srcmatters.runs.code_version import commit_of, git_commit
+from srcmatters.runs.mlflow_store import default_experiment_name, default_tracking_uri
+from srcmatters.runs.mlflow_tracking import end_dead_runs
 from srcmatters.runs.pseudonyms import pseudonymise
 
 SETTINGS = {
@@ -266,3 +268,118 @@ def test_an_interrupted_run_can_be_continued_and_a_deleted_one_is_not(store: str
         with third.run():
             pass
         assert third.run_id not in (first.run_id, "nobody")
+
+
+def test_a_run_goes_into_the_users_own_and_gives_their_store_back(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow.set_tracking_uri(store)
+    with mlflow.start_run() as outer, Tracker(store, "test", SETTINGS).run():
+        assert mlflow.active_run() is not outer
+    run = runs_of(store).iloc[0]
+    assert run["tags.mlflow.parentRunId"] == outer.info.run_id
+    other = f"sqlite:///{tmp_path}/other.db"
+    shutil.copy(tmp_path / "mlruns" / "mlflow.db", tmp_path / "other.db")
+    mlflow.set_tracking_uri(other)
+    said = r"an MLflow run is open in sqlite.*other\.db"
+    with mlflow.start_run(), pytest.raises(InputError, match=said), Tracker(store, "test", SETTINGS).run():
+        pytest.fail("it ran")
+    with Tracker(store, "test", SETTINGS).run():
+        assert mlflow.get_tracking_uri() == store
+    assert mlflow.get_tracking_uri() == other and os.environ["MLFLOW_TRACKING_URI"] == other
+
+
+def test_the_environment_names_store_and_experiment_of_every_run(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert default_tracking_uri() == "sqlite:///mlruns/mlflow.db" and default_experiment_name("b") == "b"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "ours")
+    with Tracker(store, "test", SETTINGS).run():
+        pass
+    assert default_tracking_uri() == "http://server" and default_experiment_name("b") == "ours"
+
+
+def test_the_run_of_the_environment_is_continued_once(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow.set_tracking_uri(store)
+    with Tracker(store, "test", {}, name="first").run():
+        first = mlflow.active_run().info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", first)
+    for name in ("into the first", "a new one"):
+        with Tracker(store, "test", {}, tags={"said": name}).run():
+            pass
+    runs = runs_of(store).set_index("run_id")
+    assert len(runs) == 2 and runs.loc[first, "tags.said"] == "into the first"
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    with pytest.raises(InputError, match="MLFLOW_RUN_ID: '0000"), Tracker(store, "test", {}).run():
+        pytest.fail("it ran")
+
+
+def test_neither_login_nor_install_path_nor_exact_age_is_in_the_store(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "mustermann")
+    with Tracker(store, "test", SETTINGS).run():
+        tracker = Tracker(None, "test", SETTINGS)
+        tracker.run_id = mlflow.active_run().info.run_id
+        tracker.log_cohort(pd.DataFrame({"label": [0, 1]}), "phantom", "ab" * 32)
+    content = (tmp_path / "mlruns" / "mlflow.db").read_bytes()
+    assert b"mustermann" not in content
+    assert str(Path(mlflow.__file__).parents[1]).encode() not in content
+    assert str(Path(__file__).parents[2] / "srcmatters").encode() not in content
+    table = pd.DataFrame({"case_id": ["a"] * 4, "patient_id": ["p"] * 4, "age": [7, 63, 94, None]})
+    assert pseudonymise(table, tmp_path)["age"].tolist() == [0, 60, 90, pd.NA]
+
+
+def test_the_address_is_printed_before_anything_is_sent(
+    store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    monkeypatch.setattr(mlflow, "get_experiment_by_name", lambda _: said.append(capsys.readouterr().out))
+    monkeypatch.setattr(mlflow, "create_experiment", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError), Tracker(store, "test", SETTINGS).run():
+        pass
+    assert said == [f"MLflow: experiment 'test' in {store}\n"]
+
+
+def test_the_commit_is_that_of_the_packages_own_repository_and_says_dirty(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "bundles.py").write_text("")
+
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=n", "-c", "user.email=e")
+        done = subprocess.run(
+            ["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    git("init", "-q")
+    (tmp_path / "other.txt").write_text("")
+    git("add", "other.txt")
+    git("commit", "-qm", "a project around an installed package")
+    assert commit_of(package) == "unknown"
+    git("add", ".")
+    git("commit", "-qm", "the package itself")
+    commit = git("rev-parse", "HEAD")
+    assert commit_of(package) == commit
+    (tmp_path / "other.txt").write_text("changed, and none of the package's")
+    assert commit_of(package) == commit
+    (package / "__init__.py").write_text("changed = True")
+    assert commit_of(package) == f"{commit}-dirty"
+
+
+def test_mlflow_reports_to_nobody_even_if_it_was_imported_before_us() -> None:
+    code = "import os; os.environ.pop('CI', 0); os.environ.pop('PYTEST_CURRENT_TEST', 0); import mlflow; "
+    code += "import mlflow.telemetry.client as c; before = c.get_telemetry_client(); import srcmatters; "
+    code += "print(before is not None, c.get_telemetry_client() is None)"
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("CI", "PYTEST_CURRENT_TEST", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.split() == ["True", "True"]

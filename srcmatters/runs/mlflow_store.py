@@ -1,0 +1,70 @@
+"""Where MLflow keeps runs: the store that the environment names, and how two processes share a new one."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+DEFAULT_STORE = "sqlite:///mlruns/mlflow.db"
+
+
+def default_tracking_uri() -> str:
+    """``$MLFLOW_TRACKING_URI``, or a database below the current folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+
+
+def default_experiment_name(bundle: str) -> str:
+    """``$MLFLOW_EXPERIMENT_NAME``, or the name of the bundle."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or bundle
+
+
+@contextmanager
+def tracking_uri_of_a_run(mlflow: Any) -> Iterator[None]:
+    """Give MLflow's tracking URI, and the environment variable that it sets, back as they were.
+
+    Otherwise the next run of the process, or the user's own, would land in the store of this one.
+    """
+    in_environment = os.environ.get("MLFLOW_TRACKING_URI")
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+        if in_environment is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = in_environment
+
+
+def database_folder(tracking_uri: str) -> Path | None:
+    """Folder of a local database, None for a server."""
+    match = re.match(r"sqlite:///(.+)", tracking_uri)
+    return Path(match[1]).absolute().parent if match else None
+
+
+@contextmanager
+def alone_with_database(tracking_uri: str) -> Iterator[None]:
+    """Two processes that make the tables of one new sqlite database at once both fail."""
+    folder = database_folder(tracking_uri)
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass  # a lock in a folder that cannot be written is waited for without end
+    with FileLock(folder / ".mlflow.lock"):
+        yield
+
+
+def artifact_location(tracking_uri: str, experiment_name: str) -> str | None:
+    """Where a new experiment keeps its files: beside a local database; a server decides for itself."""
+    folder = database_folder(tracking_uri)
+    if folder is None:
+        return None
+    return (folder / "artifacts" / re.sub(r"[^\w.-]+", "_", experiment_name)).as_uri()

@@ -1,0 +1,230 @@
+"""The settings of a run as the objects that computed it have them, whatever the configuration asked for.
+
+A nested override (``--optimizer::lr 1e-4``), an overlay or a property of MONAI's workflow reaches the objects
+and not the top-level ids. So the record of a run is read off the objects; what cannot be read is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine
+from monai.data import DistributedWeightedRandomSampler
+from monai.engines import SupervisedTrainer
+from monai.handlers import CheckpointSaver
+from torch import nn
+from torch.utils.data import DataLoader, WeightedRandomSampler
+
+from srcmatters.cohorts.study_cases import StudyCases
+from srcmatters.confounders import Confounder, create_confounder
+from srcmatters.errors import InputError
+from srcmatters.images import LoadCTd, Windowd
+from srcmatters.images.windows import window_edges
+from srcmatters.preprocessing import ResamplePatchd
+from srcmatters.preprocessing.state_cache import StateCache
+from srcmatters.sources import Classifier, weights_digest
+from srcmatters.training.augmentation import BatchedRandomAffine
+from srcmatters.training.datasets import CaseDataset
+from srcmatters.training.handlers import EarlyStop, PrepareBatch
+from srcmatters.training.settings import source_name
+
+Settings = dict[str, Any]
+
+
+def network_settings(network: nn.Module) -> Settings:
+    """Source, network and dropout of a classifier that has not been trained yet.
+
+    Raises:
+        InputError: it was built or filled by something else than
+            :func:`srcmatters.sources.create_classifier`, so nothing says what it is.
+    """
+    origin = network.origin if isinstance(network, Classifier) else None
+    if origin is None:
+        inner = type(network).__name__
+        raise InputError(
+            f"network_def: got a {inner}, of which nothing tells the source; expected"
+            " srcmatters.sources.create_classifier with a network and a source of `srcmatters sources list`"
+        )
+    if weights_digest(network) != origin.weights:
+        raise InputError(
+            f"network_def: its weights are not those of source {origin.source} any more; expected a source"
+            " that holds what the training starts from (`srcmatters sources convert`)"
+        )
+    return {"source": source_name(origin.source), "network": origin.network, "dropout": origin.dropout}
+
+
+def case_settings(settings: Mapping[str, Any], cache: StateCache, chosen: StudyCases, fold: int) -> Settings:
+    """Share, folds and seed of the cases, and size and units of their images.
+
+    Args:
+        settings: as they were asked for.
+        cache: both states of every case.
+        chosen: the cases of the run.
+        fold: of the test.
+
+    Raises:
+        InputError: the confounder that is in the images, or the fold, is another than the one asked for.
+    """
+    choice = chosen.choice
+    if choice is None:
+        raise InputError("chosen: nothing tells how these cases were chosen, expected cohorts.choose_cases")
+    names = ("p_art", "fold", "num_folds", "validation_folds", "seed", "assignment", "protocol", "control")
+    ran = {name: getattr(choice, name) for name in names}
+    if fold != choice.fold:
+        raise InputError(f"fold: the test has {fold}, the cases {choice.fold}; expected --fold alone")
+    _check_confounder({**settings, **ran}, cache, choice.sampled)
+    if choice.sampled is not None:
+        ran["confounder_args"] = dict(choice.confounder_args)
+    shape = cache.images.shape[3:]
+    ran["image_size"] = int(shape[0]) if len(set(shape)) == 1 else [int(side) for side in shape]
+    return {**ran, **_scan_settings(settings, cache)}
+
+
+def _check_confounder(settings: Settings, cache: StateCache, sampled: str | None) -> None:
+    name, args = settings["confounder"], settings["confounder_args"]
+    inside = None
+    if cache.confounder_at is not None:
+        inside = cache.preprocessing.transforms[cache.confounder_at].confounder
+    if sampled is not None:
+        if sampled != name or inside is not None:
+            raise InputError(f"confounder: {sampled} was sampled, not {name!r}; expected --confounder alone")
+        return
+    expected = create_confounder(name, settings["protocol"], settings["seed"], **args)
+    if _arguments(expected) != _arguments(inside):
+        what = "nothing" if inside is None else type(inside).__name__
+        raise InputError(
+            f"confounder: {what} is put into the images, which --confounder {name} with these"
+            " --confounder_args, --seed and --protocol does not make; expected these settings alone"
+        )
+
+
+def _arguments(value: object) -> object:
+    """Class and public attributes of a confounder and of those inside it, without what it keeps for speed."""
+    if isinstance(value, Confounder):
+        public = {
+            name: part for name, part in vars(value).items() if name != "R" and not name.startswith("_")
+        }
+        return type(value), {name: _arguments(part) for name, part in public.items()}
+    if isinstance(value, list | tuple):
+        return [_arguments(part) for part in value]
+    return value.tobytes() if isinstance(value, np.ndarray) else value
+
+
+def _scan_settings(settings: Mapping[str, Any], cache: StateCache) -> Settings:
+    """Unit, window, patch and slab of CT, where the settings have them."""
+    ran: Settings = {}
+    for step in cache.preprocessing.transforms:
+        if isinstance(step, LoadCTd):
+            ran |= {"unit": step.unit, "gaps": step.gaps}
+        elif isinstance(step, ResamplePatchd):
+            extent = step.extent_mm
+            if extent is None or len(set(extent)) == 1:
+                ran["patch_mm"] = 0 if extent is None else extent[0]
+            else:
+                ran["patch_mm"] = list(extent)
+        elif isinstance(step, Windowd):
+            edges = (step.scaler.a_min, step.scaler.a_max)
+            asked = settings.get("window", "lung")
+            low, high = edges
+            ran["window"] = asked if window_edges(asked) == edges else [(low + high) / 2, high - low]
+    return {name: value for name, value in ran.items() if name in settings}
+
+
+def training_settings(
+    asked: Mapping[str, Any], trainer: SupervisedTrainer, evaluator: Engine, network: nn.Module
+) -> Settings:
+    """Epochs, batch, optimiser and augmentation of a trainer that is ready to run.
+
+    Args:
+        asked: settings as they were asked for.
+        trainer: of the run.
+        evaluator: the validation engine.
+        network: of the run.
+
+    Raises:
+        InputError: it trains another network, or at more than one rate.
+    """
+    trained = getattr(trainer.network, "module", trainer.network)
+    if trained is not network:
+        raise InputError("train::trainer: it trains another network than network_def, expected that one")
+    weights = {id(weight) for weight in network.parameters()}
+    groups = trainer.optimizer.param_groups
+    if any(id(weight) not in weights for group in groups for weight in group["params"]):
+        raise InputError("optimizer: it has weights that are not network_def's, expected those alone")
+    loader = _loader(trainer)
+    balanced = isinstance(loader.sampler, WeightedRandomSampler | DistributedWeightedRandomSampler)
+    ran = {
+        "max_epochs": trainer.state.max_epochs,
+        "batch_size": loader.batch_size,
+        "learning_rate": _one(groups, "initial_lr", "lr"),
+        "weight_decay": _one(groups, "weight_decay"),
+        "balanced": balanced,
+    }
+    prepare = trainer.prepare_batch
+    if isinstance(prepare, PrepareBatch):
+        ran["augmentation"] = _augmentation(prepare.augmentation, asked.get("augmentation"))
+    else:
+        ran["augmentation"] = getattr(prepare, "__name__", type(prepare).__name__)
+    stops = [stop.patience for stop in handlers_of(evaluator) if isinstance(stop, EarlyStop)]
+    return {**ran, "early_stop_patience": min(stops) if stops else None}
+
+
+def _loader(trainer: SupervisedTrainer) -> DataLoader[Any]:
+    loader = trainer.data_loader
+    if not isinstance(loader, DataLoader):
+        raise InputError(f"train::dataloader: got a {type(loader).__name__}, expected training.case_loader")
+    return loader
+
+
+def _one(groups: Iterable[Mapping[str, Any]], *names: str) -> float:
+    values = {next(float(group[name]) for name in names if name in group) for group in groups}
+    if len(values) != 1:
+        raise InputError(f"optimizer: {names[-1]} is {sorted(values)}, expected one for all weights")
+    return values.pop()
+
+
+def _augmentation(augmentation: object, asked: object) -> object:
+    if isinstance(augmentation, BatchedRandomAffine):
+        same = isinstance(asked, dict) and BatchedRandomAffine(**asked).settings == augmentation.settings
+        return asked if same else augmentation.settings
+    return {} if augmentation is None else type(augmentation).__name__
+
+
+def handlers_of(engine: Engine) -> list[Any]:
+    """The objects whose methods an engine calls."""
+    attached = [entry[0] for entries in engine._event_handlers.values() for entry in entries]
+    # ignite wraps a handler of a filtered event.
+    plain = [getattr(handler, "__wrapped__", handler) for handler in attached]
+    return [getattr(handler, "__self__", handler) for handler in plain]
+
+
+def check_training(trainer: SupervisedTrainer, evaluator: Engine, chosen: StudyCases, working: str) -> None:
+    """Refuse a trainer that would see other cases than the record says, or of which nothing would be kept.
+
+    Raises:
+        InputError: naming the id of the configuration.
+    """
+    dataset = _loader(trainer).dataset
+    rows = chosen.split.train
+    if not (
+        isinstance(dataset, CaseDataset)
+        and np.array_equal(dataset.rows, rows)
+        and np.array_equal(dataset.carries, chosen.carries[rows])
+    ):
+        raise InputError("train::dataset: not the cases of `chosen` in their states, expected those")
+    savers = [saver for saver in handlers_of(evaluator) if isinstance(saver, CheckpointSaver)]
+    if not any(str(saver.save_dir) == working for saver in savers):
+        raise InputError(
+            "validate::handlers: no CheckpointSaver writes model.pt into @results.working, so that the"
+            " training would keep nothing; expected the bundle's, and further handlers behind it"
+        )
+
+
+def device_setting(asked: object, network: nn.Module) -> str:
+    """The device as it was asked for, unless the network is on one of another type."""
+    there = next(network.parameters()).device
+    same = torch.device(str(asked)).type == there.type
+    return str(asked) if same else str(there)
