@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import sys
-import warnings
 from pathlib import Path
 from typing import Literal, get_args
 
-import joblib
 import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock
 from monai.transforms import Compose
 
-from srcmatters import __version__, confounders, images
+from srcmatters import __version__
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images import file_signature
 from srcmatters.preprocessing.both_states import (
@@ -27,6 +24,7 @@ from srcmatters.preprocessing.both_states import (
     decode,
     positions,
 )
+from srcmatters.preprocessing.fingerprint import library_versions, transform_fingerprint
 from srcmatters.preprocessing.stored_arrays import (
     cache_folder,
     default_cache_dir,
@@ -36,7 +34,7 @@ from srcmatters.preprocessing.stored_arrays import (
     scratch_file,
 )
 
-__all__ = ["STATES", "UNREADABLE", "State", "StateCache", "default_cache_dir", "transform_fingerprint"]
+__all__ = ["STATES", "UNREADABLE", "State", "StateCache", "default_cache_dir"]
 
 State = Literal["clean", "confounded"]
 STATES: tuple[State, ...] = get_args(State)
@@ -50,8 +48,9 @@ class StateCache:
 
     Decoding, the confounder and resizing are deterministic, so their result is the same for every source,
     p_art and fold: it is computed once, written as one array and memory-mapped afterwards. The file's name
-    is a hash of the case table, the files' sizes and times, the transforms with their parameters and code:
-    whatever changes the pixels changes the name. Two processes that need the same array wait for one.
+    is a hash of the case table, the files' sizes and times, the transforms with their parameters and code,
+    and the versions of the libraries that decode and compute: whatever changes the pixels changes the name.
+    Two processes that need the same array wait for one.
 
     Args:
         cases: case table; ``image`` holds absolute paths.
@@ -145,7 +144,7 @@ class StateCache:
         ids = self.cases["case_id"].tolist()
         where = [tuple(position.values()) for position in positions(self.cases)]
         transforms = transform_fingerprint(self.preprocessing)
-        parts = (files, ids, where, transforms, __version__, torch.__version__)
+        parts = (files, ids, where, transforms, __version__, library_versions())
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
     def _open(self) -> None:
@@ -248,18 +247,3 @@ def _shortened(partial: Path, count: int) -> Path:
     kept[:] = array[:, :count]
     kept.flush()
     return shorter
-
-
-def transform_fingerprint(preprocessing: Compose) -> str:
-    """Hash of transforms: their classes, their parameters, and the code that they are written in.
-
-    Confounders share code (streams, projection), and so do the loaders of images: all of these packages
-    count.
-    """
-    modules = {inspect.getmodule(type(step)) for step in preprocessing.transforms}
-    sources = {inspect.getsource(module) for module in modules if module is not None}
-    packages = [Path(str(package.__file__)).parent for package in (confounders, images)]
-    shared = {path.read_text() for package in packages for path in package.glob("*.py")}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # joblib warns of what it pickles with its fallback
-        return joblib.hash((preprocessing, sorted(sources | shared)))

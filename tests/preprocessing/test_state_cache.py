@@ -16,8 +16,8 @@ from srcmatters.cohorts import read_cases
 from srcmatters.confounders import Confounderd, create_confounder
 from srcmatters.errors import InputError
 from srcmatters.images import LoadRadiographd
-from srcmatters.preprocessing import AntialiasedResized, StateCache
-from srcmatters.preprocessing.state_cache import transform_fingerprint
+from srcmatters.preprocessing import AntialiasedResized, StateCache, fingerprint
+from srcmatters.preprocessing.fingerprint import code_files, library_versions, transform_fingerprint
 from srcmatters.preprocessing.stored_arrays import map_array
 from srcmatters.training import CaseDataset, case_loader, check_detectability
 
@@ -81,6 +81,71 @@ def test_whatever_changes_the_pixels_changes_the_cache(cases: pd.DataFrame, chan
     second = StateCache.open(cases.iloc[1:] if change == "cases" else cases, steps)
     assert second.path != first.path
     assert second.images.shape != first.images.shape or not torch.equal(second.images, first.images)
+
+
+def placed(cases: pd.DataFrame) -> pd.DataFrame:
+    return cases.assign(
+        **{name: [float(at) for at in range(len(cases))] for name in ("x_mm", "y_mm", "z_mm")}
+    )
+
+
+def with_changed(table: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
+    changed = table.copy()
+    changed.loc[3, column] = value
+    return changed
+
+
+@pytest.mark.parametrize("column", ["image", "case_id", "x_mm", "y_mm", "z_mm"])
+def test_every_column_that_decides_pixels_is_in_the_key(
+    cases: pd.DataFrame, tmp_path: Path, column: str
+) -> None:
+    table = placed(cases)
+    other = {"image": str(tmp_path / "cohort" / "4.png"), "case_id": "another"}.get(column, 3.25)
+    assert StateCache(with_changed(table, column, other), preprocessing()).path != (
+        StateCache(table, preprocessing()).path
+    )
+
+
+@pytest.mark.parametrize(
+    "library",
+    [
+        "monai",
+        "nibabel",
+        "numpy",
+        "pillow",
+        "pydicom",
+        "python-gdcm",
+        "scikit-image",
+        "scipy",
+        "torch",
+        "itk-io",
+    ],
+)
+def test_another_version_of_a_library_is_another_key(
+    cases: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    before, installed = StateCache(cases, preprocessing()).path, fingerprint.importlib.metadata.version
+    assert library in library_versions()
+    newer = lambda name: "99" if name == library else installed(name)  # noqa: E731
+    monkeypatch.setattr(fingerprint.importlib.metadata, "version", newer)
+    assert StateCache(cases, preprocessing()).path != before
+
+
+def test_every_module_that_pixels_pass_is_in_the_key(
+    cases: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {path.relative_to(fingerprint._PACKAGE).as_posix() for path in code_files()}
+    assert {"images/dicom_pixels.py", "preprocessing/resizing.py", "case_stream.py"} <= names
+    read, keys = Path.read_text, set()
+    for changed in [None, *code_files()]:
+
+        def edited(path: Path, *args: object, **options: object) -> str:
+            return read(path, *args, **options) + ("#" if path == changed else "")  # noqa: B023
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_text", edited)
+            keys.add(transform_fingerprint(Compose([])))
+    assert len(keys) == len(names) + 1
 
 
 def _fingerprint() -> str:
