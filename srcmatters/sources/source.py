@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
@@ -65,11 +66,19 @@ class Origin:
 class Classifier(nn.Sequential):
     """The input normalisation of a source and the network behind it, which remember what they were made of.
 
+    Args:
+        layers: normalisation and network.
+
     Attributes:
         origin: None for one that was not made from a source here.
     """
 
-    origin: Origin | None = None
+    # TorchScript would want its type.
+    __jit_ignored_attributes__: ClassVar[list[str]] = ["origin"]
+
+    def __init__(self, *layers: Any) -> None:
+        super().__init__(*layers)
+        self.origin = cast("Origin | None", None)
 
 
 def weights_digest(network: nn.Module) -> str:
