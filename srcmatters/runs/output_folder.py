@@ -36,6 +36,10 @@ class Results:
     Args:
         output_dir: where the files of the run end up; created if need be.
 
+    Attributes:
+        working: the hidden folder.
+        collecting: whether a transaction is going on.
+
     Raises:
         InputError: ``output_dir`` cannot be written.
     """
@@ -48,6 +52,7 @@ class Results:
             self.working.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"output_dir: {self.output_dir} cannot be written ({error.strerror})") from error
+        self.collecting = False
         self.discard()
         # What a trainer writes that nobody ran to its end is removed when the process ends.
         self._rest = weakref.finalize(self, _remove_rest, self.working, os.getpid())
@@ -94,6 +99,7 @@ class Results:
         self.output_dir.mkdir(parents=True, exist_ok=True)
         remove_abandoned(self.output_dir)
         self.working.mkdir(parents=True, exist_ok=True)
+        self.collecting = True
         try:
             yield self.working
             self._move()
@@ -102,6 +108,7 @@ class Results:
                 raise
             raise InputError(f"output_dir: no space left for {self.output_dir}") from error
         finally:
+            self.collecting = False
             self.discard()
 
     def _move(self) -> None:

@@ -28,6 +28,7 @@ from .fine_tuning import (
     FineTuning as FineTuning,
 )
 from .handlers import (
+    BestModel as BestModel,
     EarlyStop as EarlyStop,
     EpochLog as EpochLog,
     FiniteLoss as FiniteLoss,

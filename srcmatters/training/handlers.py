@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +14,10 @@ from monai.handlers import EarlyStopHandler
 from tqdm import tqdm
 
 from srcmatters.errors import InputError
+from srcmatters.files import atomic_path
+from srcmatters.runs.file_names import WEIGHTS
 from srcmatters.runs.mlflow_tracking import Tracker
+from srcmatters.runs.output_folder import Results
 
 
 class EarlyStop(EarlyStopHandler):
@@ -52,6 +57,34 @@ class FiniteLoss:
         if not math.isfinite(loss):
             where = f"in epoch {engine.state.epoch}"
             raise InputError(f"learning_rate: the training loss is {loss} {where}, expected a smaller rate")
+
+
+class BestModel:
+    """Keep the best weights in the bundle, as ``models/model.pt``, when the trainer is run by itself.
+
+    A run collects its output in its own folder. MONAI's federated client runs the trainer alone, round after
+    round, and looks for the best model there.
+
+    Args:
+        results: of the run, into whose working folder the weights are saved.
+        bundle_root: folder of the bundle.
+    """
+
+    def __init__(self, results: Results, bundle_root: str | Path) -> None:
+        self.results = results
+        self.folder = Path(bundle_root) / "models"
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to the trainer."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Copy the weights, unless a run is collecting them."""
+        weights = self.results.working / WEIGHTS
+        if self.results.collecting or not weights.is_file():
+            return
+        with atomic_path(self.folder / WEIGHTS) as place:
+            shutil.copyfile(weights, place)
 
 
 class EpochLog:

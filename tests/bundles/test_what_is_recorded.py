@@ -1,6 +1,7 @@
 """What a run records is what ran, whichever way a setting reached the objects that compute."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ import pytest
 import torch
 import yaml
 from monai.bundle import ConfigWorkflow, create_workflow
+from monai.fl.client import MonaiAlgo
+from monai.fl.utils.constants import ExtraItems, ModelType
+from monai.fl.utils.exchange_object import ExchangeObject
 
 from srcmatters.errors import find_input_error
 from srcmatters.training import overrides
@@ -209,3 +213,31 @@ def test_a_trainer_that_nobody_ran_to_its_end_leaves_no_rest(start: Start) -> No
     del workflow
     results._rest()  # what the interpreter calls when the process ends
     assert not Path("out").exists()
+
+
+def test_monais_federated_client_trains_two_rounds_and_finds_its_best_model(
+    radiograph_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(CONFIGS.parent, tmp_path / "app")
+    given = {**QUICK, "dataset_dir": str(radiograph_cohort)}
+    client = MonaiAlgo(
+        bundle_root="app",
+        config_train_filename="configs/train.yaml",
+        config_evaluate_filename=["configs/train.yaml", "configs/evaluate.yaml"],
+        train_kwargs={**given, "output_dir": "trained"},
+        eval_kwargs={**given, "output_dir": "evaluated"},
+    )
+    client.initialize({ExtraItems.CLIENT_NAME: "hospital", ExtraItems.APP_ROOT: str(tmp_path)})
+    assert client.trainer is not None
+    weights = {name: tensor.clone() for name, tensor in client.trainer.network.state_dict().items()}
+    for _ in range(2):
+        client.train(ExchangeObject(weights=weights))
+        change = client.get_weights().weights
+        weights = {name: tensor + change[name] for name, tensor in weights.items()}
+        metrics = client.evaluate(ExchangeObject(weights=weights)).metrics
+        assert 0 < metrics["val_loss"] < 5
+    assert client.trainer.state.epoch == 2
+    best = client.get_weights({ExtraItems.MODEL_TYPE: ModelType.BEST_MODEL}).weights
+    assert set(best) == set(weights)
+    client.finalize()
