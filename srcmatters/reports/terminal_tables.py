@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,13 +63,21 @@ def print_run(
 def print_comparison(runs: pd.DataFrame) -> None:
     """Print mean ± standard deviation over folds and seeds; runs that differ otherwise are kept apart.
 
-    What is the same in all runs (target, network, confounder as a rule) stands in the title.
+    What is the same in all runs (target, network, confounder as a rule) stands in the title. Each depth has a
+    table of its own.
     """
-    others = [name for name in runs.attrs.get("settings", []) if name not in (*_AXES, *_REPEATED)]
+    depths = runs["depth"] if "depth" in runs else pd.Series("finetune", index=runs.index)
+    for depth, members in runs.groupby(depths.fillna("finetune"), sort=True):
+        members.attrs = runs.attrs  # a setting of one depth alone is no difference within the other
+        _print_depth(members, str(depth) if depths.nunique() > 1 else "")
+
+
+def _print_depth(runs: pd.DataFrame, depth: str) -> None:
+    others = [name for name in runs.attrs.get("settings", []) if name not in (*_AXES, *_REPEATED, "depth")]
     shown = [axis for axis in _AXES if axis in ("source", "p_art")]
     varying = [name for name in (*others, *_AXES) if name in shown or runs[name].nunique(dropna=False) > 1]
     same = [escape(str(runs[axis].iloc[0])) for axis in _AXES if axis not in varying]
-    title = " · ".join([*same, "mean ± standard deviation over folds and seeds"])
+    title = " · ".join([*([depth] if depth else []), *same, "mean ± standard deviation over folds and seeds"])
     table = Table(title=title, title_justify="left")
     for axis in varying:
         table.add_column(axis)
@@ -80,10 +90,23 @@ def print_comparison(runs: pd.DataFrame) -> None:
         if last and group[:-1] != last:
             table.add_section()
         last = tuple(group[:-1])
-        cells = [f"{value:g}" if isinstance(value, float) else escape(str(value)) for value in group]
-        table.add_row(*cells, str(len(members)), *(_mean(members[figure]) for figure in _FIGURES))
+        table.add_row(*map(_spelled, group), str(len(members)), *(_mean(members[name]) for name in _FIGURES))
     # Redirected into a file or a pipe there is no terminal whose width would be known.
     Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _spelled(value: object) -> str:
+    """A setting as a person writes it: "height .1, text L" instead of a dictionary."""
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:g}"
+    text = str(value)
+    if text.startswith("{"):
+        try:
+            mapping = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            return escape(text)
+        text = ", ".join(f"{name} {entry}" for name, entry in mapping.items()) or "–"
+    return escape(text)
 
 
 def _mean(values: pd.Series) -> str:

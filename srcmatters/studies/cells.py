@@ -140,7 +140,9 @@ def _cell(
     tag = hashlib.sha256(_plain([common, identity]).encode()).hexdigest()[:_HASH_LENGTH]
     shown = [f"{_PREFIX.get(axis, '')}{_short(value)}" for axis, value in axes.items() if value != "none"]
     name = re.sub(r"[^\w.+-]+", "_", "-".join([*shown, tag]))
-    image_ids = ("dataset_dir", "confounder", "confounder_args", "image_size", "protocol", "seed")
+    # What the bundle itself names as deciding what the network sees: of CT window, unit, patch and slab too.
+    own = config.get("image_settings", {"image_size": None})
+    image_ids = ("dataset_dir", "confounder", "confounder_args", "protocol", "seed", *own)
     images = {name: overrides.get(name, config.get(name)) for name in image_ids}
     features = {**images, "network": overrides.get("network", config.get("network")), "source": source}
     return Cell(name, axes, overrides, _plain(images), _plain(features))

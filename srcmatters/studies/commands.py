@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,9 +63,11 @@ def plan(
     """
     from srcmatters.studies.cells import expand
     from srcmatters.studies.plan_view import print_plan
+    from srcmatters.studies.preflight import check_sources
 
     chosen, folder = _study(file, output_dir, ctx.args)
     cells = expand(chosen)
+    check_sources(chosen, cells)
     if time_one:
         _run_first(chosen, folder, cells)
     print_plan(chosen, cells, folder, workers or _default_workers(chosen), detect)
@@ -94,7 +97,7 @@ def run(
 
     from srcmatters.studies.conclusion import conclude
     from srcmatters.studies.preflight import check_study
-    from srcmatters.studies.progress import Bar, Silent
+    from srcmatters.studies.progress import Bar, Lines
     from srcmatters.studies.runner import StudyRun
 
     chosen, folder = _study(file, output_dir, ctx.args)
@@ -104,12 +107,13 @@ def run(
             chosen,
             folder,
             lambda: _executor(executor, chosen, workers, per_gpu, address),
-            Bar(console) if console.is_terminal else Silent(),
+            Bar(console) if console.is_terminal else Lines(),
             lambda cells: check_study(chosen, cells),
             conclude if report else None,
         ).run()
     except KeyboardInterrupt:
-        click.echo(f"stopped; `srcmatters study run {file}` goes on where it was", err=True)
+        again = shlex.join(["srcmatters", *sys.argv[1:]])
+        click.echo(f"stopped; the same command goes on where it was: {again}", err=True)
         sys.exit(130)
     _print_end(chosen, folder, end)
     sys.exit(1 if end.failed else 0)
@@ -221,7 +225,14 @@ def _print_end(chosen: Study, folder: Path, end: StudyEnd) -> None:  # noqa: ARG
     )
     if end.failed:
         Console(width=None if sys.stdout.isatty() else 160).print(failure_table(read_state(folder).failures))
+        return
+    from srcmatters.studies.conclusion import REPORT, verdict_lines
+
+    for line in verdict_lines(folder):
+        click.echo(line)
+    if (folder / REPORT).is_file():
+        click.echo(f"Report: {folder / REPORT}")
     else:
-        click.echo(
-            f"`srcmatters results {folder}` compares them, `srcmatters report {folder}` writes the report"
-        )
+        click.echo(f"`srcmatters report {folder}` writes the report")
+    if end.where_to_look:
+        click.echo(f"Compare runs: {end.where_to_look}")

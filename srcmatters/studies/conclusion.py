@@ -15,7 +15,26 @@ from srcmatters.reports.study_folder import open_study
 from srcmatters.runs.finished_runs import read_results
 
 #: Folder of the tables, and the page, in the study's folder.
-TABLES, REPORT = "tables", "report.html"
+TABLES, REPORT, VERDICTS = "tables", "report.html", "verdicts.csv"
+
+
+def verdict_lines(study_dir: Path, most: int = 12) -> list[str]:
+    """What a concluded study found, a line for each verdict; empty where it has no tables.
+
+    Args:
+        study_dir: folder of the study.
+        most: lines; how many more there are is said.
+    """
+    path = study_dir / TABLES / VERDICTS
+    if not path.is_file():
+        return []
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    # Comparisons of sources are what a study is for; controls say whether to believe them.
+    order = {"comparison": 0, "lean": 1, "control": 2}
+    table = table.sort_values("kind", key=lambda kinds: kinds.map(order).fillna(3), kind="stable")
+    lines = [f"{outcome}: {text}" for outcome, text in zip(table["outcome"], table["text"], strict=True)]
+    left = len(lines) - most
+    return lines if left <= 0 else [*lines[:most], f"and {left} more in {path}"]
 
 
 def conclude(study_dir: Path) -> Path:
@@ -41,7 +60,7 @@ def conclude(study_dir: Path) -> Path:
         table = getattr(analysis, field.name)
         if isinstance(table, pd.DataFrame):
             table.to_csv(tables / f"{field.name}.csv", index=False)
-    verdict_table(verdicts(analysis)).to_csv(tables / "verdicts.csv", index=False)
+    verdict_table(verdicts(analysis)).to_csv(tables / VERDICTS, index=False)
     (tables / "notes.txt").write_text("".join(f"{note}\n" for note in analysis.notes))
     page = render_report(study, results, analysis, ReportOptions())
     (tables / REPORT).write_text(page, encoding="utf-8")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,6 +21,7 @@ from rich.progress import (
 
 from srcmatters.studies.cells import Cell
 from srcmatters.studies.executors.base import Outcome
+from srcmatters.studies.quantities import spelled_seconds
 
 
 class StudyProgress(Protocol):
@@ -34,7 +37,7 @@ class StudyProgress(Protocol):
 
 
 class Silent:
-    """Says nothing: there is no terminal to say it on."""
+    """Says nothing, for whoever counts cells otherwise."""
 
     @contextmanager
     def shown(self, cells: int) -> Iterator[None]:
@@ -43,6 +46,37 @@ class Silent:
 
     def advance(self, cell: Cell, outcome: Outcome) -> None:
         """A cell has come back for good."""
+
+
+class Lines:
+    """A line for each cell, for a log file or a pipe.
+
+    Args:
+        stream: where they go, None: the standard error of the moment.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+        self._done = self._cells = 0
+        self._started = 0.0
+
+    @contextmanager
+    def shown(self, cells: int) -> Iterator[None]:
+        """While these cells run."""
+        self._cells, self._done, self._started = cells, 0, time.monotonic()
+        self._say(f"{cells} cells to run")
+        yield
+
+    def advance(self, cell: Cell, outcome: Outcome) -> None:
+        """A cell has come back for good."""
+        self._done += 1
+        seconds = time.monotonic() - self._started
+        left = spelled_seconds(seconds / self._done * (self._cells - self._done))
+        end = "" if outcome.status == "finished" else f" failed: {outcome.error}"
+        self._say(f"{self._done}/{self._cells} {cell.cell_id}{end} (left: {left})")
+
+    def _say(self, line: str) -> None:
+        print(line, file=self._stream or sys.stderr, flush=True)
 
 
 class Bar:

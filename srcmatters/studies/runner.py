@@ -36,12 +36,14 @@ class StudyEnd:
         computed: cells of this run.
         failed: the last outcome of each failed cell.
         remarks: one line each: what a person should know.
+        where_to_look: how to open the comparison in MLflow; empty without tracking.
     """
 
     finished: int
     computed: int
     failed: dict[str, Outcome]
     remarks: tuple[str, ...]
+    where_to_look: str = ""
 
 
 class StudyRun:
@@ -101,7 +103,8 @@ class StudyRun:
                 queue = self._drive(pending[: self.limit], tracked)
                 self._finish(tracked, cells, queue)
         finished = sum(self._place(cell).is_finished() for cell in cells)
-        return StudyEnd(finished, len(queue.finished), queue.failed, tuple(self.remarks))
+        address = tracked.tracker.where_to_look() if tracked.tracker.run_id is not None else ""
+        return StudyEnd(finished, len(queue.finished), queue.failed, tuple(self.remarks), address)
 
     def _place(self, cell: Cell) -> CellPlace:
         return CellPlace(self.study_dir, cell.cell_id)

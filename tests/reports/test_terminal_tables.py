@@ -89,17 +89,21 @@ def test_runs_that_differ_in_anything_else_are_kept_apart(
 
 
 @pytest.mark.parametrize(
-    ("name", "values"),
-    [("max_epochs", (1, 12)), ("protocol", ("paper", "corrected")), ("confounder_args", ({}, {"text": "L"}))],
+    ("name", "values", "shown"),
+    [
+        ("max_epochs", (1, 12), ["1", "12"]),
+        ("protocol", ("paper", "corrected"), ["corrected", "paper"]),
+        ("confounder_args", ({}, {"text": "L"}), ["text L", "–"]),
+    ],
 )
 def test_runs_that_differ_in_any_other_setting_are_no_repetitions(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, values: tuple[Any, Any]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, values: tuple[Any, Any], shown: list[str]
 ) -> None:
     for number, value in enumerate(values):
         write_run(tmp_path / str(number), {name: value})
     print_comparison(read_runs(tmp_path))
     table = rows(capsys.readouterr().out)
-    assert sorted(row[name] for row in table) == sorted(map(str, values))
+    assert sorted(row[name] for row in table) == shown
     assert [row["runs"] for row in table] == ["1", "1"]
 
 
@@ -239,3 +243,18 @@ def test_a_folder_without_runs_is_refused_by_name(tmp_path: Path) -> None:
         with pytest.raises(InputError) as caught:
             read_runs(folder)
         assert str(caught.value).startswith(f"{folder}: no metrics.json below this folder")
+
+
+def test_runs_of_two_depths_are_two_tables_without_dictionaries(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tuned = {"depth": "finetune", "max_epochs": 12, "augmentation": {"rotation": 10}}
+    write_run(tmp_path / "a", {**tuned, "confounder_args": {"text": "L", "height": 0.1}})
+    write_run(tmp_path / "b", {**tuned, "confounder_args": {}, "source": "random"})
+    write_run(tmp_path / "c", {"depth": "screen", "confounder_args": {}})
+    print_comparison(read_runs(tmp_path))
+    first, second = capsys.readouterr().out.split("screen ·")
+    assert first.startswith("finetune ·") and "{" not in first + second
+    assert {row["confounder_args"] for row in rows(first)} == {"height 0.1, text L", "–"}
+    assert "max_epochs" not in first + second and "augmentation" not in first + second
+    assert len(rows(second)) == 1 and "confounder_args" not in rows(second)[0]

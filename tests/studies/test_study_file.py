@@ -1,6 +1,7 @@
 """A study file is checked at the door, and a cell's name says what it is."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 
 from srcmatters.errors import InputError
 from srcmatters.studies.cells import bundle_config, expand, task_of
+from srcmatters.studies.schema import AXES, STUDY_SCHEMA
 from srcmatters.studies.study_file import Study, read_study, with_options
 
 Make = Callable[..., Study]
@@ -179,3 +181,29 @@ def test_the_written_study_file_means_the_same_study(tiny_study: Make, tmp_path:
 def test_the_studies_of_the_bundle_can_be_read(name: str, cells: int) -> None:
     study = read_study(STUDIES / f"{name}.yaml")
     assert len(expand(study)) == cells
+
+
+def test_every_field_and_axis_is_in_the_reference() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "study_file.md").read_text()
+    rows = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
+    assert rows == set(STUDY_SCHEMA["properties"])
+    assert all(f"`{axis}`" in text for axis in AXES)
+
+
+def test_images_of_ct_are_counted_for_every_window_and_patch() -> None:
+    bundle = Path(__file__).parents[2] / "bundles" / "ct_volume_classification"
+    study = read_study(bundle / "studies" / "quick.yaml")
+    one = {cell.images for cell in expand(study)}
+    for setting, value in {
+        "patch_mm": 50,
+        "window": "bone",
+        "slab_mm": 10,
+        "unit": "display",
+        "gaps": "warn",
+    }.items():
+        assert not one & {
+            cell.images for cell in expand(replace(study, overrides={**study.overrides, setting: value}))
+        }
+    axis = (*study.axes["network"][:1], replace(study.axes["network"][0], overrides={"patch_mm": 50}))
+    both = replace(study, axes={**study.axes, "network": axis})
+    assert len({cell.images for cell in expand(both)}) == 2 * len(one)
