@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,6 +97,25 @@ def _part(
             f"{setting}: got {num_folds}, but the rarer class has {rarest} patients to divide;"
             " expected no more folds than that"
         )
+    owners = np.unique(patients, return_inverse=True)[1]
+    part_of = _divided(labels.astype(np.int64).tobytes(), owners.astype(np.int64).tobytes(), num_folds, seed)
+    return rows[part_of != fold], rows[part_of == fold]
+
+
+@functools.lru_cache(maxsize=64)
+def _divided(labels: bytes, owners: bytes, num_folds: int, seed: int) -> np.ndarray:
+    """Fold of every case; the cells of a study ask for the same division again and again.
+
+    Args:
+        labels: (cases,) int64, as bytes.
+        owners: (cases,) int64, number of the patient, likewise.
+        num_folds: number of folds.
+        seed: seed of the shuffling.
+    """
+    truth, groups = (np.frombuffer(values, dtype=np.int64) for values in (labels, owners))
     folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
-    others, chosen = list(folds.split(rows, labels, patients))[fold]
-    return rows[others], rows[chosen]
+    part_of = np.empty(len(truth), dtype=np.int64)
+    for fold, (_, chosen) in enumerate(folds.split(truth, truth, groups)):
+        part_of[chosen] = fold
+    part_of.flags.writeable = False
+    return part_of

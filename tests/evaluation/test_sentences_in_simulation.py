@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import inference
 import numpy as np
@@ -15,8 +18,9 @@ from srcmatters.evaluation.resampled_statistics import combine
 from srcmatters.evaluation.verdicts import Outcome, Verdict, verdicts
 
 
-def verdict(kind: str, outcome: Outcome, *sources: str) -> Verdict:
-    return Verdict(kind, outcome, {"confounder": "tag0"}, sources, 1.0, "")  # type: ignore[arg-type]
+def verdict(kind: str, outcome: Outcome, *sources: str, low: float = -1.0, high: float = 1.0) -> Verdict:
+    ends = {"value": (low + high) / 2, "low": low, "high": high}
+    return Verdict(kind, outcome, {"confounder": "tag0"}, sources, 1.0, "", **ends)  # type: ignore[arg-type]
 
 
 def test_what_is_false_is_counted_as_such() -> None:
@@ -27,25 +31,39 @@ def test_what_is_false_is_counted_as_such() -> None:
         verdict("comparison", Outcome.LEANS, "a", "b"),
         verdict("comparison", Outcome.WITHIN_MARGIN, "a", "b"),
         verdict("control", Outcome.LEANS, "a"),
+        verdict("lean", Outcome.INCONCLUSIVE, "b", low=0.01, high=0.19),
+        verdict("comparison", Outcome.INCONCLUSIVE, "a", "b", low=-0.15, high=0.1),
     ]
     true = [
         verdict("lean", Outcome.LEANS, "b"),
         verdict("lean", Outcome.WITHIN_MARGIN, "a"),
         verdict("comparison", Outcome.LEANS, "b", "a"),
-        verdict("lean", Outcome.INCONCLUSIVE, "b"),
+        verdict("lean", Outcome.INCONCLUSIVE, "b", low=0.01, high=0.21),
+        verdict("comparison", Outcome.INCONCLUSIVE, "a", "b", low=-0.17, high=0.1),
         verdict("comparison", Outcome.NOT_RANKED, "a", "b"),
         verdict("control", Outcome.WITHIN_MARGIN, "a"),
     ]
     assert all(inference.is_false(one, own, 0.05) for one in false)
     assert not any(inference.is_false(one, own, 0.05) for one in true)
+    assert inference.is_missed(verdict("lean", Outcome.LEANS, "b", low=0.1, high=0.19), own)
+    assert not inference.is_missed(verdict("comparison", Outcome.LEANS, "b", "a", low=0.1, high=0.19), own)
+
+
+def test_an_interrupted_simulation_goes_on_from_one_flat_object(tmp_path: Path) -> None:
+    record = inference.read_counts(tmp_path / "none.json")
+    record["near_1_88"].update({"studies": 10, "lean LEANS, sentences": 3})
+    inference.write_counts(tmp_path / "counts.json", record)
+    assert inference.read_counts(tmp_path / "counts.json") == record
+    flat = json.loads((tmp_path / "counts.json").read_text())
+    assert flat == {"near_1_88: studies": 10, "near_1_88: lean LEANS, sentences": 3}
 
 
 def test_a_share_of_false_sentences_above_the_level_fails() -> None:
     scenario = simulated_studies.Scenario()
-    found = {"studies": 1000, "said": {}, "shown": 1000, "leans": {}}
-    assert inference.failures(scenario, {**found, "false": {"lean LEANS": 60}}) == []
-    assert len(inference.failures(scenario, {**found, "false": {"lean LEANS": 70}})) == 1
-    assert inference.failures(replace(scenario, power=True), {**found, "false": {}, "shown": 700})
+    counts = Counter({"studies": 1000, "shown": 1000})
+    assert inference.failures(scenario, counts + Counter({"lean LEANS, false": 60})) == []
+    assert len(inference.failures(scenario, counts + Counter({"lean LEANS, false": 70}))) == 1
+    assert inference.failures(replace(scenario, power=True), Counter({"studies": 1000, "shown": 700}))
     assert inference.clopper_pearson(0, 10) == (0.0, pytest.approx(0.308, abs=1e-3))
 
 
@@ -73,7 +91,7 @@ def test_few_sentences_of_small_studies_are_false(name: str, changes: dict) -> N
     scenario = replace(simulated_studies.SCENARIOS[name], **changes)
     found = inference.measure(scenario, 8)
     assert inference.failures(scenario, found) == []
-    assert sum(found["said"].values()) > 0
+    assert sum(count for name, count in found.items() if name.endswith(", sentences")) > 0
 
 
 def test_the_simulation_sees_a_verdict_that_takes_reaction_for_lean(monkeypatch: pytest.MonkeyPatch) -> None:
