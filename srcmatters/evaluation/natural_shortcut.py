@@ -11,6 +11,7 @@ import torch.nn.functional as functional
 
 from srcmatters.errors import InputError
 from srcmatters.evaluation.linear_probe import linear_probe
+from srcmatters.numbers import interval
 
 THUMBNAIL = 16  # pixels a side: outline, exposure and view, and of the disease what is large
 FRAME = 1  # pixels of a thumbnail that are frame on each side: corners and edges, where there is no lung
@@ -44,6 +45,22 @@ class NaturalShortcut:
     def present(self) -> bool:
         """Whether the interval lies above chance."""
         return self.low > 0.5
+
+    def mark(self, target: str) -> str:
+        """One line for what leaves the house; "" where thumbnails tell nothing of the label.
+
+        Args:
+            target: whose images were measured.
+        """
+        if not self.present:
+            return ""
+        frame = ""
+        if np.isfinite(self.frame_auc):
+            frame = f", their outer frame {interval(self.frame_auc, self.frame_low, self.frame_high)}"
+        return (
+            f"DISEASE OR SHORTCUT: thumbnails of {THUMBNAIL} x {THUMBNAIL} pixels alone separate the labels"
+            f" of {target}, AUC {interval(self.auc, self.low, self.high)}{frame}"
+        )
 
 
 def natural_shortcut(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from math import isfinite
 
@@ -57,3 +58,19 @@ def outcome_of_interval(low: float | None, high: float | None, margin: float) ->
     if low > margin:
         return Outcome.LEANS
     return Outcome.WITHIN_MARGIN if -margin < low and high < margin else Outcome.INCONCLUSIVE
+
+
+#: From what has to be said first to what reassures; what was not judged never reassures.
+_GRAVITY = (
+    Outcome.LEANS,
+    Outcome.INCONCLUSIVE,
+    Outcome.NOT_RANKED,
+    Outcome.SKIPPED,
+    Outcome.WITHIN_MARGIN,
+    Outcome.NOT_APPLICABLE,
+)
+
+
+def gravest(outcomes: Iterable[Outcome]) -> Outcome:
+    """What several outcomes come to together; SKIPPED where there are none."""
+    return min(outcomes, key=_GRAVITY.index, default=Outcome.SKIPPED)

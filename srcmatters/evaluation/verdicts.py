@@ -24,6 +24,7 @@ __all__ = [
     "Outcome",
     "Verdict",
     "control_verdicts",
+    "lean_verdicts",
     "outcome_of",
     "outcome_of_interval",
     "verdict_table",
@@ -80,9 +81,18 @@ def verdicts(analysis: Analysis) -> list[Verdict]:
         group = dict(zip(AXES, axes, strict=True))
         if group["control"] == "none":
             p_art = spoken_p_art(environments["p_art"], analysis.plan)
-            found += _leans(group, analysis, environments, p_art)
+            found += _leans(group, analysis, environments, [p_art])
             found += _comparisons(group, analysis, environments, p_art)
     return found + control_verdicts(analysis)
+
+
+def lean_verdicts(analysis: Analysis) -> list[Verdict]:
+    """Sentences for every source and every p_art above 0, not only the declared one."""
+    return [
+        one
+        for axes, environments in analysis.environments.groupby(list(AXES), sort=False, dropna=False)
+        for one in _leans(dict(zip(AXES, axes, strict=True)), analysis, environments, None)
+    ]
 
 
 def _of(table: pd.DataFrame, axes: dict[str, Any]) -> pd.DataFrame:
@@ -98,15 +108,18 @@ def _rows(table: pd.DataFrame) -> list[Any]:
 
 
 def _leans(
-    axes: dict[str, Any], analysis: Analysis, environments: pd.DataFrame, p_art: float
+    axes: dict[str, Any], analysis: Analysis, environments: pd.DataFrame, shares: list[float] | None
 ) -> list[Verdict]:
+    """Of the runs at some p_art; None: at all."""
     rows, found = _of(analysis.leans, axes), []
+    if shares is not None and len(rows):
+        rows = rows[rows["p_art"].isin(shares)]
     reasons = ignorance(environments, analysis.plan.equivalence_margin)
-    for row in _rows(rows[rows["p_art"] == p_art]) if len(rows) else ():
+    for row in _rows(rows):
         outcome = outcome_of(
             row.p_beyond_adjusted, row.p_equivalence_adjusted, row.lean, analysis.plan.confidence
         )
-        here = environments[(environments["source"] == row.source) & (environments["p_art"] == p_art)]
+        here = environments[(environments["source"] == row.source) & (environments["p_art"] == row.p_art)]
         areas = {one.environment: one for one in _rows(here)}
         text = lean_sentence(axes, row, areas, outcome.value, analysis.plan)
         reason = "no interval could be computed" if outcome is Outcome.SKIPPED else ""
@@ -115,7 +128,9 @@ def _leans(
             text = not_ranked_sentence(axes, row, clean)
             outcome, reason = Outcome.NOT_RANKED, reasons[row.source]
         ends = (row.lean, row.low, row.high)
-        found.append(Verdict("lean", outcome, axes, (row.source,), p_art, text, *ends, reason, row.metric))
+        found.append(
+            Verdict("lean", outcome, axes, (row.source,), row.p_art, text, *ends, reason, row.metric)
+        )
     return found
 
 

@@ -55,7 +55,7 @@ def bundle_metadata(rules: Mapping[str, Any], card: Mapping[str, Any]) -> dict[s
         "supported_apps": {},
         "name": rules["name"],
         "task": f"Binary classification: {finding['positive']} or {finding['negative']}",
-        "description": f"{card['summary']} {card['notice']} {card['verdict']}",
+        "description": " ".join(_described(rules, card)),
         "authors": card["developer"],
         "copyright": _copyright(card),
         "data_source": card["target_data"]["name"],
@@ -73,6 +73,12 @@ def bundle_metadata(rules: Mapping[str, Any], card: Mapping[str, Any]) -> dict[s
             "outputs": {"pred": {**pred, **shared}},
         },
     }
+
+
+def _described(rules: Mapping[str, Any], card: Mapping[str, Any]) -> list[str]:
+    """What was found before what it is."""
+    shortcut = rules.get("shortcut")
+    return [card["verdict"], *([f"{shortcut}."] if shortcut else []), card["summary"], card["notice"]]
 
 
 def _copyright(card: Mapping[str, Any]) -> str:

@@ -95,6 +95,8 @@ def _write(run: TrainedRun, folder: Path, options: ExportOptions, found: dict[st
     monitors = Monitors() if images is None else _fit_monitors(run, network, images, probed)
     shortcut = None if images is None else _shortcut(images)
     rules = declared_rules(run, network, options, fitted, threshold, images, found)
+    target = str(run.settings["target"])
+    rules["shortcut"] = (shortcut.mark(target) or None) if isinstance(shortcut, NaturalShortcut) else None
     rules |= monitor_records(monitors, folder / ARRAYS)
     (folder / RULES).write_text(_json(rules))
     figures, subgroups = performance(run, fitted, threshold)

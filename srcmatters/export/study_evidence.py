@@ -14,7 +14,9 @@ from srcmatters import numbers
 from srcmatters.errors import InputError
 from srcmatters.evaluation.analysis import analyse
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
-from srcmatters.evaluation.outcomes import Outcome, outcome_of_interval
+from srcmatters.evaluation.outcomes import Outcome, gravest
+from srcmatters.evaluation.sentences import in_words
+from srcmatters.evaluation.verdicts import Verdict, lean_verdicts
 from srcmatters.export.performance import REPLICATES
 from srcmatters.reports.coverage import not_tested
 from srcmatters.runs.finished_runs import StudyResults, read_results
@@ -28,6 +30,7 @@ _RECORDED_ALIKE = BOOKKEEPING | {"device"}
 _TELLING = ("target", "network", "source", "depth", "protocol", "image_size")
 _MOST_NAMED = 3
 _MARGIN = AnalysisPlan().equivalence_margin
+_CELL = ("confounder", "confounder_args", "p_art")
 _ENVIRONMENTS = ("clean", "iid", "ood")
 _GAP = {"iid_minus_ood": ("low", "high"), "effect": ("effect_low", "effect_high")}
 
@@ -42,9 +45,11 @@ def audit(run: TrainedRun, study: str | Path | None = None) -> dict[str, Any] | 
 
     Returns:
         "tested": one row per confounder and p_art above 0: AUC in each environment, i.i.d. minus o.o.d.,
-        effect in log-odds, detectability, number of trainings, and output_dirs (of those runs, for the
-        monitors; no part of what is exported); "leans_on": of :func:`leans_on`; "notes"; "not_tested"; "of":
-        "this network" or "networks trained alike". None where nothing was trained under a confounder.
+        effect in log-odds, "lean" with its "metric" (beyond the loss at p_art 0 where the study has such
+        runs), "outcome" as a study's report has it, "reason", detectability, number of trainings, and
+        output_dirs (of those runs, for the monitors; no part of what is exported); "outcome": the gravest;
+        "marks": of :func:`marks`; "leans_on": those that begin with LEANS; "notes"; "not_tested"; "of": "this
+        network" or "networks trained alike". None where nothing was trained under a confounder.
 
     Raises:
         InputError: the study's runs under a confounder were trained otherwise, or on other images.
@@ -52,11 +57,16 @@ def audit(run: TrainedRun, study: str | Path | None = None) -> dict[str, Any] | 
     results = read_results(run.folder if study is None else study)
     cells = results.cells
     # A null control is no evidence of what a network leans on.
-    confounded = (cells["confounder"] != "none") & (cells["p_art"].astype(float) > 0)
-    candidates = cells[confounded & (cells["control"] == "none")]
+    changed = (cells["confounder"] != "none") & (cells["control"] == "none")
+    above = cells["p_art"].astype(float) > 0
+    candidates = cells[changed & above]
     if candidates.empty:
         return None
-    siblings = candidates.loc[_alike(run, candidates, str(study or run.folder))]
+    alike, reason = _alike(run, candidates, str(study or run.folder))
+    if not alike:
+        raise InputError(reason)
+    references = _alike(run, cells[changed & ~above], "")[0]
+    siblings = cells.loc[[*alike, *references]]
     digest = run.record.get("dataset_sha256")
     if digest and "dataset_sha256" in siblings and set(siblings["dataset_sha256"].dropna()) - {digest}:
         target = run.settings["target"]
@@ -65,68 +75,65 @@ def audit(run: TrainedRun, study: str | Path | None = None) -> dict[str, Any] | 
     return _tables(siblings, results, str(run.folder.resolve()))
 
 
-def leans_on(tested: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The confounders by whose reversal the AUC falls, each in words with figures; none if nothing was shown.
+def marks(tested: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What an audit came to, a line for each confounder: its outcome first, then words, then figures.
 
-    A fall is shown where the 95 % interval of i.i.d. minus o.o.d. AUC lies above the margin of a study's
-    plan. Above 0 would mark a good model with many test cases for .02, and a poor one with few for nothing.
+    Of several p_art it is the gravest outcome, and of these the highest p_art.
 
     Args:
         tested: rows of :func:`audit`.
     """
-    return [
-        f"{_setting(row)}: AUC falls by {_gap(row)} where the correlation is reversed"
-        for row in tested
-        if _is_shown(row)
-    ]
+    spoken: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for row in sorted(tested, key=lambda row: float(row["p_art"]), reverse=True):
+        key = (row["confounder"], row["confounder_args"])
+        before = spoken.setdefault(key, row)
+        if gravest([before["outcome"], row["outcome"]]) is not before["outcome"]:
+            spoken[key] = row
+    lines = {key: _mark(row) for key, row in spoken.items()}
+    ordered = list(Outcome)
+    return [lines[key] for key in sorted(lines, key=lambda key: ordered.index(spoken[key]["outcome"]))]
 
 
 def verdict(found: Mapping[str, Any]) -> str:
-    """What an audit came to, in sentences: on what the network leans, and what was not shown but is possible.
+    """What an audit came to, in sentences, the gravest first.
 
     Args:
         found: of :func:`audit`.
     """
-    own = found["of"] == "this network"
-    leaning = f"{'This network leans' if own else 'Networks trained alike lean'} on a confounder"
-    said = [f"{leaning}: {'; '.join(found['leans_on'])}."] if found["leans_on"] else []
-    others = [_not_excluded(row) for row in found["tested"] if not _is_shown(row)]
-    if others:
-        said.append(f"No reliance was shown by this audit: {'; '.join(others)}.")
-    return " ".join(said)
+    return " ".join(f"{mark}." for mark in found["marks"])
 
 
-def _is_shown(row: Mapping[str, Any]) -> bool:
-    gap = row["iid_minus_ood"]
-    return outcome_of_interval(gap["low"], gap["high"], _MARGIN) is Outcome.LEANS
-
-
-def _not_excluded(row: Mapping[str, Any]) -> str:
-    """How large a fall the audit may have missed."""
-    high = row["iid_minus_ood"]["high"]
-    if high is None:
-        return f"{_setting(row)}: without an interval, so a fall of any size is possible"
-    return (
-        f"{_setting(row)}: i.i.d. minus o.o.d. AUC {_gap(row)}, so a fall by up to"
-        f" {numbers.number(max(high, 0.0))} is not excluded"
-    )
+def _mark(row: Mapping[str, Any]) -> str:
+    lean, outcome = row["lean"], row["outcome"]
+    plain = in_words(row["confounder"])
+    plain = plain[0].upper() + plain[1:] if plain != row["confounder"] else plain
+    size = numbers.interval(lean["value"], lean["low"], lean["high"])
+    beyond = " beyond that at p_art 0" if row["metric"] == "learned_lean" else ""
+    fall = f"AUC falls by {size} where the correlation is reversed{beyond}"
+    raises = (row["effect"]["low"] or 0.0) > 0
+    texts = {
+        Outcome.LEANS: f"{plain} raises the score; {fall}" if raises else f"{plain}: {fall}",
+        Outcome.WITHIN_MARGIN: f"{plain}: {fall}, within ±{numbers.number(_MARGIN)}",
+        Outcome.INCONCLUSIVE: (
+            f"{plain}: {fall}, so a fall by up to {numbers.number(max(lean['high'] or 0.0, 0.0))} is not"
+            " excluded"
+        ),
+        Outcome.NOT_RANKED: f"{plain}: {row['reason']}",
+        Outcome.SKIPPED: f"{plain}: without an interval, so a fall of any size is possible",
+    }
+    return f"{outcome}: {texts[outcome]} ({_setting(row)})"
 
 
 def _setting(row: Mapping[str, Any]) -> str:
-    given = "" if row["confounder_args"] == "{}" else f" {row['confounder_args']}"
-    return f"{row['confounder']}{given} at p_art {numbers.share(row['p_art'])}"
+    arguments = "" if row["confounder_args"] == "{}" else f" {row['confounder_args']}"
+    return f"{row['confounder']}{arguments} at p_art {numbers.share(row['p_art'])}"
 
 
-def _gap(row: Mapping[str, Any]) -> str:
-    gap = row["iid_minus_ood"]
-    return numbers.interval(gap["value"], gap["low"], gap["high"])
-
-
-def _alike(run: TrainedRun, candidates: pd.DataFrame, study: str) -> list[Any]:
+def _alike(run: TrainedRun, candidates: pd.DataFrame, study: str) -> tuple[list[Any], str]:
     """Rows of the runs that agree with the exported one in every setting that decides what is learnt.
 
-    Raises:
-        InputError: none does; says in what the nearest one differs.
+    Returns:
+        Their labels; and, if there are candidates and none agrees, in what the nearest one differs.
     """
     own = read_results(run.folder).cells
     compared = {*own.attrs["settings"], *candidates.attrs["settings"]} - _VARIED - _RECORDED_ALIKE
@@ -138,16 +145,16 @@ def _alike(run: TrainedRun, candidates: pd.DataFrame, study: str) -> list[Any]:
     }
     differing = {row: [name for name in ordered if found[row][name] != wanted[name]] for row in found}
     alike = [row for row, names in differing.items() if not names]
-    if not alike:
+    if differing and not alike:
         nearest = min(differing, key=lambda row: len(differing[row]))
         named = differing[nearest][:_MOST_NAMED]
         said = [f"{name}: {found[nearest][name]}, expected {wanted[name]}" for name in named]
         more = len(differing[nearest]) - len(said)
-        raise InputError(
+        return [], (
             f"{study}: no run under a confounder that was trained like RUN; the nearest one has"
             f" {'; '.join(said)}{f'; and {more} more that differ' if more else ''}"
         )
-    return alike
+    return alike, ""
 
 
 def _text(setting: Any) -> str:
@@ -166,19 +173,33 @@ def _tables(siblings: pd.DataFrame, results: StudyResults, folder: str) -> dict[
         validation = validation[validation["cell"].isin(siblings.index)]
     plan = AnalysisPlan(replicates=REPLICATES, subgroups=())
     found = analyse(StudyResults(siblings, tests, validation), plan)
-    areas = found.environments.set_index(["confounder", "confounder_args", "p_art"])
+    areas = found.environments.set_index(list(_CELL))
+    leans = {(*(one.axes[name] for name in _CELL[:2]), one.p_art): one for one in lean_verdicts(found)}
     rows = [
-        _row(gap, areas.loc[[(gap["confounder"], gap["confounder_args"], gap["p_art"])]], siblings)
+        _row(gap, areas.loc[[key]], siblings) | _judged(leans[key])
         for gap in found.gaps.to_dict("records")
+        if (key := tuple(gap[name] for name in _CELL)) in leans
     ]
+    siblings = siblings[siblings["p_art"].astype(float) > 0]
+    tests = tests[tests["cell"].isin(siblings.index)]
     own = {str(Path(name).resolve()) for name in siblings["output_dir"]} == {folder}
+    lines = marks(rows)
     return {
+        "outcome": gravest(row["outcome"] for row in rows),
         "tested": rows,
-        "leans_on": leans_on(rows),
+        "marks": lines,
+        "leans_on": [line for line in lines if line.startswith(Outcome.LEANS)],
         "of": "this network" if own else "networks trained alike",
         "notes": [note for note in found.notes if "primary comparison" not in note],
         "not_tested": not_tested(siblings, tests, AnalysisPlan()),
     }
+
+
+def _judged(lean: Verdict) -> dict[str, Any]:
+    """How a study's report judges a row."""
+    size = {"value": lean.value, "low": lean.low, "high": lean.high}
+    known = {name: float(value) if np.isfinite(value) else None for name, value in size.items()}
+    return {"outcome": lean.outcome, "reason": lean.reason, "metric": lean.metric, "lean": known}
 
 
 def _row(gap: Mapping[Any, Any], areas: pd.DataFrame, siblings: pd.DataFrame) -> dict[str, Any]:

@@ -118,6 +118,8 @@ RULES_SCHEMA: dict[str, Any] = _object(
         "trained": {"type": "object"},
     }
 )
+#: Bundles of before know nothing of these.
+RULES_SCHEMA["properties"] |= {"shortcut": _or_null(_WORD)}
 # What is called audited must say what came of it.
 RULES_SCHEMA |= {
     "if": {"properties": {"audited": {"const": True}}},

@@ -103,10 +103,12 @@ def test_a_failed_audit_is_said_wherever_one_reads_of_the_model(tmp_path: Path) 
     found = audit(run)
     assert found is not None
     card = make_card(run, audited=True, audit=found)
-    said = f"This network leans on a confounder: {found['leans_on'][0]}."
+    said = f"{found['leans_on'][0]}."
+    assert said.startswith("LEANS: A letter in the corner raises the score")
     assert card["limitations"][0] == said == card["verdict"]
     page = render_card(card)
-    assert f"<strong>{said}</strong>" in page and f"<p>Tested on this network. {said}</p>" in page
+    assert "<p><strong>LEANS</strong></p>" in page and f"<li>{said}</li>" in page
+    assert f"<p>Tested on this network. {said}</p>" in page
     rules = {"threshold": card["decision"]["threshold"], "calibration": {"method": "none"}}
     for text in (checklist(card), card["AppliedModelCard"]["Warnings"]["KnownRisksAndLimitations"]):
         assert said in text
@@ -114,11 +116,11 @@ def test_a_failed_audit_is_said_wherever_one_reads_of_the_model(tmp_path: Path) 
 
 
 def test_no_reliance_shown_is_no_praise(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", leaning=0.0, **TAG)
+    run = write_run(tmp_path / "run", leaning=1.6, **TAG)
     card = make_card(run, audited=True, audit=audit(run))
-    assert card["verdict"].startswith("No reliance was shown by this audit: tag at p_art .5: i.i.d. minus")
+    assert card["verdict"].startswith("INCONCLUSIVE: A letter in the corner: AUC falls by ")
     assert "is not excluded" in card["verdict"] and card["verdict"] in render_card(card)
-    assert card["verdict"] not in card["limitations"]
+    assert "<p><strong>INCONCLUSIVE</strong></p>" in render_card(card)
 
 
 def test_clean_is_explained_where_the_confounder_is_a_column(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from srcmatters import numbers
 from srcmatters.errors import InputError
-from srcmatters.export.study_evidence import audit, leans_on, verdict
+from srcmatters.evaluation.outcomes import Outcome
+from srcmatters.export.study_evidence import audit, marks, verdict
 
 TAG: dict[str, Any] = {"confounder": "tag", "p_art": 1.0}
 
@@ -33,39 +34,65 @@ def test_a_run_audits_itself_and_its_figures_are_those_of_its_cases(tmp_path: Pa
     assert row["effect"]["value"] == pytest.approx(4.0) and row["trainings"] == 1
     assert row["output_dirs"] == [str(run.folder)] and found["not_tested"]
     shown = numbers.interval(gap["value"], gap["low"], gap["high"])
-    assert found["leans_on"] == [f"tag at p_art 1: AUC falls by {shown} where the correlation is reversed"]
-    assert verdict(found) == f"This network leans on a confounder: {found['leans_on'][0]}."
+    mark = f"LEANS: A letter in the corner raises the score; AUC falls by {shown} where the correlation is"
+    assert found["leans_on"] == found["marks"] == [f"{mark} reversed (tag at p_art 1)"]
+    assert found["outcome"] == "LEANS" and verdict(found) == f"{found['marks'][0]}."
 
 
-def gap_row(confounder: str, value: float, low: float | None, high: float | None, **others: Any) -> Any:
-    """A row of an audit, as far as its verdict needs it."""
-    gap = {"value": value, "low": low, "high": high}
-    return {"confounder": confounder, "confounder_args": "{}", "p_art": 0.5, "iid_minus_ood": gap, **others}
+def row(outcome: Outcome, confounder: str, p_art: float = 0.5, **others: Any) -> dict[str, Any]:
+    """A row of an audit, as far as its marks need it."""
+    known: dict[str, Any] = {"confounder_args": "{}", "metric": "iid_minus_ood_auc", "reason": ""}
+    lean = {"lean": {"value": 0.06, "low": -0.02, "high": 0.14}, "effect": {"low": 0.1}}
+    return {**known, **lean, "confounder": confounder, "p_art": p_art, "outcome": outcome, **others}
 
 
-def test_a_fall_is_shown_where_its_interval_lies_above_0() -> None:
-    kernel = gap_row("kernel", 0.47, 0.33, 0.60)
-    others = [
-        gap_row("tag", 0.06, -0.02, 0.14),
-        gap_row("noise", -0.2, -0.3, -0.1, confounder_args='{"sd": 2}'),
-        gap_row("tube", 0.3, None, None),
+def test_the_outcome_is_the_first_word_of_every_mark_and_the_gravest_is_first() -> None:
+    size = {"value": 0.47, "low": 0.33, "high": 0.6}
+    tested = [
+        row(Outcome.SKIPPED, "tube", lean=dict.fromkeys(size)),
+        row(Outcome.WITHIN_MARGIN, "noise", confounder_args='{"sd": 2}'),
+        row(Outcome.NOT_RANKED, "pacemaker", reason="does not know the target"),
+        row(Outcome.INCONCLUSIVE, "tag"),
+        row(Outcome.LEANS, "kernel", lean=size, effect={"low": None}, metric="learned_lean"),
     ]
-    said = "kernel at p_art .5: AUC falls by .47 [.33, .60] where the correlation is reversed"
-    assert leans_on([*others, kernel]) == [said] and leans_on(others) == []
-    found = {"of": "networks trained alike", "tested": [kernel, *others], "leans_on": [said]}
-    assert verdict(found) == (
-        f"Networks trained alike lean on a confounder: {said}."
-        " No reliance was shown by this audit: tag at p_art .5: i.i.d. minus o.o.d. AUC .06 [−.02, .14], so a"
-        " fall by up to .14 is not excluded;"
-        ' noise {"sd": 2} at p_art .5: i.i.d. minus o.o.d. AUC −.20 [−.30, −.10], so a fall by up to .00 is'
-        " not excluded; tube at p_art .5: without an interval, so a fall of any size is possible."
-    )
+    reversed_ = "where the correlation is reversed"
+    assert marks(tested) == [
+        f"LEANS: Another reconstruction kernel: AUC falls by .47 [.33, .60] {reversed_} beyond that at"
+        " p_art 0 (kernel at p_art .5)",
+        f"WITHIN MARGIN: More quantum noise: AUC falls by .06 [−.02, .14] {reversed_}, within ±.05"
+        ' (noise {"sd": 2} at p_art .5)',
+        f"INCONCLUSIVE: A letter in the corner: AUC falls by .06 [−.02, .14] {reversed_}, so a fall by up to"
+        " .14 is not excluded (tag at p_art .5)",
+        "NOT RANKED: A pacemaker: does not know the target (pacemaker at p_art .5)",
+        "SKIPPED: A chest tube: without an interval, so a fall of any size is possible (tube at p_art .5)",
+    ]
+
+
+def test_of_several_p_art_the_gravest_speaks_and_then_the_highest() -> None:
+    rows = [row(Outcome.INCONCLUSIVE, "tag", share) for share in (0.2, 0.8)]
+    assert marks([*rows, row(Outcome.WITHIN_MARGIN, "tag", 1.0)])[0].endswith("(tag at p_art .8)")
 
 
 def test_a_network_that_leans_on_nothing_is_told_what_could_have_been_missed(tmp_path: Path) -> None:
-    found = audit(write_run(tmp_path / "run", leaning=0.0, **TAG))
-    assert found is not None and found["leans_on"] == []
-    assert verdict(found).startswith("No reliance was shown by this audit: tag at p_art 1: ")
+    found = audit(write_run(tmp_path / "run", leaning=0.8, **TAG))
+    assert found is not None and found["leans_on"] == [] and found["outcome"] == "INCONCLUSIVE"
+    assert "is not excluded (tag at p_art 1)" in found["marks"][0]
+
+
+def test_what_was_lost_at_p_art_0_already_was_not_learnt(tmp_path: Path) -> None:
+    """With a reference in the study an export says of a lean what the study's report says."""
+    study = tmp_path / "study"
+    for fold in range(3):
+        write_run(study / f"reference-{fold}", leaning=4.0, fold=fold, confounder="tag", p_art=0.0)
+        own = write_run(study / f"own-{fold}", leaning=4.0, fold=fold, confounder="tag", p_art=1.0)
+    found = audit(own, study)
+    assert found is not None
+    (only,) = found["tested"]
+    assert only["metric"] == "learned_lean" and only["p_art"] == 1.0 and only["trainings"] == 3
+    assert only["lean"]["value"] == pytest.approx(0.0) and only["iid_minus_ood"]["value"] > 0.1
+    assert only["outcome"] == "WITHIN MARGIN" and found["leans_on"] == []
+    alone = audit(own)
+    assert alone is not None and alone["outcome"] == "LEANS"
 
 
 @pytest.mark.parametrize(

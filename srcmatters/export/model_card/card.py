@@ -116,6 +116,7 @@ def model_card(facts: CardFacts) -> dict[str, Any]:
         "subgroups": facts.subgroups,
         "audit": rules["audit"] or MISSING_AUDIT,
         "verdict": verdict(rules["audit"]) if rules["audited"] else MISSING_AUDIT,
+        "shortcut": rules.get("shortcut") or "",
         "natural_shortcut": _shortcut(facts.shortcut),
         "monitors": _monitors(rules),
         "distance": _distance(rules),
@@ -219,7 +220,8 @@ def _demographics(table: pd.DataFrame | None) -> dict[str, Any]:
 
 def _shortcut(found: NaturalShortcut | str | None) -> dict[str, Any] | str:
     if isinstance(found, NaturalShortcut):
-        return asdict(found)
+        known = asdict(found)  # JSON has no NaN
+        return {name: None if value != value else value for name, value in known.items()}
     return f"MISSING: {found or 'no image was opened for this export.'}"
 
 

@@ -53,7 +53,7 @@ def limitations(run: TrainedRun, rules: Mapping[str, Any]) -> list[str]:
     ]
     if _confounded_training(run):
         found.insert(0, _confounded_training(run))
-    if rules["audited"] and rules["audit"]["leans_on"]:
+    if rules["audited"]:
         found.insert(0, verdict(rules["audit"]))
     if rules["audited"] and rules["audit"]["of"] != "this network":
         found.append("The audit is of networks trained alike, not of this one alone.")

@@ -192,6 +192,25 @@ def test_a_network_that_failed_its_audit_says_so_in_every_output(answered: Path,
     assert "LEANS" not in str(passed) + str(clean) + (outs[1] / "predictions.csv").read_text()
 
 
+def test_what_an_audit_left_open_is_said_as_loudly_as_what_it_showed(answered: Path, tmp_path: Path) -> None:
+    """And what the labels of the target are separable by stands beside it."""
+    mark = "INCONCLUSIVE: A letter in the corner: AUC falls by .04 [.01, .13], up to .13 is not excluded"
+    shortcut = (
+        "DISEASE OR SHORTCUT: thumbnails of 16 x 16 pixels alone separate the labels, AUC .86 [.82, .90]"
+    )
+    audit = {"outcome": "INCONCLUSIVE", "marks": [mark], "leans_on": []}
+    bundle = write_bundle(tmp_path / "bundle", audited=True, audit=audit, shortcut=shortcut)
+    film, out = answered / "films" / "film-0.dcm", tmp_path / "out"
+    done = CliRunner().invoke(predict, [*map(str, [bundle, film, "--out", out]), "--sr", "--sc", "--json"])
+    assert done.exit_code == 0 and "bundle: AUDIT INCONCLUSIVE" in done.output
+    report, shown = (dcmread(out / folder / "000001.dcm") for folder in ("reports", "saliency"))
+    for line in (mark, shortcut):
+        assert line in texts(report) and line in shown.ImageComments
+        assert line in json.loads((out / "predictions.json").read_text())["marks"]
+    for answer in (report, shown):
+        assert answer.SeriesDescription == "RESEARCH USE ONLY, AUDIT INCONCLUSIVE: mass on random weights"
+
+
 def test_report_on_a_scan_references_every_slice(answered: Path) -> None:
     report = dcmread(answered / "ct-out" / "reports" / "000001.dcm")
     evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0]
