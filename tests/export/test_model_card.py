@@ -116,7 +116,7 @@ def test_a_failed_audit_is_said_wherever_one_reads_of_the_model(tmp_path: Path) 
 
 
 def test_no_reliance_shown_is_no_praise(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", leaning=1.6, **TAG)
+    run = write_run(tmp_path / "run", leaning=0.8, **TAG)
     card = make_card(run, audited=True, audit=audit(run))
     assert card["verdict"].startswith("INCONCLUSIVE: A letter in the corner: AUC falls by ")
     assert "is not excluded" in card["verdict"] and card["verdict"] in render_card(card)
