@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option("--failure-images", is_flag=True, help="Show the worst errors in the card: patients' images.")
 @click.option("--no-data", is_flag=True, help="Open no image: no monitors, no ranges of the input.")
+@click.option("--trust", is_flag=True, help="Evaluate code in configurations of runs that you made yourself.")
 @click.option("--register", metavar="NAME", help="Name in MLflow's registry [default: the bundle's].")
 @click.option("--no-register", is_flag=True, help="Leave MLflow's registry alone.")
 @click.option(
@@ -59,6 +60,7 @@ def export(
     actions: tuple[str, ...],
     failure_images: bool,
     no_data: bool,
+    trust: bool,
     register: str | None,
     no_register: bool,
     tracking_uri: str,
@@ -71,9 +73,12 @@ def export(
     """
     from srcmatters.export.declared_rules import ExportOptions
     from srcmatters.export.model_card.author_statements import Authors, read_authors
+    from srcmatters.export.model_files import EXTRA, missing_for_onnx
     from srcmatters.export.run_export import check_target, export as write_bundle
     from srcmatters.runs.trained_run import open_run
 
+    if study is not None and unaudited:
+        raise InputError("--audit, --unaudited: expected one of them")
     _check_names(register, no_register)
     check_target(to)
     options = ExportOptions(
@@ -84,6 +89,7 @@ def export(
         finding,
         finding_code,
         data=not no_data,
+        trust=trust,
         failure_images=failure_images,
         authors=read_authors(about) if about else Authors(),
         actions={name: action for name, _, action in (given.partition("=") for given in actions)},
@@ -91,6 +97,9 @@ def export(
     found = open_run(run, tracking_uri, runs)
     write_bundle(found, to, options)
     click.echo(f"{to}: exported; read docs/model_card.html in it first")
+    lacking = missing_for_onnx()
+    if lacking:
+        click.echo(f"without model.onnx, for which {lacking} is not installed: {EXTRA}")
     if found.settings.get("unit") == "display":
         click.echo(
             "warning: trained with `unit: display`, it will refuse CT in HU, as DICOM has it", err=True

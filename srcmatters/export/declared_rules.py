@@ -30,12 +30,13 @@ class ExportOptions:
 
     Args:
         study: folder of the runs that audit it; None: the run audits itself.
-        unaudited: export even if nothing was tested under a confounder, and say so on every output.
+        unaudited: export without an audit, even where a confounder was tested, and say so on every output.
         sensitivity: wished share of the positives that are found, (0, 1]; None: Youden's threshold.
         calibration: "temperature", "isotonic" or "none".
         finding: what label 1 means: "Mass".
         code: value, scheme and meaning of the finding: ("4147007", "SCT", "Mass").
         data: open the images of the training, for monitors, ranges and the comparison of the files.
+        trust: evaluate configurations that hold code which no packaged bundle has, to open the images.
         failure_images: show the worst errors as images in the card.
         authors: what they say of the model.
         actions: by the rules of :data:`srcmatters.exported_bundle.input_rules.CHOICES`, what is done with an
@@ -52,6 +53,7 @@ class ExportOptions:
     finding: str = "positive"
     code: tuple[str, str, str] | None = None
     data: bool = True
+    trust: bool = False
     failure_images: bool = False
     authors: Authors = field(default_factory=Authors)
     actions: Mapping[str, str] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -39,9 +40,11 @@ from srcmatters.export.model_files import describe_script, write_model_files
 from srcmatters.export.monitor_fitting import features_of, fit_distance, fit_probe
 from srcmatters.export.performance import performance
 from srcmatters.export.study_evidence import audit
-from srcmatters.exported_bundle.bundle import ARRAYS, RULES
+from srcmatters.exported_bundle.bundle import ARRAYS, RULES, SUMS, WEIGHTS, sums
 from srcmatters.exported_bundle.input_rules import INPUT_RULES
+from srcmatters.exported_bundle.rules_schema import NAME
 from srcmatters.exported_bundle.saliency import check_feature_maps
+from srcmatters.files import sha256_of
 from srcmatters.images.reading import first_line
 from srcmatters.images.windows import window_edges
 from srcmatters.runs.trained_run import TrainedRun, TrainingImages, open_run
@@ -68,11 +71,14 @@ def export(run: TrainedRun, to: str | Path, options: ExportOptions | None = None
     """
     options, to = options or ExportOptions(), Path(to)
     check_target(to)
-    if not options.finding.strip():
-        raise InputError("--finding: got nothing, expected a name such as Mass")
+    if not re.fullmatch(NAME, options.finding) or not options.finding.strip():
+        raise InputError(
+            f"--finding: got {options.finding[:40]!r}, expected a name such as Mass: one line of at most 200"
+            " characters"
+        )
     if options.failure_images:
         _check_failure_images(run, options)
-    found = audit(run, options.study)
+    found = None if options.unaudited else audit(run, options.study)
     if found is None and not options.unaudited:
         raise InputError(
             f"{run.folder}: no audit: it was trained under no confounder (confounder"
@@ -89,16 +95,18 @@ def _write(run: TrainedRun, folder: Path, options: ExportOptions, found: dict[st
         (folder / name).mkdir(parents=True)
     network = run.network()
     fitted, threshold = decision_rule(run, options)
-    images = run.images() if options.data else None
+    images = run.images(options.trust) if options.data else None
     parity = write_model_files(network, run.settings["network"], _compared(run, images), folder / "models")
     probed = {} if found is None else _take_places(found)
-    monitors = Monitors() if images is None else _fit_monitors(run, network, images, probed)
+    monitors = Monitors() if images is None else _fit_monitors(run, network, images, probed, options.trust)
     shortcut = None if images is None else _shortcut(images)
     rules = declared_rules(run, network, options, fitted, threshold, images, found)
     target = str(run.settings["target"])
     rules["shortcut"] = (shortcut.mark(target) or None) if isinstance(shortcut, NaturalShortcut) else None
     rules |= monitor_records(monitors, folder / ARRAYS)
+    rules["weights_sha256"] = sha256_of(folder / WEIGHTS)
     (folder / RULES).write_text(_json(rules))
+    (folder / SUMS).write_text(sums(folder))
     figures, subgroups = performance(run, fitted, threshold)
     errors = worst_errors(run.predictions, fitted, threshold)
     made: dict[str, bytes | None] = {}
@@ -165,7 +173,7 @@ def _take_places(found: dict[str, Any]) -> dict[str, Path]:
 
 
 def _fit_monitors(
-    run: TrainedRun, network: nn.Module, images: TrainingImages, probed: Mapping[str, Path]
+    run: TrainedRun, network: nn.Module, images: TrainingImages, probed: Mapping[str, Path], trust: bool
 ) -> Monitors:
     name = run.settings["network"]
     training, validation, test = (
@@ -175,7 +183,7 @@ def _fit_monitors(
     probes = []
     for confounder, folder in probed.items():
         same = folder.resolve() == run.folder.resolve()
-        cache = images.cache if same else open_run(str(folder), "").images().cache
+        cache = images.cache if same else open_run(str(folder), "").images(trust).cache
         if cache.states == 1:
             continue  # sampled from the patients: no image was changed
         rows = torch.from_numpy(np.flatnonzero(cache.cases["case_id"].isin(trained)))

@@ -19,12 +19,16 @@ from srcmatters.exported_bundle.calibration import ProbabilityCalibration, read_
 from srcmatters.exported_bundle.monitors import DISTANCE_NUMBERS, ConfounderProbe, FeatureDistance
 from srcmatters.exported_bundle.rules_schema import RULES_SCHEMA, RULES_VERSION
 from srcmatters.exported_bundle.unpacking import unpack
+from srcmatters.files import sha256_of
 from srcmatters.images.reading import first_line
 from srcmatters.sources import classifier_of, read_weights
 
 RULES = "configs/clinical.json"
 ARRAYS = "configs/clinical.npz"
 WEIGHTS = "models/model.pt"
+#: Hashes of the three, as ``sha256sum -c`` checks them.
+SUMS = "SHA256SUMS"
+_MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -141,14 +145,42 @@ def _read(origin: Path, folder: Path, unpacked: tempfile.TemporaryDirectory[str]
             raise InputError(f"{origin}, {ARRAYS}: no array {name!r}, which {RULES} names")
     if not (folder / WEIGHTS).is_file():
         raise InputError(f"{origin}: no {WEIGHTS}, expected a bundle of `srcmatters export`")
+    _check_sums(origin, folder, rules)
     return ExportedBundle(folder, rules, arrays, unpacked)
+
+
+def sums(folder: Path) -> str:
+    """Text of :data:`SUMS` for a bundle whose rules, arrays and weights are written."""
+    present = [name for name in (RULES, ARRAYS, WEIGHTS) if (folder / name).is_file()]
+    return "".join(f"{sha256_of(folder / name)}  {name}\n" for name in present)
+
+
+def _check_sums(origin: Path, folder: Path, rules: dict[str, Any]) -> None:
+    """Refuse rules, arrays or weights that are not those of the export: what was audited is all of them."""
+    file = folder / SUMS
+    if not file.is_file():
+        raise InputError(f"{origin}: no {SUMS}, expected a bundle of `srcmatters export`")
+    written = dict(
+        line.split(maxsplit=1)[::-1] for line in file.read_text("utf-8").splitlines() if " " in line
+    )
+    for line in sums(folder).splitlines():
+        digest, name = line.split(maxsplit=1)
+        if written.pop(name, None) != digest:
+            raise InputError(f"{origin}, {name}: changed after the export ({SUMS}); export the run again")
+        if name == WEIGHTS and rules["weights_sha256"] != digest:
+            raise InputError(f"{origin}, {WEIGHTS}: not the weights that {RULES} is about; export again")
+    if written:
+        raise InputError(f"{origin}: no {min(written)}, which {SUMS} names; export the run again")
 
 
 def _read_rules(origin: Path, file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{origin}: no {RULES}, expected a bundle of `srcmatters export`")
+    size = file.stat().st_size
+    if size > _MOST_BYTES:
+        raise InputError(f"{origin}, {RULES}: {size} bytes, expected {_MOST_BYTES} at most")
     try:
-        rules = json.loads(file.read_text(encoding="utf-8"))
+        rules = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{origin}, {RULES}: not readable ({first_line(error)})") from error
     version = rules.get("version") if isinstance(rules, dict) else None
@@ -163,7 +195,19 @@ def _read_rules(origin: Path, file: Path) -> dict[str, Any]:
     if mistake is not None:
         where = ".".join(str(part) for part in mistake.absolute_path) or "the whole"
         raise InputError(f"{origin}, {RULES}, {where}: {first_line(mistake)[:200]}")
+    curve = rules["calibration"]
+    if curve["method"] == "isotonic":
+        rising = all(np.all(np.diff(curve[name]) >= 0) for name in ("x", "y"))
+        if len(curve["x"]) != len(curve["y"]) or not rising:
+            raise InputError(
+                f"{origin}, {RULES}, calibration: {len(curve['x'])} x and {len(curve['y'])} y, expected as"
+                " many of both, rising"
+            )
     return rules
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number")
 
 
 def _read_arrays(origin: Path, file: Path) -> dict[str, np.ndarray]:

@@ -7,10 +7,14 @@ from typing import Any
 from srcmatters.exported_bundle.input_rules import CHOICES
 
 #: Rises with every change after which older bundles mean something else.
-RULES_VERSION = 3
+RULES_VERSION = 4
 _NUMBER = {"type": "number"}
 _COUNT = {"type": "integer", "minimum": 0}
-_WORD = {"type": "string", "minLength": 1}
+#: A name: one line without control characters, which a header, a table and a file name can hold.
+NAME = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,200}"
+_WORD = {"type": "string", "pattern": f"^{NAME}$", "maxLength": 200}
+_SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 _RANGE = {
     "anyOf": [
         {"type": "null"},
@@ -21,6 +25,10 @@ _RANGE = {
 
 def _object(required: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "required": list(required), "properties": required}
+
+
+def _or_empty(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [{"const": ""}, schema]}
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +43,9 @@ _WINDOW = {
         {"type": "array", "items": _NUMBER, "minItems": 2, "maxItems": 2},
     ]
 }
-_POINTS = {"type": "array", "items": _NUMBER, "minItems": 1}
+_MOST_POINTS = 10_000
+_POINTS = {"type": "array", "items": _NUMBER, "minItems": 1, "maxItems": _MOST_POINTS}
+_SHARES = {"type": "array", "items": _SHARE, "minItems": 1, "maxItems": _MOST_POINTS}
 _CALIBRATION = {
     "oneOf": [
         _object(
@@ -46,7 +56,7 @@ _CALIBRATION = {
                 "cases": _COUNT,
             }
         ),
-        _object({"method": {"const": "isotonic"}, "x": _POINTS, "y": _POINTS, "cases": _COUNT}),
+        _object({"method": {"const": "isotonic"}, "x": _POINTS, "y": _SHARES, "cases": _COUNT}),
         _object({"method": {"const": "none"}, "cases": _COUNT}),
     ]
 }
@@ -81,7 +91,7 @@ RULES_SCHEMA: dict[str, Any] = _object(
         "name": _WORD,
         "model_version": _WORD,
         "modality": {"enum": ["radiograph", "ct"]},
-        "body_part": {"type": "string"},
+        "body_part": _or_empty(_WORD),
         "network": _WORD,
         "image_size": {"type": "integer", "minimum": 8},
         "unit": {"enum": ["display", "HU"]},
@@ -114,6 +124,8 @@ RULES_SCHEMA: dict[str, Any] = _object(
         "monitors": {"type": "array", "items": _MONITOR},
         "audited": {"type": "boolean"},
         "audit": _or_null(_object({"leans_on": {"type": "array", "items": _WORD}})),
+        # Whoever changes the weights has another model, of which these rules say nothing.
+        "weights_sha256": _SHA256,
         "mlflow_run": _or_null(_WORD),
         "trained": {"type": "object"},
     }

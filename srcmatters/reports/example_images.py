@@ -65,11 +65,12 @@ def _on_phantom(chest: torch.Tensor, run: pd.Series) -> Example:
     return example_of("synthetic chest", str(run["label"]), clean, confounded)
 
 
-def target_examples(cells: pd.DataFrame) -> tuple[list[Example], list[str]]:
+def target_examples(cells: pd.DataFrame, trust: bool = False) -> tuple[list[Example], list[str]]:
     """Each confounder on a positive and a negative of the target: images of patients, for who asked for them.
 
     Args:
         cells: finished runs; ``label`` is the confounder with its parameters.
+        trust: evaluate configurations with code of their own.
 
     Returns:
         Examples, and a sentence for each confounder that has none.
@@ -77,7 +78,7 @@ def target_examples(cells: pd.DataFrame) -> tuple[list[Example], list[str]]:
     examples, left_out = [], []
     for (target, label), runs in cells.groupby(["target", "label"], sort=True):
         try:
-            cache = open_images(runs["output_dir"].iloc[0])
+            cache = open_images(runs["output_dir"].iloc[0], trust)
         except InputError as error:
             left_out.append(f"{label}: {error}.")
             continue

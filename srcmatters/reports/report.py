@@ -57,10 +57,12 @@ class ReportOptions:
     Args:
         images: show images of the target itself; otherwise a synthetic chest stands for them.
         data: open the target's images to measure its natural shortcut, unless that was done before.
+        trust: evaluate configurations of runs that hold code of their own for that.
     """
 
     images: bool = False
     data: bool = True
+    trust: bool = False
 
 
 def write_report(
@@ -69,6 +71,7 @@ def write_report(
     pdf: str | Path | None = None,
     images: bool = False,
     data: bool = True,
+    trust: bool = False,
 ) -> Path:
     """Write the report of a study, or of any folder of runs.
 
@@ -79,8 +82,9 @@ def write_report(
         out: the HTML file.
         pdf: a PDF of it, printed by Chromium.
         images: show example images of the target instead of a synthetic chest.
-        data: open the images of the target where something has to be measured on them; evaluates the
-            configuration of a run, as running it again would.
+        data: open the images of the target where something has to be measured on them, by the configuration
+            of a run.
+        trust: of a run whose configuration holds code that no packaged bundle has, too.
 
     Returns:
         ``out``.
@@ -97,7 +101,7 @@ def write_report(
         find_browser()  # said before minutes of analysis
     study = open_study(folder)
     results = read_results(folder)
-    page = render_report(study, results, analyse(results, study.plan), ReportOptions(images, data))
+    page = render_report(study, results, analyse(results, study.plan), ReportOptions(images, data, trust))
     try:
         write_text(out, page)
     except OSError as error:
@@ -155,7 +159,7 @@ def render_report(
         without_example=examples[1],
         patients_shown=options.images,
         difference_colours=legend_colours(),
-        shortcuts=shortcuts(plain, study.path, options.data),
+        shortcuts=shortcuts(plain, study.path, options.data, options.trust),
         missing=missing_cells(cells) if study.unfinished is None else study.unfinished,
         unreadable=unreadable_images(cells),
         not_tested=not_tested(cells, results.predictions, analysis.plan),
@@ -171,7 +175,7 @@ def _examples(cells: pd.DataFrame, folder: Path, options: ReportOptions) -> tupl
         return recorded_phantom_examples(cells, folder, draw=options.data)
     from srcmatters.reports.example_images import target_examples  # imports what trains
 
-    return target_examples(cells)
+    return target_examples(cells, options.trust)
 
 
 _FILTERS = ("number", "signed", "interval", "p_value", "share", "listed", "counted")

@@ -16,13 +16,16 @@ from srcmatters.files import write_text
 RECORD = "natural_shortcut.json"
 
 
-def shortcuts(cells: pd.DataFrame, folder: Path, measure: bool = True) -> dict[str, NaturalShortcut | str]:
+def shortcuts(
+    cells: pd.DataFrame, folder: Path, measure: bool = True, trust: bool = False
+) -> dict[str, NaturalShortcut | str]:
     """What thumbnails of each target tell of the label.
 
     Args:
         cells: finished runs.
         folder: where the measurement is kept, by the hash of images and labels.
         measure: open the images of a target that has no measurement yet.
+        trust: evaluate configurations with code of their own for that.
 
     Returns:
         By target the measurement, or a sentence on why there is none.
@@ -38,7 +41,7 @@ def shortcuts(cells: pd.DataFrame, folder: Path, measure: bool = True) -> dict[s
         elif not measure:
             found[str(target)] = "it was not measured, because this report did not open the images"
         else:
-            result = _measured(runs)
+            result = _measured(runs, trust)
             found[str(target)] = result
             if isinstance(result, NaturalShortcut) and digest:
                 known[digest] = result
@@ -48,11 +51,11 @@ def shortcuts(cells: pd.DataFrame, folder: Path, measure: bool = True) -> dict[s
     return found
 
 
-def _measured(runs: pd.DataFrame) -> NaturalShortcut | str:
+def _measured(runs: pd.DataFrame, trust: bool) -> NaturalShortcut | str:
     from srcmatters.runs.trained_run import open_images  # imports what trains
 
     try:
-        cache = open_images(runs["output_dir"].iloc[0])
+        cache = open_images(runs["output_dir"].iloc[0], trust)
         cases = cache.cases
         return natural_shortcut(
             cache.state("clean"), cases["label"].astype(int).tolist(), cases["patient_id"].tolist()

@@ -23,6 +23,7 @@ from srcmatters.images.reading import first_line
 from srcmatters.preprocessing.state_cache import StateCache
 from srcmatters.runs.file_names import CONFIG, METRICS, MLFLOW_RUN, PREDICTIONS, VALIDATION, WEIGHTS
 from srcmatters.runs.prediction_table import read_predictions
+from srcmatters.runs.trusted_configuration import CodeOfItsOwn, evaluated
 from srcmatters.sources import classifier_of, read_weights
 
 _FILES = {
@@ -95,16 +96,18 @@ class TrainedRun:
         path = self.folder / WEIGHTS
         return classifier_of(read_weights(path), self.settings["network"], origin=str(path)).eval()
 
-    def images(self) -> TrainingImages:
+    def images(self, trust: bool = False) -> TrainingImages:
         """The images, opened (or decoded again) by the run's own configuration.
 
-        The configuration is evaluated as ``python -m monai.bundle run`` does: only for runs that one trusts.
+        Args:
+            trust: evaluate a configuration with code of its own, see
+                :func:`srcmatters.runs.trusted_configuration.evaluated`.
 
         Raises:
-            InputError: the configuration or the images are not there any more.
+            InputError: the configuration holds code of its own, or it or the images are not there any more.
         """
         try:
-            cache, chosen = _evaluated(self.folder, "cache", "chosen")
+            cache, chosen = evaluated(self.folder, "cache", "chosen", trust=trust)
         except Exception as error:  # a configuration may raise anything
             reason = find_input_error(error) or first_line(error.__cause__ or error)
             raise InputError(
@@ -114,10 +117,12 @@ class TrainedRun:
         return TrainingImages(cache, chosen)
 
 
-def open_images(output_dir: str | Path) -> StateCache:
+def open_images(output_dir: str | Path, trust: bool = False) -> StateCache:
     """The preprocessed images of a run, opened (or decoded again) by its own configuration.
 
-    The configuration is evaluated as ``python -m monai.bundle run`` does: only for runs that one trusts.
+    Args:
+        output_dir: of the run.
+        trust: evaluate a configuration with code of its own.
 
     Raises:
         InputError: the configuration or the images are not there any more; names no file of the target.
@@ -125,23 +130,18 @@ def open_images(output_dir: str | Path) -> StateCache:
     if not (Path(output_dir) / CONFIG).is_file():
         raise InputError(f"the run kept no {CONFIG}")
     try:
-        (cache,) = _evaluated(Path(output_dir), "cache")
+        (cache,) = evaluated(Path(output_dir), "cache", trust=trust)
         return cache
+    except CodeOfItsOwn as error:
+        raise InputError(
+            "the run's configuration has code of its own, which --trust evaluates for runs that you made"
+        ) from error
     except Exception as error:  # whatever a configuration raises: the report is written without its images
         if find_input_error(error) is None and not isinstance(error.__cause__, OSError):
             raise InputError(
                 f"the run's configuration cannot be evaluated ({type(error).__name__})"
             ) from error
         raise InputError("the images of the run are not there any more") from error
-
-
-def _evaluated(folder: Path, *names: str) -> list[Any]:
-    """Parts of a run's configuration, evaluated; raises whatever a configuration may raise."""
-    from monai.bundle import ConfigParser
-
-    parser = ConfigParser()
-    parser.read_config(str(folder / CONFIG))
-    return [parser.get_parsed_content(name) for name in names]
 
 
 def open_run(run: str, tracking_uri: str, runs: str | Path = "mlruns") -> TrainedRun:

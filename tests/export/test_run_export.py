@@ -86,7 +86,7 @@ def test_a_bundle_is_complete_and_what_monai_wants(folder: Path) -> None:
     }
     models = {f"models/model.{ending}" for ending in ("pt", "ts", "pt2", "onnx")}
     cards = {f"docs/{name}" for name in ("model_card.json", "model_card.html", "applied_model_card.xml")}
-    others = {"docs/README.md", "docs/checklist.md", "LICENSE", "scripts/radiographs.py"}
+    others = {"docs/README.md", "docs/checklist.md", "LICENSE", "SHA256SUMS", "scripts/radiographs.py"}
     assert names == configs | models | cards | others
     metadata = str(folder / "configs" / "metadata.json")
     verify_metadata(meta_file=metadata, filepath=str(BUNDLES / "metadata_schema.json"))

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sealed_bundles import seal
 
 from srcmatters.errors import InputError
-from srcmatters.exported_bundle.bundle import open_bundle
+from srcmatters.exported_bundle.bundle import open_bundle, sums
 from srcmatters.exported_bundle.input_rules import declared_actions
 from srcmatters.exported_bundle.rules_schema import RULES_VERSION
 from srcmatters.sources import create_classifier
@@ -54,7 +55,7 @@ def write(folder: Path, rules: Any = RULES) -> Path:
     torch.manual_seed(0)
     network = create_classifier("resnet10", source="random")
     torch.save(network.state_dict(), folder / "models" / "model.pt")
-    return folder
+    return seal(folder)
 
 
 def packed(folder: Path, file: Path, top: str = "bundle/") -> Path:
@@ -119,7 +120,7 @@ def test_a_link_and_a_bomb_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("version", 2, "version: 2, of another version of srcmatters, expected 3; export the run again"),
+        ("version", 2, "version: 2, of another version of srcmatters, expected 4; export the run again"),
         ("actions", declared_actions({}) | {"spacing": "ignore"}, "actions.spacing: 'ignore' is not one of"),
         ("actions", declared_actions({}) | {"colour": "flag"}, "actions: Additional properties"),
         ("actions", {}, "actions: 'body_part' is a required property"),
@@ -169,3 +170,41 @@ def test_weights_with_code_in_them_are_not_run(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         open_bundle(folder).network()
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("file", ["models/model.pt", "configs/clinical.json"])
+def test_a_bundle_whose_weights_or_rules_were_changed_is_refused(tmp_path: Path, file: str) -> None:
+    folder = write(tmp_path / "bundle")
+    open_bundle(folder)
+    if file.endswith(".json"):  # an edited mark
+        edited = {**json.loads((folder / file).read_text()), "audited": True, "audit": {"leans_on": []}}
+        (folder / file).write_text(json.dumps(edited))
+    else:
+        torch.save(create_classifier("resnet10", source="random", seed=1).state_dict(), folder / file)
+    with pytest.raises(InputError, match=f"{file}: changed after the export"):
+        open_bundle(folder)
+    if file.endswith(".pt"):  # with hashes written anew the rules still name the weights they are about
+        (folder / "SHA256SUMS").write_text(sums(folder))
+        with pytest.raises(InputError, match="not the weights that configs/clinical"):
+            open_bundle(folder)
+    (folder / "SHA256SUMS").unlink()
+    with pytest.raises(InputError, match="no SHA256SUMS"):
+        open_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"threshold": {**RULES["threshold"], "value": float("nan")}}, "NaN is no number"),
+        ({"name": "Mass\nand a forged line"}, "name: "),
+        ({"name": "x" * 201}, "name: "),
+        ({"name": "x" * 2_000_000}, "expected 1048576 at most"),
+        ({"calibration": {"method": "isotonic", "x": [0, 1], "y": [0, 1.2], "cases": 9}}, "calibration"),
+        ({"calibration": {"method": "isotonic", "x": [0, 1], "y": [0.5, 0.2], "cases": 9}}, "calibration"),
+        ({"calibration": {"method": "isotonic", "x": [0, 1], "y": [0.5], "cases": 9}}, "calibration"),
+    ],
+)
+def test_rules_that_no_export_writes_are_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        open_bundle(write(tmp_path / "bundle", {**RULES, **changes}))
+    assert said in str(caught.value) and len(str(caught.value)) < 500 and "\n" not in str(caught.value)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from pydicom import dcmread
 from pydicom.uid import generate_uid
+from sealed_bundles import seal
 
 from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 from srcmatters.exported_bundle.input_rules import declared_actions
@@ -59,7 +60,7 @@ def write_bundle(folder: Path, arrays: dict[str, np.ndarray] | None = None, **ch
         np.savez(folder / "configs" / "clinical.npz", **arrays)
     network = create_classifier(declared["network"], spatial_dims=declared["spatial_dims"])
     torch.save(network.state_dict(), folder / "models" / "model.pt")
-    return folder
+    return seal(folder)
 
 
 def write_watched_bundle(folder: Path, **changes: Any) -> Path:

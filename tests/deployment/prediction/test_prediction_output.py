@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import errno
 import gc
-import json
 import os
 import pkgutil
 import resource
@@ -21,6 +20,7 @@ from unittest.mock import Mock
 import pytest
 from click.testing import CliRunner, Result
 from prediction_cases import rules, write_bundle, write_radiographs
+from sealed_bundles import seal
 from test_inputs import closed, packed
 
 from srcmatters.deployment.predict_command import predict
@@ -217,8 +217,7 @@ def test_failed_renaming_is_one_line_and_leaves_nothing(
 
 def test_saliency_of_a_network_without_feature_maps_is_refused_at_once(given: Path, work: Path) -> None:
     shutil.copytree(given / "bundle", work / "bundle")
-    declared = json.loads((work / "bundle" / "configs" / "clinical.json").read_text())
-    (work / "bundle" / "configs" / "clinical.json").write_text(json.dumps(declared | {"network": "vit_b14"}))
+    seal(work / "bundle", network="vit_b14")
     arguments = [work / "bundle", given / "films", "--sr", "--sc", "--out", work / "out"]
     line = said(CliRunner().invoke(predict, list(map(str, arguments))))
     assert line.startswith("network: vit_b14 has no feature maps for Grad-CAM, expected")

@@ -16,6 +16,7 @@ from dicom_nodes import Archive, Start, send
 from prediction_cases import changed, write_bundle, write_radiographs
 from pydicom import dcmread
 from pydicom.uid import generate_uid
+from sealed_bundles import seal
 
 from srcmatters.deployment import redaction, serve_command
 from srcmatters.deployment.prediction.sandboxed_decoder import Decoder
@@ -115,8 +116,7 @@ def test_nothing_that_was_unpacked_of_a_zip_stays_while_it_is_read_with(
 
 def test_captures_of_a_network_without_feature_maps_are_refused_at_once(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "bundle")
-    file = bundle / "configs" / "clinical.json"
-    file.write_text(file.read_text().replace('"resnet10"', '"vit_b14"'))
+    seal(bundle, network="vit_b14")
     with pytest.raises(InputError, match="vit_b14 has no feature maps for Grad-CAM, expected efficientnet"):
         BundleReader(bundle, captures=True)
 
