@@ -1,4 +1,4 @@
-"""Nothing leaves this machine: every test runs under the guard of ``conftest.py``, and MLflow sends nothing."""
+"""Nothing leaves this machine: every test runs under the guard of ``conftest.py``."""
 
 import socket
 from pathlib import Path
