@@ -265,8 +265,10 @@ def test_a_run_without_a_confounder_needs_an_audit_or_the_word(
             for name in ("docs/model_card.json", "docs/README.md", "configs/metadata.json")
         }
     said = json.loads(texts["docs/model_card.json"])["verdict"]
-    assert "tag at p_art 1: " in said and f"**Audited.** {said}" in texts["docs/README.md"]
-    assert json.loads(texts["configs/metadata.json"])["description"].endswith(said)
+    outcome, mark = rules["audit"]["outcome"], rules["audit"]["marks"][0]
+    assert mark.startswith(f"{outcome}: A letter in the corner") and said == f"{mark}."
+    assert f"**{outcome}.**\n\n- {said}\n" in texts["docs/README.md"]
+    assert json.loads(texts["configs/metadata.json"])["description"].startswith(said)
     assert [row["confounder"] for row in rules["audit"]["tested"]] == ["tag"]
     assert [monitor["confounder"] for monitor in rules["monitors"]] == ["tag"]
 
