@@ -165,6 +165,11 @@ def phantom(
     click.echo(f"{folder / 'cases.csv'}: {len(cases)} images, {int(cases['label'].sum())} positive")
 
 
+@command.group(cls=_Lazy, module="srcmatters.audit.commands")
+def audit() -> None:
+    """Audit a finished model, whoever trained it: does it read the disease or a confounder?"""
+
+
 @command.group(cls=_Lazy, module="srcmatters.confounders.commands")
 def confounders() -> None:
     """Confounders: list them, look at them."""

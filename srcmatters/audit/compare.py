@@ -15,7 +15,7 @@ from srcmatters.audit.two_states import REPLICATES
 from srcmatters.errors import InputError
 from srcmatters.evaluation.contrasts import adjusted_p_values
 from srcmatters.evaluation.estimates import Estimate, boundary_error, image_freedom, widened
-from srcmatters.evaluation.outcomes import Outcome, outcome_of
+from srcmatters.evaluation.outcomes import Outcome
 from srcmatters.evaluation.resampled_statistics import (
     ResampledStatistic,
     combine,
@@ -83,9 +83,12 @@ def compare(first: str | Path, second: str | Path) -> list[Comparison]:
 
 
 def _outcome(p_value: float, p_within: float, confidence: float) -> Outcome:
+    """Alike within the margin comes first: with many cases any two models differ by something."""
+    if np.isfinite(p_within) and p_within < 1 - confidence:
+        return Outcome.WITHIN_MARGIN
     if np.isfinite(p_value) and p_value < 1 - confidence:
         return Outcome.LEANS
-    return outcome_of(1.0, p_within, 0.0, confidence)
+    return Outcome.INCONCLUSIVE if np.isfinite(p_value) else Outcome.SKIPPED
 
 
 def _sentence(

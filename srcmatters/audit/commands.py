@@ -1,0 +1,102 @@
+"""`srcmatters audit`: does a model that is already there read the disease or a confounder?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from srcmatters.audit.declared_contract import ContractOptions
+from srcmatters.audit.door_options import door_options
+
+_TRACKING = "sqlite:///mlruns/mlflow.db"
+
+
+@click.group()
+def audit() -> None:
+    """Audit a finished model, whoever trained it: does it read the disease or a confounder?"""
+
+
+@audit.command()
+@click.argument("model")
+@click.option("--dataset_dir", "--dataset-dir", help="Folder with cases.csv, or phantom.")
+@click.option("--cases", default="cases.csv", show_default=True, help="Case table in it.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("audit"), show_default=True)
+@click.option(
+    "--pairs", type=click.Path(path_type=Path), help="Of `audit prepare`; MODEL is the table of scores."
+)
+@click.option("--from-sr", is_flag=True, help="MODEL is a folder of Structured Reports on --pairs.")
+@click.option(
+    "--confounder",
+    "confounders",
+    multiple=True,
+    help='Name or picture, and arguments: noise, "noise dose_factor=0.1", "marker.png width_mm=20". '
+    "[default: all that fit]",
+)
+@click.option("--margin", default=0.05, show_default=True, help="Of AUC; a larger loss is a lean.")
+@click.option("--threshold", type=float, help="Probability at which the model decides. [default: Youden's]")
+@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--twins", multiple=True, help="Five or more models, or a study, trained without the confounder."
+)
+@click.option("--trained-on", type=click.Path(path_type=Path), help="Case table of the training data.")
+@click.option(
+    "--controls/--no-controls", default=True, show_default=True, help="Checks that score further images."
+)
+@click.option(
+    "--sweep/--no-sweep", default=True, show_default=True, help="Compare the usual input conventions."
+)
+@click.option("--force", is_flag=True, help="Go on where the input looks wrong; marked everywhere.")
+@click.option("--fail-if", help='Exit status 3: "leans", or a limit such as "loss>0.05".')
+@click.option(
+    "--images/--no-images", default=False, show_default=True, help="Show a patient's image in the page."
+)
+@click.option("--pdf", is_flag=True, help="Print the page as well; needs Chromium or Chrome.")
+@click.option("--batch-size", "--batch_size", default=32, show_default=True)
+@click.option("--num-workers", "--num_workers", default=0, show_default=True, help="Processes that decode.")
+@click.option(
+    "--tracking-uri", "--tracking_uri", default=_TRACKING, show_default=True, help="Empty: no MLflow."
+)
+@door_options
+def run(model: str, contract: ContractOptions, trust: bool, device: str, **options: Any) -> None:
+    """Audit MODEL: a run, a bundle, TorchScript, torch.export, ONNX, a Python function, or scores.
+
+    Exit status 0, or 3 where --fail-if says so, or 1 for a mistake.
+    """
+    from srcmatters.audit.command_run import run_audit
+
+    failed = run_audit(model, contract, trust, device, options, click.echo, click.style)
+    if failed is not None:
+        sys.exit(failed)
+
+
+@audit.command()
+@click.option("--dataset_dir", "--dataset-dir", required=True, help="Folder with cases.csv, or phantom.")
+@click.option("--cases", default="cases.csv", show_default=True, help="Case table in it.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("pairs"), show_default=True)
+@click.option("--modality", type=click.Choice(["radiograph", "ct"]), default="radiograph", show_default=True)
+@click.option("--format", "file_format", type=click.Choice(["dicom", "png", "nifti"]), default="dicom")
+@click.option("--confounder", "confounders", multiple=True, help="As of `audit run`. [default: all that fit]")
+@click.option("--max-images", "--max_images", type=int, help="At most; draws a sample of the cases.")
+@click.option("--seed", default=0, show_default=True, help="Of the sample, the order and the identifiers.")
+def prepare(**options: Any) -> None:
+    """Write images to send through a model that cannot be opened: every case clean and confounded.
+
+    OUT/images is what is sent. OUT/manifest.csv says which image is which, and stays.
+    """
+    from srcmatters.audit.preparation import prepare_pairs
+
+    prepare_pairs(options, click.echo)
+
+
+@audit.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+def compare(first: Path, second: Path) -> None:
+    """Which of two audited models leans less? FIRST and SECOND are --out folders of `audit run`."""
+    from srcmatters.audit.compare import compare as compared
+
+    for one in compared(first, second):
+        click.echo(f"{one.outcome.value.ljust(14)}  {one.text}")
