@@ -24,7 +24,8 @@ from srcmatters.images.reading import first_line
 
 # torch reads symbolic sizes with eval(): only arithmetic of sizes passes.
 _SIZES = re.compile(
-    r"(?:[suz]f?\d+|zuf?\d+|\d+(?:\.\d+)?|Max|Min|FloorDiv|CleanDiv|CeilDiv|Mod|PythonMod|ModularIndexing|Where"
+    r"(?:Symbol\('[suz]f?\d+'(?:, (?:positive|nonnegative|integer)=True)*\)"
+    r"|[suz]f?\d+|zuf?\d+|\d+(?:\.\d+)?|Max|Min|FloorDiv|CleanDiv|CeilDiv|Mod|PythonMod|ModularIndexing|Where"
     r"|Eq|Ne|Lt|Le|Gt|Ge|And|Or|Not|IntTrueDiv|FloatTrueDiv|TruncToInt|ToFloat|Pow|PowByNatural|Identity|Abs"
     r"|Integer|int_oo|oo|True|False|[-+*/%(),<>=!&|~^\s])*"
 )
@@ -114,6 +115,7 @@ def _safe(path: Path, name: str, content: bytes) -> bytes:
         "byteorder",
         "version",
         ".data/serialization_id",
+        ".data/version",
         ".format_version",
     ):
         return content

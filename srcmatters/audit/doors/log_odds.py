@@ -70,9 +70,8 @@ def probable_kind(values: np.ndarray) -> str | None:
         return "probability" if inside else "logit"
     if inside and np.allclose(values.sum(axis=1), 1, atol=2 * _ROUNDING):
         return "softmax"
-    if inside:
-        return "probability"
-    return "logits" if columns == 2 else None
+    # Small logits lie in [0, 1] as well: several of them could be either.
+    return "logits" if columns == 2 and not inside else None
 
 
 def _against_the_rest(values: np.ndarray, column: int) -> np.ndarray:

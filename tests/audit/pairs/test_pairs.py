@@ -114,6 +114,15 @@ def test_what_is_read_again_is_the_state_in_the_stored_depth(
             np.testing.assert_allclose(again.affine, original.affine, atol=1e-4)
 
 
+def test_storing_rounds_to_the_nearest_value() -> None:
+    shown = torch.rand(1, 20, 20)
+    for bits in (8, 12, 16):
+        step = 1 / (2**bits - 1)
+        assert (as_stored(shown, bits) - shown).abs().max() <= 0.5 * step + 1e-7
+    hounsfield = torch.rand(1, 20, 20, 2) * 2000 - 1000
+    assert (as_stored(hounsfield, None) - hounsfield).abs().max() <= 0.5
+
+
 @pytest.mark.parametrize("kind", [kind for kind in _KINDS if kind[1] == "dicom"])
 def test_dicom_is_valid(kind: tuple[str, str], pairs: dict[Any, Path]) -> None:
     checker = shutil.which("dciodvfy")
