@@ -32,8 +32,9 @@ from srcmatters.images import file_digest
 from srcmatters.reports.printing import find_browser, print_pdf
 
 _STORE = ".scores"
-#: Cases on which input conventions are compared: enough for a difference of .05, few enough for a minute.
-SWEPT = 200
+#: Cases on which input conventions are compared: of 200 a cost of .05 AUC would be found in .13 to .61 of the
+#: audits, of 440 in .53 to .99 (scores that correlate by .7 to .9).
+SWEPT = 500
 
 
 def run_audit(
