@@ -19,8 +19,8 @@ from srcmatters.evaluation.resampling import PatientWeights, resample_patients
 #: What a check may need besides the scores.
 Need = Literal["images", "features", "twins", "training_table", "sent"]
 NEEDS: dict[str, str] = {
-    "images": "images through a model that can be run; of scores that came back there is none",
-    "features": "the features before the model's head, which this door does not give",
+    "images": "further images through the model, which scores of a product and --no-controls rule out",
+    "features": "the features before the model's head of a confounder that leans, where the door gives them",
     "twins": "five or more twins: the same training data without the confounder (--twins STUDY)",
     "training_table": "the case table of the training data (--trained-on TABLE)",
     "sent": "images that were sent through a product (`srcmatters audit prepare`)",

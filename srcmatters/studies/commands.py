@@ -63,7 +63,7 @@ def plan(
     """
     from srcmatters.studies.cells import expand
     from srcmatters.studies.plan_view import print_plan
-    from srcmatters.studies.preflight import check_sources
+    from srcmatters.studies.study_sources import check_sources
 
     chosen, folder = _study(file, output_dir, ctx.args)
     cells = expand(chosen)

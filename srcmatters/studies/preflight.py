@@ -10,10 +10,9 @@ from srcmatters.confounders import sampled_column
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.preprocessing import confounder_place, create_image_confounder
 from srcmatters.sources import load_source
-from srcmatters.sources.catalogue import find_entry
-from srcmatters.sources.network_facts import check_network
 from srcmatters.studies.cells import Cell, bundle_config
 from srcmatters.studies.study_file import Study
+from srcmatters.studies.study_sources import study_sources
 from srcmatters.training import check_settings
 
 # Settings that a bundle need not have; those that it has are checked.
@@ -41,27 +40,8 @@ def check_study(study: Study, cells: Sequence[Cell]) -> None:
         check_settings(one)
     if "case_table" in config:
         _check_cases(settings)
-    for source, network in _sources(config, cells):
+    for source, network in study_sources(config, cells):
         load_source(source, network, int(config.get("spatial_dims", 2)))
-
-
-def check_sources(study: Study, cells: Sequence[Cell]) -> None:
-    """Refuse sources and networks that do not exist, without fetching any.
-
-    Raises:
-        InputError: naming the nearest ones.
-    """
-    for source, network in _sources(bundle_config(study), cells):
-        check_network(network)
-        find_entry(source, network)
-
-
-def _sources(config: Mapping[str, Any], cells: Sequence[Cell]) -> list[tuple[str, str]]:
-    """(source, network) of the cells of a bundle that has a network."""
-    if "network_def" not in config:
-        return []
-    both = [{**config, **cell.overrides} for cell in cells]
-    return list(dict.fromkeys((one["source"], one["network"]) for one in both))
 
 
 def _check_cases(settings: Sequence[Mapping[str, Any]]) -> None:
