@@ -102,6 +102,11 @@ def split_labelled_images(
             f"validation_folds: class {name!r} has one patient (or group), expected two or more: one side of"
             " the split would not know it"
         )
+    if patients.max() < validation_folds:
+        raise InputError(
+            f"validation_folds: got {validation_folds}, but no class has more than {patients.max()} patients to"
+            " divide; expected no more parts than that"
+        )
     folds = StratifiedGroupKFold(validation_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A class with fewer patients than parts may have no validation cases: its recall is not given.

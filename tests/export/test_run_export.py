@@ -330,6 +330,7 @@ def test_an_empty_folder_is_filled_even_by_its_own_name(
     assert open_bundle(".").rules["audited"], "the folder is the one that we are in"
     assert sorted(path.name for path in Path.cwd().iterdir()) == [
         "LICENSE",
+        "SHA256SUMS",
         "configs",
         "docs",
         "models",
