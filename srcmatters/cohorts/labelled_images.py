@@ -104,8 +104,8 @@ def split_labelled_images(
         )
     if patients.max() < validation_folds:
         raise InputError(
-            f"validation_folds: got {validation_folds}, but no class has more than {patients.max()} patients to"
-            " divide; expected no more parts than that"
+            f"validation_folds: got {validation_folds}, but no class has more than {patients.max()} patients"
+            " to divide; expected no more parts than that"
         )
     folds = StratifiedGroupKFold(validation_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():

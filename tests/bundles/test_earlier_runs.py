@@ -37,7 +37,8 @@ def test_a_configuration_of_version_0_1_trains_and_opens(earlier: Path) -> None:
 
 
 def test_a_run_of_version_0_1_is_exported(earlier: Path, tmp_path: Path) -> None:
-    words = ["export", str(earlier), "--to", str(tmp_path / "bundle"), "--finding", "Mass", "--no-register", "--trust"]
+    words = ["export", str(earlier), "--to", str(tmp_path / "bundle"), "--finding", "Mass", "--no-register"]
+    words.append("--trust")
     done = CliRunner().invoke(command, words)
     assert done.exit_code == 0, done.exception
     assert (tmp_path / "bundle" / "models" / "model.pt").is_file()
