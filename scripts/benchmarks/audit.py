@@ -19,10 +19,11 @@ from pathlib import Path
 
 import torch
 
-from srcmatters.audit.audit_run import Question, audit_model
+from srcmatters.audit.audit_run import audit_model
 from srcmatters.audit.case_images import CaseImages
 from srcmatters.audit.declared_contract import ContractOptions
 from srcmatters.audit.doors import open_model
+from srcmatters.audit.result import Question
 from srcmatters.cohorts import open_cohort
 from srcmatters.sources import create_classifier
 
@@ -46,23 +47,23 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    cases = open_cohort(given.dataset_dir).groupby("label").head(given.cases // 2)
+    cases = open_cohort(arguments.dataset_dir).groupby("label").head(arguments.cases // 2)
     images = CaseImages(cases)
     rounds: dict[str, list[float]] = {"audit": [], "model": [], "bare": []}
     with tempfile.TemporaryDirectory() as name:
-        file = saved_network(Path(name), given.image_size)
-        model = open_model(str(file), ContractOptions(size=str(given.image_size), output_kind="logits"))
+        file = saved_network(Path(name), arguments.image_size)
+        model = open_model(str(file), ContractOptions(size=str(arguments.image_size), output_kind="logits"))
         bare = torch.jit.load(str(file)).eval()
         questions = [Question(one) for one in CONFOUNDERS]
-        for _ in range(given.rounds):
+        for _ in range(arguments.rounds):
             started = time.perf_counter()
             audited = audit_model(model, images, questions, controls=False, batch_size=BATCH)
             rounds["audit"].append(time.perf_counter() - started)
             rounds["model"].append(audited.seconds["model"])
             states = 1 + len(audited.outputs[0].scores.confounded)
-            rounds["bare"].append(bare_seconds(bare, states * len(images), given.image_size))
+            rounds["bare"].append(bare_seconds(bare, states * len(images), arguments.image_size))
     inputs = states * len(images)
     result = {
         "inputs": inputs,
@@ -78,8 +79,8 @@ def main() -> None:
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     print(json.dumps(result, indent=2))
-    if given.json:
-        given.json.write_text(json.dumps(result) + "\n")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result) + "\n")
 
 
 @torch.inference_mode()

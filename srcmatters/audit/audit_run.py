@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -13,116 +12,17 @@ import pandas as pd
 from torch import Tensor
 
 from srcmatters.audit.case_images import CaseImages
-from srcmatters.audit.check import AuditPlan, Change, Check, Evidence, Finding
+from srcmatters.audit.check import AuditPlan, Change, Check, Evidence
 from srcmatters.audit.checks import CHECKS
 from srcmatters.audit.checks.sensitivity import Sensitivity
+from srcmatters.audit.contract import InputContract
 from srcmatters.audit.doors.model import Model
 from srcmatters.audit.doses import Dosed, available_doses
+from srcmatters.audit.result import Audit, OutputAudit, Question
 from srcmatters.audit.scoring import Scored, Scorer
 from srcmatters.audit.state_scores import State, StateScores
 from srcmatters.errors import InputError
 from srcmatters.evaluation.outcomes import Outcome
-
-#: The most alarming first.
-_ORDER = (
-    Outcome.LEANS,
-    Outcome.INCONCLUSIVE,
-    Outcome.NOT_RANKED,
-    Outcome.SKIPPED,
-    Outcome.NOT_APPLICABLE,
-    Outcome.WITHIN_MARGIN,
-)
-
-
-@dataclass(frozen=True)
-class Question:
-    """A confounder that an audit asks about.
-
-    Args:
-        name: of :func:`srcmatters.confounders.known_confounders`.
-        args: its arguments.
-        label: what the audit calls it; "": its name.
-    """
-
-    name: str
-    args: Mapping[str, Any] = field(default_factory=dict)
-    label: str = ""
-
-    @property
-    def title(self) -> str:
-        """What the audit calls it."""
-        return self.label or self.name
-
-
-@dataclass(frozen=True)
-class OutputAudit:
-    """What an audit says of one output of the model.
-
-    Args:
-        output: name of the finding.
-        scores: of every state.
-        findings: of every check, in the order of the checks.
-    """
-
-    output: str
-    scores: StateScores
-    findings: tuple[Finding, ...]
-
-    @property
-    def verdicts(self) -> list[Finding]:
-        """The findings that decide, the worst first."""
-        deciding = [one for one in self.findings if one.check == Sensitivity.code]
-        return sorted(deciding, key=_severity)
-
-    @property
-    def outcome(self) -> Outcome:
-        """The worst of the verdicts."""
-        present = [one.outcome for one in self.verdicts if one.outcome is not None]
-        return min(present, key=_ORDER.index, default=Outcome.SKIPPED)
-
-
-@dataclass(frozen=True)
-class Audit:
-    """Everything that an audit found.
-
-    Args:
-        model: name, kind and SHA-256.
-        outputs: one per audited output.
-        plan: what was declared.
-        contract: what the model was taken to expect.
-        sweep: the usual input conventions compared; None where it was not done.
-        data: numbers of cases, positives and patients, and their digest.
-        refusals: images without a score, with the reason, by state in words.
-        seconds: model passes and everything.
-    """
-
-    model: Mapping[str, Any]
-    outputs: tuple[OutputAudit, ...]
-    plan: AuditPlan
-    contract: Mapping[str, Any]
-    sweep: pd.DataFrame | None
-    data: Mapping[str, Any]
-    refusals: Mapping[str, Mapping[str, int]]
-    seconds: Mapping[str, float]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def outcome(self) -> Outcome:
-        """The worst over the outputs."""
-        return min((one.outcome for one in self.outputs), key=_ORDER.index)
-
-    @property
-    def largest_loss(self) -> float:
-        """The largest loss under reversal that was measured, in either direction; NaN without one."""
-        values = [abs(one.value) for output in self.outputs for one in output.verdicts]
-        known = [value for value in values if np.isfinite(value)]
-        return max(known) if known else float("nan")
-
-
-def _severity(finding: Finding) -> tuple[int, float]:
-    place = len(_ORDER) if finding.outcome is None else _ORDER.index(finding.outcome)
-    size = abs(finding.value)
-    return place, -size if np.isfinite(size) else 0.0
 
 
 def all_checks() -> tuple[type[Check], ...]:
@@ -193,7 +93,7 @@ def audit_model(
         {name: {"value": value, "origin": origin} for name, value, origin in model.contract.rows()},
         sweep,
         _data(images.cases, scored.digests),
-        _refusals(scored, states),
+        _excluded(scored, images.cases, states),
         scored.seconds,
         tuple(notes),
     )
@@ -221,7 +121,8 @@ def audit_scores(
         findings = [finding for check in all_checks() for finding in check().run(evidence)]
         outputs.append(OutputAudit(one.output, one, tuple(findings)))
     data = _data(scores[0].cases, [])
-    return Audit(model, tuple(outputs), plan, {}, None, data, {}, {}, tuple(notes))
+    nothing = pd.DataFrame(columns=["case_id", "state", "reason", "kind"])
+    return Audit(model, tuple(outputs), plan, {}, None, data, nothing, {}, tuple(notes))
 
 
 def _planned(
@@ -280,17 +181,18 @@ def _add_images(evidence: Evidence, scorer: Scorer, states: Mapping[State, Dosed
 
     evidence.score_images = score
     evidence.changes = {
-        state.confounder: _change(scorer.images, one)
+        state.confounder: _change(scorer.images, scorer.model.contract, one)
         for state, one in states.items()
         if state.dose == 1.0 and scorer.images.place(one) in ("native", "scan")
     }
 
 
-def _change(images: CaseImages, confounder: Dosed) -> Change:
+def _change(images: CaseImages, contract: InputContract, confounder: Dosed) -> Change:
     """A confounder as a function of native images."""
 
     def apply(image: Tensor, position: int) -> Tensor:
-        return confounder.confounder(image, str(images.cases["case_id"][position]))
+        case = {**images.described(position), "image": image}
+        return images.confounded(case, contract, confounder)["image"]
 
     return Change(apply, confounder.confounder.miccat.extent == "local")
 
@@ -315,9 +217,15 @@ def _add_features(evidence: Evidence, scorer: Scorer, states: Mapping[State, Dos
     evidence.features = (clean, confounded)
 
 
-def _refusals(scored: Scored, states: Mapping[State, Dosed]) -> dict[str, dict[str, int]]:
+def _excluded(scored: Scored, cases: pd.DataFrame, states: Mapping[State, Dosed]) -> pd.DataFrame:
+    """case_id, state, reason and "kind", the reason without the names of file and case."""
     names = ["clean", *(f"{state.confounder} x{state.dose:.3g}" for state in states)]
-    return {names[state]: dict(reasons) for state, reasons in scored.refusals.items()}
+    rows = []
+    for state, row, reason in scored.refused:
+        case_id, path = str(cases["case_id"].iloc[row]), Path(cases["image"].iloc[row])
+        kind = reason.replace(str(path), "image").replace(path.name, "image").replace(case_id, "…")
+        rows.append({"case_id": case_id, "state": names[state], "reason": reason, "kind": kind})
+    return pd.DataFrame(rows, columns=["case_id", "state", "reason", "kind"])
 
 
 def _data(cases: pd.DataFrame, digests: Sequence[str]) -> dict[str, Any]:

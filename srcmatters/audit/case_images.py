@@ -70,8 +70,19 @@ class CaseImages:
         Raises:
             InputError: the file cannot be read; the line names it.
         """
-        item = {"image": self._paths[position], "case_id": self._names[position], **self._positions[position]}
-        return dict(self._load(item))
+        return dict(self._load({**self.described(position), "image": self._paths[position]}))
+
+    def described(self, position: int) -> dict[Hashable, Any]:
+        """case_id, and x_mm, y_mm and z_mm if known."""
+        place = {name: value for name, value in self._positions[position].items()}
+        return {"case_id": self._names[position], **place}
+
+    def confounded(
+        self, case: Mapping[Hashable, Any], contract: InputContract, confounder: Dosed
+    ) -> dict[Hashable, Any]:
+        """A case whose image carries a confounder of the whole radiograph or scan."""
+        put = Confounderd(keys="image", confounder=confounder.confounder, window=contract.window)
+        return put(case)
 
     def digest(self, position: int) -> str:
         """SHA-256 of the file of a case."""
@@ -95,8 +106,7 @@ class CaseImages:
             return contract.model_input(case["image"], case)
         place = self.place(confounder)
         if place in ("native", "scan"):
-            put = Confounderd(keys="image", confounder=confounder.confounder, window=contract.window)
-            changed = put(case)
+            changed = self.confounded(case, contract, confounder)
             return contract.model_input(changed["image"], changed)
         put = Confounderd(keys="image", confounder=confounder.confounder)
 

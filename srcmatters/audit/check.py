@@ -12,8 +12,8 @@ import pandas as pd
 from torch import Tensor
 
 from srcmatters.audit.state_scores import StateScores
-from srcmatters.audit.two_states import REPLICATES, TwoStates
-from srcmatters.evaluation.outcomes import Outcome
+from srcmatters.audit.two_states import REPLICATES, Measured, TwoStates
+from srcmatters.evaluation.outcomes import Outcome, outcome_of
 from srcmatters.evaluation.resampling import PatientWeights, resample_patients
 
 #: What a check may need besides the scores.
@@ -157,6 +157,16 @@ class Evidence:
             "sent": self.sent,
         }
         return present[need] is not None
+
+
+def outcome_within(measured: Measured, plan: AuditPlan) -> Outcome:
+    """The outcome of one difference of AUCs against the margin; a family of one."""
+    return outcome_of(
+        measured.estimate.p_beyond(plan.margin),
+        measured.estimate.p_equivalence(plan.margin),
+        abs(measured.value),
+        plan.confidence,
+    )
 
 
 class Check(ABC):

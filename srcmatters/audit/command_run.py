@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from srcmatters.audit.audit_run import Audit, Question, audit_model, audit_scores
+from srcmatters.audit.audit_run import audit_model, audit_scores
 from srcmatters.audit.case_images import CaseImages
 from srcmatters.audit.check import AuditPlan
 from srcmatters.audit.console import print_audit
@@ -24,8 +24,9 @@ from srcmatters.audit.mlflow_record import track
 from srcmatters.audit.page import write_page
 from srcmatters.audit.questions import parse_questions
 from srcmatters.audit.record import write_record
+from srcmatters.audit.result import Audit, Question
 from srcmatters.audit.state_scores import State, StateScores
-from srcmatters.audit.twins import open_twins
+from srcmatters.audit.twins import check_unseen, open_twins
 from srcmatters.cohorts import open_cohort, read_cases
 from srcmatters.errors import InputError
 from srcmatters.images import file_digest
@@ -116,6 +117,8 @@ def _of_model(
     cases = open_cohort(options["dataset_dir"], options["cases"], "ct" if modality == "ct" else "xray")
     cases, left_out = _unseen(opened, cases)
     images = CaseImages(cases, modality, opened.contract.unit, opened.contract.slab_mm)
+    twins = open_twins(options["twins"], contract, opened, options["tracking_uri"] or "")
+    check_unseen(twins, cases)
     questions = parse_questions(options["confounders"], opened.contract)
     compared = _swept(opened, images, plan, options) if options["sweep"] else None
     audited = audit_model(
@@ -123,7 +126,7 @@ def _of_model(
         images,
         questions,
         plan,
-        twins=open_twins(options["twins"], contract, opened, options["tracking_uri"] or ""),
+        twins=twins,
         training_table=_training_table(options["trained_on"]),
         controls=options["controls"],
         sweep=None if compared is None else compared.table,

@@ -115,8 +115,8 @@ def _shared_confounders(tables: list[pd.DataFrame]) -> list[str]:
 def _paired(both: pd.DataFrame, confounder: str, weights: PatientWeights) -> Estimate:
     """Size of the first model's loss minus that of the second."""
     sides, errors = [], []
-    for number_ in (1, 2):
-        columns = [f"log_odds_clean_{number_}", f"{column_of(State(confounder))}_{number_}"]
+    for side in (1, 2):
+        columns = [f"log_odds_clean_{side}", f"{column_of(State(confounder))}_{side}"]
         loss, own = _loss(both, columns, weights)
         sides.append((np.sign(loss.value) or 1.0, loss))
         errors += own

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from srcmatters.audit.audit_run import Audit, OutputAudit
 from srcmatters.audit.check import Finding
+from srcmatters.audit.result import Audit, OutputAudit
 from srcmatters.evaluation.outcomes import Outcome
 
 _COLOURS = {

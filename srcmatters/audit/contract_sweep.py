@@ -61,8 +61,8 @@ class Sweep:
         """What a reader of the audit has to know, the gravest first."""
         forced = [f"forced although {self.stops}"] if self.was_forced else []
         alike = self.listed(SAME)
-        said = [f"the clean AUC does not tell the declared input from: {'; '.join(alike)}"] if alike else []
-        return [*forced, *self.warnings, *said]
+        remark = [f"the clean AUC does not tell the declared input from: {'; '.join(alike)}"] if alike else []
+        return [*forced, *self.warnings, *remark]
 
     def forced(self) -> Sweep:
         """A copy that says that the audit went on although there were reasons to stop."""
@@ -120,14 +120,14 @@ _NAMED = {DECLARED: "as declared"}
 
 def usual_conventions(contract: InputContract) -> dict[str, InputContract]:
     """The declared contract and its usual alternatives, by a name that says what differs."""
-    found = {DECLARED: contract}
+    conventions = {DECLARED: contract}
     for changed in _alternatives(contract):
         differing = {name: value for name, value in changed.items() if getattr(contract, name) != value}
         if differing:
-            found.setdefault(
+            conventions.setdefault(
                 ", ".join(_said(name, value) for name, value in differing.items()), contract.but(**differing)
             )
-    return found
+    return conventions
 
 
 def _alternatives(contract: InputContract) -> Iterator[dict[str, Any]]:
@@ -166,7 +166,7 @@ def _scores(
     batch_size: int,
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Log-odds of each convention under which the model runs, and why the others do not."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in conventions}
+    scored: dict[str, list[np.ndarray]] = {name: [] for name in conventions}
     reasons: dict[str, str] = {}
     declared = model.contract
     try:
@@ -177,7 +177,7 @@ def _scores(
                 model.contract = contract
                 try:
                     inputs = [contract.model_input(case["image"], case) for case in cases]
-                    found[name].append(_scored(model, inputs))
+                    scored[name].append(_scored(model, inputs))
                 except InputError as error:
                     if name == DECLARED:
                         raise
@@ -185,7 +185,7 @@ def _scores(
     finally:
         model.contract = declared
     return {
-        name: np.concatenate(parts) for name, parts in found.items() if name not in reasons and parts
+        name: np.concatenate(parts) for name, parts in scored.items() if name not in reasons and parts
     }, reasons
 
 

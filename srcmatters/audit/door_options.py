@@ -60,21 +60,21 @@ def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a command with the options; it is handed ``contract``, ``trust`` and ``device``."""
 
     @functools.wraps(command)
-    def with_contract(**given: Any) -> Any:
+    def with_contract(**values: Any) -> Any:
         names = ContractOptions.__dataclass_fields__
-        declared = {name: given.pop(name) for name in names}
-        return command(contract=_declared(declared), **given)
+        declared = {name: values.pop(name) for name in names}
+        return command(contract=_declared(declared), **values)
 
     for option in reversed(_OPTIONS):
         with_contract = option(with_contract)
     return with_contract
 
 
-def _declared(given: dict[str, Any]) -> ContractOptions:
-    layout, window = given["layout"], given["window"]
+def _declared(values: dict[str, Any]) -> ContractOptions:
+    layout, window = values["layout"], values["window"]
     return ContractOptions(
         **{
-            **given,
+            **values,
             "layout": None if layout is None else layout.replace("-", "_"),
             "window": window if window is None or window in WINDOWS else _centre_and_width(window),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from srcmatters.audit.audit_run import Audit
+from srcmatters.audit.result import Audit
 from srcmatters.errors import InputError
 from srcmatters.evaluation.outcomes import Outcome
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from srcmatters.audit.audit_run import Audit
 from srcmatters.audit.record import RECORD
+from srcmatters.audit.result import Audit
 from srcmatters.runs.mlflow_tracking import Tracker
 
 EXPERIMENT = "audits"

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from srcmatters import numbers
-from srcmatters.audit.audit_run import Audit, OutputAudit, Question, all_checks
+from srcmatters.audit.audit_run import all_checks
 from srcmatters.audit.case_images import CaseImages
 from srcmatters.audit.check import Finding
 from srcmatters.audit.figures import dose_figure, mixture_figure, verdict_figure
+from srcmatters.audit.result import Audit, OutputAudit, Question
 from srcmatters.confounders import create_confounder
 from srcmatters.errors import InputError
 from srcmatters.evaluation.outcomes import Outcome
@@ -182,11 +183,7 @@ def _cell(value: object) -> str:
 
 
 def _refusals(audit: Audit) -> Table | None:
-    rows = [
-        [state, reason[:160], str(count)]
-        for state, reasons in audit.refusals.items()
-        for reason, count in reasons.items()
-    ]
+    rows = [[state, kind[:160], str(count)] for state, kind, count in audit.refusals]
     if not rows:
         return None
     return Table("Excluded images", ("state", "reason", "count"), [("", rows)], labels=2)

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from srcmatters.audit.audit_run import Question
 from srcmatters.audit.contract import InputContract
+from srcmatters.audit.result import Question
 from srcmatters.confounders import Confounder, create_confounder, known_confounders
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images.reading import PICTURES, has_ending

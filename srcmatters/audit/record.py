@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from srcmatters.audit.audit_run import Audit, OutputAudit
 from srcmatters.audit.check import Finding
+from srcmatters.audit.result import Audit, OutputAudit
 from srcmatters.errors import InputError
 from srcmatters.evaluation.outcomes import Outcome
 from srcmatters.files import write_text
@@ -22,7 +22,7 @@ from srcmatters.schemas import first_mistake
 
 #: Grows by new fields only; a field that changes its meaning makes a new number.
 VERSION = 1
-RECORD, SCORES = "audit.json", "scores.csv"
+RECORD, SCORES, EXCLUDED = "audit.json", "scores.csv", "excluded.csv"
 _LARGEST = 50_000_000  # bytes of a record
 
 
@@ -39,7 +39,9 @@ def as_record(audit: Audit) -> dict[str, Any]:
         "contract": {name: dict(value) for name, value in audit.contract.items()},
         "sweep": None if audit.sweep is None else audit.sweep.to_dict("records"),
         "data": dict(audit.data),
-        "refusals": {state: dict(reasons) for state, reasons in audit.refusals.items()},
+        "refusals": [
+            {"state": state, "reason": kind, "images": count} for state, kind, count in audit.refusals
+        ],
         "seconds": dict(audit.seconds),
         "notes": list(audit.notes),
         "outputs": [_output(one) for one in audit.outputs],
@@ -89,7 +91,7 @@ def _plain(value: Any) -> Any:
 
 
 def write_record(audit: Audit, folder: Path) -> Path:
-    """Write audit.json and scores.csv, each whole or not at all.
+    """Write audit.json, scores.csv, and excluded.csv if there is anything, each whole or not at all.
 
     Raises:
         InputError: the folder cannot be written.
@@ -98,6 +100,9 @@ def write_record(audit: Audit, folder: Path) -> Path:
         for number, one in enumerate(audit.outputs):
             name = SCORES if number == 0 else f"scores-{number + 1}.csv"
             write_text(folder / name, one.scores.table().to_csv(index=False, float_format="%.9g"))
+        if len(audit.excluded):
+            table = audit.excluded[["case_id", "state", "reason"]]
+            write_text(folder / EXCLUDED, table.to_csv(index=False))
         write_text(folder / RECORD, json.dumps(as_record(audit), indent=2, allow_nan=False) + "\n")
     except OSError as error:
         raise InputError(f"--out: {folder} cannot be written ({error.strerror})") from error

@@ -6,7 +6,6 @@ import hashlib
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,13 +33,13 @@ class Scored:
     Args:
         log_odds: (states, cases, outputs); NaN where there is none.
         digests: (cases,) SHA-256 of the files; "" of those that could not be read.
-        refusals: reasons with their counts, by state; state 0 is clean.
+        refused: state (0 is clean), case position and reason of everything that has no score.
         seconds: of the model's passes alone, and of everything.
     """
 
     log_odds: np.ndarray
     digests: list[str]
-    refusals: dict[int, dict[str, int]] = field(default_factory=dict)
+    refused: list[tuple[int, int, str]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -81,7 +80,6 @@ class Scorer:
         """
         started, cases = time.perf_counter(), len(self.images)
         scored = Scored(np.full((len(states), cases, len(self.model.outputs)), np.nan), [""] * cases)
-        counts: dict[int, Counter[str]] = {}
         passes = 0.0
         folder = self._folder(states)
         with _progress(cases, description) as bar:
@@ -94,13 +92,14 @@ class Scorer:
                     _keep(folder, start, part)
                 scored.log_odds[:, rows.start : rows.stop] = part["log_odds"]
                 scored.digests[rows.start : rows.stop] = [str(one) for one in part["digests"]]
-                for state, reasons in json.loads(str(part["refusals"])).items():
-                    counts.setdefault(int(state), Counter()).update(reasons)
+                scored.refused += [
+                    (state, start + place, reason)
+                    for state, place, reason in json.loads(str(part["refused"]))
+                ]
                 bar.update(len(rows))
-        scored.refusals = {state: dict(reasons) for state, reasons in sorted(counts.items())}
         scored.seconds = {"model": passes, "all": time.perf_counter() - started}
         if np.isnan(scored.log_odds[0]).all():
-            reason = next(iter(scored.refusals.get(0, {"there is no case": 1})))
+            reason = scored.refused[0][2] if scored.refused else "there is no case"
             raise InputError(f"no image can be scored, the first because: {reason}")
         return scored
 
@@ -160,18 +159,18 @@ class Scorer:
         """Scores of some cases in every state."""
         log_odds = np.full((len(states), len(rows), len(self.model.outputs)), np.nan)
         digests = [""] * len(rows)
-        counts: dict[str, Counter[str]] = {}
+        refused: list[tuple[int, int, str]] = []
         waiting: list[tuple[int, int, Tensor]] = []
         seconds = 0.0
         items = inputs_of_states(self.images, rows, self.model.contract, states, self.num_workers)
         for place, item in enumerate(items):
             if isinstance(item, Refused):
-                counts.setdefault("0", Counter())[item.reason] += 1
+                refused.append((0, place, item.reason))
                 continue
             inputs, digests[place] = item
             for state, one in enumerate(inputs):
                 if isinstance(one, Refused):
-                    counts.setdefault(str(state), Counter())[one.reason] += 1
+                    refused.append((state, place, one.reason))
                 else:
                     waiting.append((state, place, one))
             while len(waiting) >= self.batch_size:
@@ -179,7 +178,7 @@ class Scorer:
                 del waiting[: self.batch_size]
         if waiting:
             seconds += self._forward(waiting, log_odds)
-        return {"log_odds": log_odds, "digests": digests, "refusals": json.dumps(counts), "seconds": seconds}
+        return {"log_odds": log_odds, "digests": digests, "refused": json.dumps(refused), "seconds": seconds}
 
     def _forward(self, batch: Sequence[tuple[int, int, Tensor]], log_odds: np.ndarray) -> float:
         started = time.perf_counter()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from srcmatters.audit.checks.origin import LEAST_TWINS
 from srcmatters.audit.declared_contract import ContractOptions
 from srcmatters.audit.doors import open_model
@@ -45,6 +47,23 @@ def open_twins(
                 f"--twins: {twin.name} has {len(twin.outputs)} outputs, expected {len(model.outputs)}"
             )
     return twins
+
+
+def check_unseen(twins: Sequence[Model], cases: pd.DataFrame) -> None:
+    """Refuse twins of ours that were trained or validated on audited cases: they would know their labels.
+
+    Raises:
+        InputError: naming the twin and how many cases.
+    """
+    for twin in twins:
+        if twin.trained_on is None:
+            continue
+        tested = cases["case_id"].isin(twin.trained_on.test_cases)
+        if tested.any() and not tested.all():
+            raise InputError(
+                f"--twins: {twin.name}, fold {twin.trained_on.settings.get('fold')}, trained or validated on"
+                f" {int((~tested).sum())} of the {len(cases)} audited cases, expected twins of the same fold"
+            )
 
 
 def _expanded(spec: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from audit_cases import simulated_scores
+from audit_cases import BrightCorner, simulated_scores
 from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import binomtest
@@ -15,8 +15,11 @@ from srcmatters.audit.checks.overlap import Overlap
 from srcmatters.audit.checks.refitted_head import RefittedHead
 from srcmatters.audit.checks.refusals import Refusals
 from srcmatters.audit.checks.sensitivity import Sensitivity
+from srcmatters.audit.doors.model import TrainedOn
 from srcmatters.audit.state_scores import State
+from srcmatters.audit.twins import check_unseen
 from srcmatters.audit.two_states import TwoStates
+from srcmatters.errors import InputError
 from srcmatters.evaluation.outcomes import Outcome
 
 
@@ -103,6 +106,30 @@ def test_origin_against_twins(twins: list[float], expected: Outcome) -> None:
     evidence.twins = {"tag": [one + loss - 0.285 if min(twins) > 0.2 else one for one in twins]}
     (finding,) = Origin().run(evidence)
     assert finding.outcome is expected, finding.text
+
+
+def test_origin_is_corrected_over_the_confounders() -> None:
+    """Of models that are twins themselves 5 % at most are told to have learnt anything, out of six."""
+    stream, false = np.random.default_rng(0), 0
+    names = [f"c{place}" for place in range(6)]
+    scores = simulated_scores(dict.fromkeys(names, 0.3), patients=40, spread=0.0)
+    loss = Evidence(scores).states("c0").loss_under_reversal().value
+    evidence = Evidence(scores)
+    for _ in range(300):
+        losses = stream.normal(0, 0.03, (6, 6))
+        evidence.twins = {name: loss - own[0] + own[1:] for name, own in zip(names, losses, strict=True)}
+        false += any(one.outcome is Outcome.LEANS for one in Origin().run(evidence))
+    assert binomtest(false, 300, 0.05, alternative="greater").pvalue > 0.01, false
+
+
+def test_twins_that_saw_the_audited_cases_are_refused() -> None:
+    twin, cases = BrightCorner(), simulated_scores({"tag": 0.0}, patients=10).cases
+    check_unseen([twin], cases)  # nothing is known of it
+    twin.trained_on = TrainedOn({"fold": 1}, ("c1", "c2"), ())
+    with pytest.raises(InputError, match="fold 1, trained or validated on 8 of the 10 audited cases"):
+        check_unseen([twin], cases)
+    twin.trained_on = TrainedOn({"fold": 0}, tuple(cases["case_id"]), ())
+    check_unseen([twin], cases)
 
 
 def test_effect_describes_every_dose() -> None:

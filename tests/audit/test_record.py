@@ -10,7 +10,7 @@ import pytest
 from audit_cases import simulated_scores
 from click.testing import CliRunner
 
-from srcmatters.audit.audit_run import Audit, Question, audit_scores
+from srcmatters.audit.audit_run import audit_scores
 from srcmatters.audit.check import AuditPlan
 from srcmatters.audit.commands import audit as command
 from srcmatters.audit.compare import compare
@@ -19,6 +19,7 @@ from srcmatters.audit.exit_rule import ExitRule
 from srcmatters.audit.mlflow_record import track
 from srcmatters.audit.page import headline, render_page, write_page
 from srcmatters.audit.record import as_record, is_audit, read_record, write_record
+from srcmatters.audit.result import Audit, Question
 from srcmatters.errors import InputError
 from srcmatters.evaluation.outcomes import Outcome
 

@@ -7,9 +7,11 @@ import pytest
 from audit_cases import BrightCorner
 from torch import Tensor
 
-from srcmatters.audit.audit_run import Question, audit_model
+from srcmatters.audit.audit_run import audit_model
 from srcmatters.audit.case_images import CaseImages
 from srcmatters.audit.doses import dosed
+from srcmatters.audit.record import write_record
+from srcmatters.audit.result import Question
 from srcmatters.audit.scoring import Scorer
 from srcmatters.audit.state_scores import State
 from srcmatters.cohorts import read_cases
@@ -73,8 +75,14 @@ def test_an_unreadable_image_is_counted_with_its_reason(radiograph_cohort: Path,
     cases.loc[3, "image"] = str(broken)
     scored = Scorer(BrightCorner(), CaseImages(cases)).score([None, dosed("tag")])
     assert np.isnan(scored.log_odds[:, 3]).all() and np.isfinite(np.delete(scored.log_odds, 3, 1)).all()
-    ((reason, count),) = scored.refusals[0].items()
-    assert count == 1 and "broken.png" in reason
+    ((state, row, reason),) = scored.refused
+    assert (state, row) == (0, 3) and "broken.png" in reason
+    audited = audit_model(BrightCorner(), CaseImages(cases), [Question("tag")], controls=False)
+    ((where, kind, count),) = audited.refusals
+    assert (where, count) == ("clean", 1) and "broken" not in kind and str(tmp_path) not in kind
+    write_record(audited, tmp_path)
+    assert "broken.png" in (tmp_path / "excluded.csv").read_text()
+    assert "broken" not in (tmp_path / "audit.json").read_text()
     with pytest.raises(InputError, match="no image can be scored"):
         Scorer(BrightCorner(), CaseImages(cases.iloc[[3]])).score([None])
 

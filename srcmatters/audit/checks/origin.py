@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-from scipy import stats
+import pandas as pd
 
 from srcmatters.audit.check import Check, Evidence, Finding
 from srcmatters.audit.checks.sensitivity import in_words
+from srcmatters.evaluation.contrasts import adjusted_p_values
+from srcmatters.evaluation.estimates import Estimate
 from srcmatters.evaluation.outcomes import Outcome, outcome_of
 from srcmatters.numbers import interval, number
 
 #: Twins below which a spread means nothing.
 LEAST_TWINS = 5
+_WORDS = {
+    Outcome.LEANS: "was learnt: its loss differs from what twins lose that never saw it",
+    Outcome.WITHIN_MARGIN: "was not learnt beyond the margin: twins that never saw it lose as much",
+}
 
 
 class Origin(Check):
     """The model's loss under reversal against that of twins that never saw the confounder.
 
-    With k twins of losses l_1 .. l_k a model that learnt nothing of the confounder has the loss
-    ``mean(l) +- t(k - 1) sd(l) sqrt(1 + 1 / k)``, a prediction interval, on the same cases. What exceeds the
-    margin beyond it was learnt.
+    With k twins of losses l_1 .. l_k the loss of one more model that learnt nothing of the confounder lies,
+    on the same cases, within the prediction interval ``mean(l) +- t(k - 1) sd(l) sqrt(1 + 1 / k)``. A model
+    outside of it learnt something (Holm over the confounders); one that is shown to be within the margin of
+    the twins did not learn more than that.
     """
 
     code = "origin"
@@ -41,9 +50,17 @@ class Origin(Check):
     def findings(self, evidence: Evidence) -> list[Finding]:
         """One per confounder."""
         assert evidence.twins is not None
-        return [
+        rows = [
             self._finding(evidence, name, np.asarray(evidence.twins.get(name, ()), dtype=float))
             for name in evidence.scores.confounders
+        ]
+        adjusted = {
+            name: adjusted_p_values(pd.Series([getattr(row, name) for row in rows], dtype=float), "holm")
+            for name in ("p_beyond", "p_equivalence")
+        }
+        return [
+            row if row.outcome is Outcome.SKIPPED else _judged(row, beyond, within, evidence.plan.confidence)
+            for row, beyond, within in zip(rows, adjusted["p_beyond"], adjusted["p_equivalence"], strict=True)
         ]
 
     def _finding(self, evidence: Evidence, confounder: str, twins: np.ndarray) -> Finding:
@@ -53,37 +70,32 @@ class Origin(Check):
             text = f"{confounder}: origin cannot be told from the model alone ({reason})."
             return Finding(self.code, confounder, Outcome.SKIPPED, text, reason=reason)
         plan, loss = evidence.plan, evidence.states(confounder).loss_under_reversal().value
-        learnt = loss - float(twins.mean())
         error = float(twins.std(ddof=1)) * np.sqrt(1 + 1 / len(twins))
-        freedom = len(twins) - 1
-        half = float(stats.t.ppf((1 + plan.confidence) / 2, freedom)) * error
-        low, high = learnt - half, learnt + half
-        beyond = 2 * stats.t.sf((abs(learnt)) / error, freedom) if error > 0 else float(learnt == 0)
-        within = (
-            stats.t.sf((plan.margin - abs(learnt)) / error, freedom)
-            if error > 0
-            else float(abs(learnt) >= plan.margin)
-        )
-        outcome = outcome_of(float(beyond), float(within), abs(learnt), plan.confidence)
-        words = {
-            Outcome.LEANS: "was learnt: its loss exceeds what twins lose that never saw it",
-            Outcome.WITHIN_MARGIN: "was not learnt beyond the margin: twins that never saw it lose as much",
-        }.get(outcome, "may or may not have been learnt: the twins differ too much to tell")
-        text = (
-            f"{in_words(confounder)} {words} (loss {number(loss)}, {len(twins)}"
-            f" twins {number(twins.mean())} ± {number(twins.std(ddof=1))}, difference"
-            f" {interval(learnt, low, high)})."
-        )
+        learnt = Estimate(loss - float(twins.mean()), error, len(twins) - 1, len(twins))
+        low, high = learnt.interval(plan.confidence, -2.0, 2.0)
         return Finding(
             self.code,
             confounder,
-            outcome,
-            text,
-            learnt,
+            Outcome.INCONCLUSIVE,
+            "",
+            learnt.value,
             low,
             high,
             "learned_loss",
-            float(beyond),
-            float(within),
+            learnt.p_value(),
+            learnt.p_equivalence(plan.margin),
             details={"twins": twins.tolist(), "loss": loss},
         )
+
+
+def _judged(row: Finding, p_beyond: float, p_equivalence: float, confidence: float) -> Finding:
+    """The finding with its outcome and its sentence."""
+    outcome = outcome_of(p_beyond, p_equivalence, abs(row.value), confidence)
+    words = _WORDS.get(outcome, "may or may not have been learnt: the twins differ too much to tell")
+    twins, loss = np.array(row.details["twins"]), row.details["loss"]
+    text = (
+        f"{in_words(row.subject)} {words} (loss {number(loss)}, {len(twins)} twins"
+        f" {number(twins.mean())} ± {number(twins.std(ddof=1))}, difference"
+        f" {interval(row.value, row.low, row.high)})."
+    )
+    return replace(row, outcome=outcome, text=text)

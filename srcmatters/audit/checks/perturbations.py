@@ -10,9 +10,9 @@ from torch import Tensor
 
 from srcmatters.audit.check import Check, Evidence, Finding
 from srcmatters.audit.checks.sensitivity import in_words
+from srcmatters.audit.state_scores import State
 from srcmatters.evaluation.outcomes import Outcome
 from srcmatters.numbers import number, signed
-from srcmatters.runs.prediction_table import log_odds
 
 PERTURBATIONS = 20
 #: Cases that are perturbed: enough for a mean, few enough for minutes.
@@ -47,12 +47,12 @@ class Perturbations(Check):
             )
             text = f"{confounder}: not perturbed; {reason}."
             return Finding(self.code, confounder, Outcome.NOT_APPLICABLE, text, reason=reason)
-        rows = _sample(evidence, MOST_CASES)
-        pairs = evidence.states(confounder).table
-        own = float(np.mean(log_odds(pairs["score_confounded"]) - log_odds(pairs["score_clean"])))
+        confounded = evidence.scores.confounded[State(confounder)]
+        rows = _sample(np.isfinite(evidence.scores.clean) & np.isfinite(confounded), evidence.plan.seed)
+        own = float(np.mean(confounded[rows] - evidence.scores.clean[rows]))
         scrambled = []
-        for number_ in range(PERTURBATIONS):
-            stream = np.random.default_rng([evidence.plan.seed, number_])
+        for turn in range(PERTURBATIONS):
+            stream = np.random.default_rng([evidence.plan.seed, turn])
             scores = evidence.score_images(rows, _scrambling(change.apply, change.local, stream))
             scrambled.append(float(np.nanmean(scores - evidence.scores.clean[rows])))
         larger = int(np.sum(np.abs(scrambled) >= abs(own)))
@@ -74,13 +74,12 @@ class Perturbations(Check):
         )
 
 
-def _sample(evidence: Evidence, most: int) -> np.ndarray:
-    """Positions of up to ``most`` cases, both labels in their shares."""
-    scored = np.flatnonzero(np.isfinite(evidence.scores.clean))
-    if len(scored) <= most:
-        return scored
-    stream = np.random.default_rng(evidence.plan.seed)
-    return np.sort(stream.choice(scored, most, replace=False))
+def _sample(scored: np.ndarray, seed: int) -> np.ndarray:
+    """Positions of some of the scored cases, drawn at random."""
+    rows = np.flatnonzero(scored)
+    if len(rows) <= MOST_CASES:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, MOST_CASES, replace=False))
 
 
 def _scrambling(

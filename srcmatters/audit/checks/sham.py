@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srcmatters.audit.check import Check, Evidence, Finding
+from srcmatters.audit.check import Check, Evidence, Finding, outcome_within
 from srcmatters.audit.two_states import TwoStates
-from srcmatters.evaluation.outcomes import Outcome, outcome_of
+from srcmatters.evaluation.outcomes import Outcome
 from srcmatters.numbers import interval, number
 from srcmatters.runs.prediction_table import prediction_table
 
@@ -37,12 +37,7 @@ class Sham(Check):
         table = prediction_table(cases, 0, scores.labels[rows] == 1, scores.clean[rows], again)
         states = TwoStates(table, evidence.weights, plan.seed, plan.confidence)
         loss, effect = states.loss_under_reversal(), states.effect()
-        outcome = outcome_of(
-            loss.estimate.p_beyond(plan.margin),
-            loss.estimate.p_equivalence(plan.margin),
-            abs(loss.value),
-            plan.confidence,
-        )
+        outcome = outcome_within(loss, plan)
         text = (
             "Re-encoding and resampling alone: loss under reversal"
             f" {interval(loss.value, loss.low, loss.high)} (margin {number(plan.margin)}), log-odds"

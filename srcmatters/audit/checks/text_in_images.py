@@ -7,10 +7,10 @@ from skimage.restoration import inpaint_biharmonic
 from statsmodels.stats.proportion import confint_proportions_2indep
 from torch import Tensor, from_numpy
 
-from srcmatters.audit.check import Check, Evidence, Finding
+from srcmatters.audit.check import Check, Evidence, Finding, outcome_within
 from srcmatters.audit.two_states import TwoStates
 from srcmatters.evaluation.environments import Mixture
-from srcmatters.evaluation.outcomes import Outcome, outcome_of
+from srcmatters.evaluation.outcomes import Outcome
 from srcmatters.images.burnt_in_text import text_pixels
 from srcmatters.numbers import interval, number, signed
 from srcmatters.runs.prediction_table import prediction_table
@@ -57,12 +57,7 @@ class TextInImages(Check):
         states = TwoStates(table, evidence.weights, plan.seed, plan.confidence)
         gain = states.difference_of_areas(Mixture(1, 1), Mixture(0, 0))
         effect = float(np.mean(scores.clean[carries] - removed[carries]))
-        outcome = outcome_of(
-            gain.estimate.p_beyond(plan.margin),
-            gain.estimate.p_equivalence(plan.margin),
-            abs(gain.value),
-            plan.confidence,
-        )
+        outcome = outcome_within(gain, plan)
         text = (
             f"{share} Removing it changes the log-odds of these images by {signed(-effect)} on average and"
             f" costs {interval(gain.value, gain.low, gain.high)} of AUC (margin {number(plan.margin)})."
