@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -74,7 +74,7 @@ class CaseImages:
 
     def described(self, position: int) -> dict[Hashable, Any]:
         """case_id, and x_mm, y_mm and z_mm if known."""
-        place = {name: value for name, value in self._positions[position].items()}
+        place = cast(dict[Hashable, Any], self._positions[position])
         return {"case_id": self._names[position], **place}
 
     def confounded(
