@@ -21,9 +21,9 @@ from srcmatters.audit.doors import open_model
 from srcmatters.audit.doors.model import Model
 from srcmatters.audit.exit_rule import FAILED, ExitRule
 from srcmatters.audit.mlflow_record import track
-from srcmatters.audit.page import write_page
+from srcmatters.audit.page import PAGE, PDF, write_page
 from srcmatters.audit.questions import parse_questions
-from srcmatters.audit.record import write_record
+from srcmatters.audit.record import EXCLUDED, RECORD, write_record
 from srcmatters.audit.result import Audit, Question
 from srcmatters.audit.state_scores import State, StateScores
 from srcmatters.audit.twins import check_unseen, open_twins
@@ -69,6 +69,8 @@ def run_audit(
     rule = ExitRule.parse(options["fail_if"]) if options["fail_if"] else None
     plan = _plan(options)
     out = Path(options["out"])
+    if (out / RECORD).exists() and not options["overwrite"]:
+        raise InputError(f"--out: {out} holds an audit already, expected another folder, or --overwrite")
     if options["pdf"]:
         find_browser()  # said before minutes of scoring
     if options["pairs"] is not None:
@@ -77,11 +79,14 @@ def run_audit(
     else:
         audited, questions, images = _of_model(model, contract, trust, device, options, plan)
         target = Path(str(options["dataset_dir"])).name
+    for name in (RECORD, EXCLUDED, PAGE, PDF, "scores*.csv"):
+        for old in out.glob(name):
+            old.unlink()
     record = write_record(audited, out)
     page = write_page(audited, out, questions, images if options["images"] else None)
     shutil.rmtree(out / _STORE, ignore_errors=True)
     if options["pdf"]:
-        print_pdf(page, page.with_suffix(".pdf"))
+        print_pdf(page, out / PDF)
     where = track(audited, out, options["tracking_uri"] or None, target)
     print_audit(audited, write, styled)
     write("")

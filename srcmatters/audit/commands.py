@@ -49,6 +49,7 @@ def audit() -> None:
     "--sweep/--no-sweep", default=True, show_default=True, help="Compare the usual input conventions."
 )
 @click.option("--force", is_flag=True, help="Go on where the input looks wrong; marked everywhere.")
+@click.option("--overwrite", is_flag=True, help="Replace the audit that --out holds.")
 @click.option("--fail-if", help='Exit status 3: "leans", or a limit such as "loss>0.05".')
 @click.option(
     "--images/--no-images", default=False, show_default=True, help="Show a patient's image in the page."

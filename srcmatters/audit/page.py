@@ -28,7 +28,7 @@ from srcmatters.reports.inline_svg import legend_colours
 from srcmatters.reports.provenance import versions, written_on
 from srcmatters.reports.study_tables import Table
 
-PAGE = "audit.html"
+PAGE, PDF = "audit.html", "audit.pdf"
 _FILTERS = ("number", "signed", "interval", "p_value", "share", "listed", "counted")
 _PHANTOM = 512
 

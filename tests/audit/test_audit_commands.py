@@ -64,6 +64,8 @@ def test_a_torchscript_file_from_door_to_page(model: Path, radiograph_cohort: Pa
     )
     assert "A letter in the corner (tag) raises the score" in shown and shown.endswith("exit 3")
     assert {path.name for path in out.iterdir()} == {"audit.json", "audit.html", "scores.csv"}
+    with pytest.raises(InputError, match="holds an audit already"):
+        run("run", model, "--dataset_dir", radiograph_cohort, "--out", out, *DECLARED, *ASKED, "--no-sweep")
     record = json.loads((out / "audit.json").read_text())
     assert record["contract"]["size"] == {"value": "64 x 64", "origin": "declared"}
     assert record["sweep"] and record["model"]["sha256"]
@@ -112,6 +114,12 @@ def test_mistakes_are_one_line(
         run(*command, "--no-sweep", "--tracking-uri", "", *words)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "a" / "audit.json").exists()
+
+
+@pytest.mark.parametrize("name", ["absent.onnx", "runs/absent"])
+def test_a_model_that_is_not_there(name: str, radiograph_cohort: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"MODEL: .*{name} does not exist"):
+        run("run", tmp_path / name, "--dataset_dir", radiograph_cohort, "--out", tmp_path / "a")
 
 
 def test_a_data_set_must_be_named(model: Path, tmp_path: Path) -> None:

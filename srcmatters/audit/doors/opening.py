@@ -66,7 +66,10 @@ def _opened(
         from srcmatters.audit.doors.monai_bundles import open_monai_bundle
 
         return open_monai_bundle(path, options, device)
-    if path.is_dir() or not (function := _FUNCTION.fullmatch(spec)):
+    function = None if path.is_dir() else _FUNCTION.fullmatch(spec)
+    if function is None:
+        if not path.exists() and (path.suffix.lower() in _SUFFIXES or len(path.parts) > 1):
+            raise InputError(f"MODEL: {spec} does not exist, {_EXPECTED}")
         return runs_of_ours.open_trained_run(spec, options, tracking_uri, device)
     from srcmatters.audit.doors.functions import open_function
 
@@ -118,6 +121,8 @@ def _file_kind(path: Path) -> str:
     return "a zip of other files"
 
 
+#: Of files that are models, or that people take for one.
+_SUFFIXES = {".onnx", ".ts", ".pt", ".pth", ".pt2", ".zip", ".csv", ".h5", ".hdf5", ".keras", ".safetensors"}
 _BY_SUFFIX = {
     ".csv": "a table of scores, which needs --pairs and the folder of `srcmatters audit prepare`",
     ".h5": "a Keras file, which a Python function must read",
