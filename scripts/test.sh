@@ -8,6 +8,7 @@ if [ "${1:-}" = --fast ]; then
     shift
 fi
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" test
+processes=${PYTEST_PROCESSES:-$(env -u OMP_NUM_THREADS nproc)}  # nproc would say as many as there are threads
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # two threads an operation stall each other on small machines
 # MLflow's databases wait for the disk at every commit, and two processes that do so for each other; memory does not.
 if [ "$(df --output=avail /dev/shm 2> /dev/null | tail -n 1)" -gt 4000000 ] 2> /dev/null; then  # KiB
@@ -24,4 +25,4 @@ if [ "$fast" = true ]; then
     set -- tests/cohorts tests/evaluation tests/images tests/preprocessing tests/runs tests/test_files.py "$@"
 fi
 # One process per core; a file stays in one, so that what its tests share is made once.
-.venv/bin/python -m pytest -n "${PYTEST_PROCESSES:-$(nproc)}" --dist loadfile "$@"
+.venv/bin/python -m pytest -n "$processes" --dist loadfile "$@"
