@@ -19,6 +19,7 @@ PLACES = frozenset(
         "output_dir",
         "source_dir",
         "tracking_uri",
+        "trainings_dir",
     }
 )
 #: What else says how a run was carried out and recorded, and nothing about what it computes.

@@ -15,8 +15,9 @@ _LOST_LIMIT = 4
 class CellQueue:
     """Cells that wait, run, have finished or failed.
 
-    Cells share decoded images, and at screen depth features: the first one computes them, any other that
-    starts meanwhile waits for it. So a cell whose share is just being computed steps back behind others.
+    Cells share decoded images, at screen depth features, and at p_art 0 the training run: the first one
+    computes them, any other that starts meanwhile waits for it. So a cell whose share is just being computed
+    steps back behind others.
 
     Args:
         cells: to run, in order.
@@ -76,5 +77,5 @@ class CellQueue:
         return said.pop() if only else ""
 
 
-def _shares(cell: Cell) -> tuple[str, str]:
-    return cell.images, cell.features
+def _shares(cell: Cell) -> tuple[str, ...]:
+    return tuple(share for share in (cell.images, cell.features, cell.training) if share)

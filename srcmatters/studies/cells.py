@@ -6,13 +6,14 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from srcmatters import __version__
+from srcmatters.confounders import confounder_summaries
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.files import sha256_of
 from srcmatters.runs.private_settings import BOOKKEEPING
@@ -37,6 +38,7 @@ class Cell:
         overrides: of the bundle's configuration, places left out.
         images: what its decoded images depend on; cells that agree share them.
         features: what its features depend on.
+        training: what its training run depends on, where other cells of the grid may share it, else empty.
     """
 
     cell_id: str
@@ -44,6 +46,7 @@ class Cell:
     overrides: Mapping[str, Any]
     images: str
     features: str
+    training: str = ""
 
 
 def bundle_config(study: Study) -> dict[str, Any]:
@@ -80,6 +83,13 @@ def expand(study: Study) -> list[Cell]:
     ]
     cells = [_cell(point, fixed, config, common) for point in _points(study)]
     return sorted(cells, key=_usefulness(study))
+
+
+def count_trainings(cells: Collection[Cell], finished: Collection[Cell] = ()) -> int:
+    """Training runs that some cells need: one for all that share it, none where a finished cell has it."""
+    there = {cell.training for cell in finished} - {""}
+    shared = {cell.training for cell in cells} - {""} - there
+    return len(shared) + sum(not cell.training for cell in cells)
 
 
 def _check_overrides(study: Study, config: Mapping[str, Any]) -> None:
@@ -145,9 +155,25 @@ def _cell(
     image_ids = ("dataset_dir", "confounder", "confounder_args", "protocol", "seed", *own)
     images = {name: overrides.get(name, config.get(name)) for name in image_ids}
     features = {**images, "network": overrides.get("network", config.get("network")), "source": source}
-    return Cell(name, axes, overrides, _plain(images), _plain(features))
+    training = _shared_training({**config, **overrides}, identity)
+    return Cell(name, axes, overrides, _plain(images), _plain(features), training)
 
 
+def _shared_training(settings: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+    """What a fine-tuning in which nobody carries the confounder depends on; empty for every other cell.
+
+    A worker decides by the images and weights themselves, see :mod:`srcmatters.training.shared_training`.
+    """
+    added = settings.get("confounder") == "none" or settings.get("confounder") in confounder_summaries()
+    alone = settings.get("mitigation", "none") == "none" and settings.get("control", "none") == "none"
+    finetuned = "trainings_dir" in settings and "features" not in settings
+    nobody = settings.get("p_art") == 0 and settings.get("p_neg", 0) == 0
+    if not (finetuned and added and alone and nobody):
+        return ""
+    return _plain({name: value for name, value in identity.items() if name not in _OF_THE_CONFOUNDER})
+
+
+_OF_THE_CONFOUNDER = ("confounder", "confounder_args", "p_art", "force")
 _PREFIX = {"p_art": "p", "fold": "fold", "seed": "seed"}
 
 
@@ -227,6 +253,7 @@ def task_of(
         "experiment_name": study.name,
         "tracking_uri": study.tracking_uri or "",
         "parent_run_id": run_id,
+        "trainings_dir": str(study_dir / "trainings") if cell.training else None,
         "run_tags": {"study": study.name, "cell": cell.cell_id, "control": cell.axes.get("control", "none")},
     }
     overrides = {**cell.overrides, **{name: value for name, value in places.items() if name in config}}

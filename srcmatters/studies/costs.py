@@ -52,9 +52,9 @@ def estimate_disk(study: Study, cells: Sequence[Cell]) -> Disk | None:
         width, weights = _network_size(one["network"], dims)
         if study.depth == "screen" and cell.features not in seen:
             features += states * len(table) * width * _FLOAT
-        if study.depth == "finetune":
+        if study.depth == "finetune" and not (cell.training and cell.training in seen):
             models += weights
-        seen |= {cell.images, cell.features}
+        seen |= {cell.images, cell.features, cell.training}
     return Disk(images, features, models)
 
 

@@ -24,7 +24,8 @@ from srcmatters.evaluation.planning import (
     smallest_margin,
 )
 from srcmatters.numbers import counted, number
-from srcmatters.studies.cells import Cell, bundle_config
+from srcmatters.runs.file_names import TRAINING
+from srcmatters.studies.cells import Cell, bundle_config, count_trainings
 from srcmatters.studies.costs import estimate_disk
 from srcmatters.studies.quantities import spelled_bytes, spelled_seconds
 from srcmatters.studies.records import CellPlace, read_json
@@ -47,8 +48,11 @@ def print_plan(
     """
     places = [CellPlace(study_dir.absolute(), cell.cell_id) for cell in cells]
     finished = [place for place in places if place.is_finished()]
-    records = [read_json(place.record) for place in finished]
-    seconds = [float(record["seconds"]) for record in records if "seconds" in record]
+    seconds = _seconds(finished)
+    done = {place.cell_id for place in finished}
+    pending, complete = (
+        [cell for cell in cells if (cell.cell_id in done) is there] for there in (False, True)
+    )
     grid = " × ".join(f"{len(choices)} {axis}" for axis, choices in study.axes.items())
     controls = sum(cell.axes.get("control", "none") != "none" for cell in cells)
     table = Table(title=escape(f"study {study.name}"), title_justify="left", show_header=False)
@@ -56,8 +60,13 @@ def print_plan(
     table.add_row("depth, protocol", f"{study.depth}, {study.protocol}")
     table.add_row("grid", grid)
     table.add_row("cells", str(len(cells)) + (f", {controls} of them null controls" if controls else ""))
+    left = max(count_trainings(pending, complete), min(1, len(pending)))
+    trainings = count_trainings(cells)
+    if trainings < len(cells):
+        shared = f"{trainings}: at p_art 0 one serves every confounder that is put into images"
+        table.add_row("training runs", shared)
     table.add_row("finished", f"{len(finished)} in {escape(str(study_dir))}")
-    table.add_row("time left", _time(seconds, len(cells) - len(finished), workers))
+    table.add_row("time left", _time(seconds, left, workers))
     disk = estimate_disk(study, cells)
     if disk is not None:
         cached = f"{spelled_bytes(disk.images)} images, {spelled_bytes(disk.features)} features (cache)"
@@ -112,6 +121,18 @@ def _size(study: Study, cells: Sequence[Cell]) -> StudySize | None:
         len({cell.overrides.get(name, config.get(name, 0)) for cell in cells}) for name in ("fold", "seed")
     ]
     return StudySize(int(patients.get(1, 0)), int(patients.get(0, 0)), *counts)
+
+
+def _seconds(finished: Sequence[CellPlace]) -> list[float]:
+    """Of each finished cell, those that took over a training run left out while others are there."""
+    own: list[float] = []
+    taken_over: list[float] = []
+    for place in finished:
+        record = read_json(place.record)
+        trained_by = read_json(place.folder / TRAINING).get("trained_by", place.cell_id)
+        if "seconds" in record:
+            (own if trained_by == place.cell_id else taken_over).append(float(record["seconds"]))
+    return own or taken_over
 
 
 def _time(seconds: Sequence[float], left: int, workers: int) -> str:

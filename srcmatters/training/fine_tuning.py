@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +17,10 @@ from srcmatters.errors import InputError
 from srcmatters.preprocessing.images_without_text import without_text
 from srcmatters.reports.run_figures import example_states, training_curves
 from srcmatters.runs.file_names import EXAMPLES, FIGURES, TRAINING_CURVES, WEIGHTS
+from srcmatters.sources import weights_digest
 from srcmatters.training.handlers import EpochLog
 from srcmatters.training.run_record import Evidence
+from srcmatters.training.shared_training import SharedTraining, training_key
 from srcmatters.training.two_state_test import TwoStateTest
 from srcmatters.training.what_ran import (
     case_settings,
@@ -38,6 +42,8 @@ class FineTuning:
         test: the test and validation sets.
         evidence: what is kept of the run.
         epochs: what was logged during training.
+        trainings_dir: training runs that cells of a study share, see
+            :mod:`srcmatters.training.shared_training`; None: this run trains by itself.
     """
 
     def __init__(
@@ -47,12 +53,14 @@ class FineTuning:
         test: TwoStateTest,
         evidence: Evidence,
         epochs: EpochLog,
+        trainings_dir: str | Path | None = None,
     ) -> None:
         self.trainer = trainer
         self.network = network
         self.test = test
         self.evidence = evidence
         self.epochs = epochs
+        self.trainings_dir = trainings_dir
         self._ran = False
 
     def run(self) -> dict[str, float]:
@@ -66,7 +74,7 @@ class FineTuning:
                 :mod:`srcmatters.training.what_ran`.
         """
         try:
-            self._record_what_runs()
+            ran = self._record_what_runs()
         except InputError:
             self.evidence.results.discard()  # the trainer's checkpoint has made its folder already
             raise
@@ -74,7 +82,7 @@ class FineTuning:
             self.trainer.run()
             return {}
         with self.evidence.collected() as folder:
-            self.trainer.run()
+            self._train(ran, folder)
             best = torch.load(folder / WEIGHTS, weights_only=True)
             self.network.load_state_dict(best)
             predictions = self.test.predict(self.network)
@@ -83,7 +91,26 @@ class FineTuning:
             self._draw(folder)
         return metrics
 
-    def _record_what_runs(self) -> None:
+    def _train(self, ran: Mapping[str, Any], folder: Path) -> None:
+        """Leave the best weights in ``folder``, and the epochs in the log."""
+
+        def train() -> list[dict[str, float]]:
+            self.trainer.run()
+            return self.epochs.history
+
+        key = None
+        if self.trainings_dir and not torch.distributed.is_initialized():
+            test, config = self.test, self.evidence.config
+            key = training_key(ran, config, test.cache, test.chosen, weights_digest(self.network))
+        if key is None:
+            train()
+            return
+        # A repetition of this run by its configuration trains by itself.
+        self.evidence.config["trainings_dir"] = None
+        trained = SharedTraining(str(self.trainings_dir)).run(key, folder, train)
+        self.epochs.take_over(trained.history)
+
+    def _record_what_runs(self) -> dict[str, Any]:
         if self._ran:
             raise InputError("run: this workflow has run already, expected initialize() before another run")
         self._ran = True
@@ -99,6 +126,7 @@ class FineTuning:
         if not (torch.distributed.is_initialized() and torch.distributed.get_rank() > 0):
             check_training(self.trainer, evaluator, test.chosen, str(self.evidence.results.working))
             self.evidence.record(ran)
+        return ran
 
     def _draw(self, folder: Path) -> None:
         (folder / FIGURES).mkdir()

@@ -115,6 +115,13 @@ class EpochLog:
         """Take over the epochs of the training that is resumed."""
         self.history = list(state["history"])
 
+    def take_over(self, history: list[dict[str, float]]) -> None:
+        """Keep and track the epochs of a training run that another cell of the study has carried out."""
+        for row in history[len(self.history) :]:
+            self.history.append(row)
+            figures = {name: value for name, value in row.items() if name != "epoch"}
+            self.tracker.log_metrics(figures, step=int(row["epoch"]))
+
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer, behind the ValidationHandler."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
