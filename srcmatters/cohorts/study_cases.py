@@ -176,6 +176,7 @@ def choose_readable(
     readable: pd.DataFrame,
     choice: CaseChoice,
     digests: Sequence[str] | None = None,
+    hashes: np.ndarray | None = None,
 ) -> StudyCases:
     """The choice among the cases whose images can be read; the planned one where that is all of them.
 
@@ -188,12 +189,13 @@ def choose_readable(
         readable: the same without the cases that were left out.
         choice: how they are chosen.
         digests: of each readable case, a hash of its image file; None: duplicates are not looked for.
+        hashes: of each readable case, a perceptual hash; None: near duplicates are not looked for.
 
     Raises:
         InputError: one image with both labels, and see :func:`choose_cases`.
     """
     if digests is not None:
-        patients = patients_of_one_image(readable, digests)
+        patients = patients_of_one_image(readable, digests, hashes)
         if not patients.equals(readable["patient_id"]):
             return choose_cases(readable.assign(patient_id=patients), choice)
     return planned if len(readable) == len(cases) else choose_cases(readable, choice)

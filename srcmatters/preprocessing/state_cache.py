@@ -17,6 +17,7 @@ from monai.transforms import Compose
 from srcmatters import __version__
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images import file_signature
+from srcmatters.images.perceptual_hash import perceptual_hash
 from srcmatters.preprocessing.both_states import (
     BothStates,
     Unreadable,
@@ -138,6 +139,19 @@ class StateCache:
                     found.update(image.numpy())
                 replace_text(kept, found.hexdigest())
             return kept.read_text()
+
+    def perceptual_hashes(self) -> np.ndarray:
+        """(cases, 4) uint64, hashes of how the clean images look; computed once and kept beside the array."""
+        kept = self.path.with_suffix(".phash.npy")
+        with FileLock(self.path.with_suffix(".lock")):
+            if not kept.exists():
+                hashes = np.stack([perceptual_hash(image.numpy()) for image in self.state("clean")])
+                with scratch_file(kept) as partial:
+                    with partial.open("wb") as file:
+                        np.save(file, hashes)
+                    partial.replace(kept)
+            hashes = np.load(kept)
+        return hashes
 
     def _key(self) -> str:
         files = [(path, file_signature(path)) for path in self.cases["image"]]

@@ -7,8 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from srcmatters.cohorts import CaseChoice, check_cases, choose_cases, choose_readable, open_cohort, read_nih
-from srcmatters.cohorts.duplicates import patients_of_one_image
+from srcmatters.cohorts import check_cases, open_cohort, read_nih
 from srcmatters.errors import InputError
 
 
@@ -31,45 +30,6 @@ def test_numbers_that_differ_in_form_only_are_refused_with_both_rows(pair: tuple
 def test_ages_are_read_as_devices_write_them(text: str | None, age: float | None) -> None:
     read = check_cases(table(["a", "b"], age=[text, "050Y"]), "cases.csv")["age"]
     assert pd.isna(read[0]) if age is None else read[0] == pytest.approx(age, abs=0.01)
-
-
-def cases(patients: int = 60) -> pd.DataFrame:
-    names = [f"P{number}" for number in range(patients)]
-    return check_cases(table(names, label=[number % 2 for number in range(patients)]), "cases.csv")
-
-
-def test_patients_who_share_an_image_are_in_one_set() -> None:
-    readable = cases()
-    digests = [f"{row // 2 if row < 40 and row % 2 == 0 else 1000 + row}" for row in range(60)]
-    for row in range(0, 40, 4):  # every fourth patient's image is another's of the same label, too
-        digests[row + 2] = digests[row]
-    plain = choose_cases(readable, CaseChoice(num_folds=3))
-    with pytest.warns(UserWarning, match=r"10 images are there under several patients \(0, 2, 4, \.\.\.\)"):
-        chosen = choose_readable(plain, readable, readable, CaseChoice(num_folds=3), digests)
-    seen = [{digests[row] for row in rows} for rows in (chosen.split.train, chosen.split.test)]
-    assert not seen[0] & seen[1]
-    before = [{digests[row] for row in rows} for rows in (plain.split.train, plain.split.test)]
-    assert before[0] & before[1], "without the check they leak"
-
-
-def test_patients_linked_through_a_third_are_kept_together() -> None:
-    linked = cases(6).assign(label=1)
-    with pytest.warns(UserWarning, match="2 images"):
-        joined = patients_of_one_image(
-            pd.concat([linked, linked.iloc[[1]].assign(case_id="again")], ignore_index=True),
-            ["x", "x", "z", "d", "e", "f", "z"],
-        )
-    assert joined.tolist() == ["P0", "P0", "P0", "P3", "P4", "P5", "P0"]
-
-
-def test_one_image_with_both_labels_is_refused() -> None:
-    with pytest.raises(InputError, match="1 images are there with both labels, such as '0' and '1'"):
-        patients_of_one_image(cases(4), ["same", "same", "c", "d"])
-
-
-def test_places_in_one_volume_are_different_images() -> None:
-    spots = cases(4).assign(x_mm=[1.0, 2.0, 3.0, 4.0], y_mm=0.0, z_mm=0.0)
-    assert patients_of_one_image(spots, ["scan"] * 4).equals(spots["patient_id"])
 
 
 def test_a_folder_that_the_command_line_took_for_a_number_is_named() -> None:
