@@ -67,8 +67,8 @@ def near_pairs(hashes: np.ndarray, bits: int = NEAR_BITS) -> np.ndarray:
         differing = np.zeros((len(rows), len(others)), dtype=np.uint16)
         for word in range(hashes.shape[1]):
             differing += np.bitwise_count(rows[:, None, word] ^ others[None, :, word])
-        near = np.argwhere(np.triu(differing <= bits, k=1)) + start
-        pairs.append(near[~blank[near].any(axis=1)])
+        near = np.argwhere(np.triu(np.asarray(differing <= bits), k=1)) + start
+        pairs.append(near[~np.asarray(blank[near].any(axis=1))])
     return np.concatenate(pairs)
 
 
