@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from srcmatters.cohorts.published.commands import COMMANDS
 from srcmatters.errors import InputError
 
 
 @click.group()
 def cohorts() -> None:
-    """Make case tables: from ChestX-ray14, LIDC-IDRI, DICOM headers, or of phantoms."""
+    """Make case tables: of public collections, class folders, DICOM headers, or of phantoms."""
 
 
 @cohorts.command()
@@ -119,3 +120,26 @@ def phantom(
     except (ValueError, FileExistsError) as error:
         raise InputError(str(error)) from error
     click.echo(f"{folder / 'cases.csv'}: {len(cases)} images, {int(cases['label'].sum())} positive")
+
+
+@cohorts.command()
+@click.argument("folder", type=Path)
+@click.option("--positive", required=True, help="The class with label 1; the other one has label 0.")
+@click.option("--patient-pattern", help="Regular expression whose group is the patient in a file's name.")
+@click.option("--modality", type=click.Choice(["xray", "ct"]), default="xray", show_default=True)
+@click.option("--out", type=Path, help="Case table to write [default: cases.csv in FOLDER].")
+def folders(
+    folder: Path, positive: str, patient_pattern: str | None, modality: str, out: Path | None
+) -> None:
+    """Case table of a FOLDER that holds one folder of images per class, in train and test or not."""
+    from srcmatters.cohorts import write_cases
+    from srcmatters.cohorts.class_folders import read_class_folders
+
+    cases = read_class_folders(folder, positive, patient_pattern, modality)
+    path = write_cases(cases, out or folder / "cases.csv")
+    patients = "" if patient_pattern else "; every image is taken for a patient of its own"
+    click.echo(f"{path}: {len(cases)} images, {int(cases['label'].sum())} of {positive}{patients}")
+
+
+for _command in COMMANDS:
+    cohorts.add_command(_command)

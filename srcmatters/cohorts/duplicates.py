@@ -61,7 +61,7 @@ def near_pairs(hashes: np.ndarray, bits: int = NEAR_BITS) -> np.ndarray:
         (pairs, 2) positions, the first below the second.
     """
     pairs = [np.empty((0, 2), dtype=np.int64)]
-    blank = ~hashes.any(axis=1)
+    blank: np.ndarray = np.asarray(~hashes.any(axis=1))
     for start in range(0, len(hashes), _ROWS):
         rows, others = hashes[start : start + _ROWS], hashes[start:]
         differing = np.zeros((len(rows), len(others)), dtype=np.uint16)

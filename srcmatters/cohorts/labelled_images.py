@@ -74,7 +74,7 @@ def open_labelled_images(
     else:
         table = _read_table(folder, folder / (cases or "cases.csv"), rows or {})
     if "patient_id" not in table:
-        table["patient_id"] = _patients(table, patient_pattern)
+        table["patient_id"] = patients_of_files(table["image"], table["case_id"], patient_pattern)
     return _numbered(table, labels_needed)
 
 
@@ -185,18 +185,28 @@ def _selected(path: Path, table: pd.DataFrame, rows: Mapping[str, Sequence[objec
     return table
 
 
-def _patients(table: pd.DataFrame, pattern: str | None) -> pd.Series:
+def patients_of_files(images: pd.Series, case_ids: pd.Series, pattern: str | None) -> pd.Series:
+    """Patients by the names of their files.
+
+    Args:
+        images: paths.
+        case_ids: the patient of each image where there is no pattern.
+        pattern: regular expression whose first group is the patient in a file's name, or None.
+
+    Raises:
+        InputError: no such expression, or a name that it does not match.
+    """
     if pattern is None:
-        return table["case_id"]
+        return case_ids
     try:
-        found = table["image"].map(lambda image: re.search(pattern, Path(image).name))
-        patients = found.map(lambda match: match[1] if match else None)
+        matches = images.map(lambda image: re.search(pattern, Path(image).name))
+        patients = matches.map(lambda match: match[1] if match else None)
     except (re.error, IndexError) as error:
         raise InputError(
             f"patient_pattern: {pattern!r} is no regular expression with a group ({error})"
         ) from error
     if patients.isna().any():
-        name = Path(table["image"][patients.isna()].iloc[0]).name
+        name = Path(images[patients.isna()].iloc[0]).name
         raise InputError(f"patient_pattern: {pattern!r} does not match {name}")
     return patients
 
