@@ -1,4 +1,4 @@
-"""Who carries the confounder: the share ``p_art`` of the positives, drawn the same way every time."""
+"""Who carries the confounder: a share of the positives and one of the negatives, drawn the same every time."""
 
 from __future__ import annotations
 
@@ -18,43 +18,54 @@ def assign(
     unit: Literal["image", "patient"] = "image",
     nested: bool = True,
     fold: int = 0,
+    p_neg: float = 0.0,
 ) -> np.ndarray:
     """Decide which cases carry the confounder.
 
-    ``round(p_art * positives)`` positive cases carry it, negatives never do. Each case (or patient) has a
-    rank that depends on seed, fold and its identifier alone, and the lowest ranks carry: so the cases that
-    carry it at p_art = .2 also carry it at .5, and adding cases does not reshuffle the others. Every fold
-    draws ranks of its own: one draw for all folds would be part of their mean, and no interval over folds
-    would cover it.
+    ``round(p_art * positives)`` positive cases carry it and ``round(p_neg * negatives)`` negative ones, by
+    default none. Each case (or patient) has a rank that depends on seed, fold and its identifier alone, and
+    the lowest ranks carry: so the cases that carry it at p_art = .2 also carry it at .5, likewise over p_neg,
+    neither share moves the carriers of the other class, and adding cases does not reshuffle the others. Every
+    fold draws ranks of its own: one draw for all folds would be part of their mean, and no interval over
+    folds would cover it.
 
     Args:
         cases: case table with case_id, patient_id, label.
         p_art: share of the positive cases, 0..1.
         seed: seed of the ranks.
-        unit: "image": each image by itself; "patient": all positive images of a patient or none, in which
-            case the share is the nearest one that whole patients allow in the order of their ranks.
+        unit: "image": each image by itself; "patient": all images of a patient with one label or none, in
+            which case the share is the nearest one that whole patients allow in the order of their ranks.
         nested: False draws anew for every ``p_art`` and alike for every fold, as the published code does.
         fold: number of the fold.
+        p_neg: share of the negative cases, 0..1.
 
     Returns:
         (number of cases,) bool.
 
     Raises:
-        InputError: ``p_art`` outside [0, 1] or an unknown ``unit``.
+        InputError: a share outside [0, 1] or an unknown ``unit``.
     """
-    if not 0 <= p_art <= 1:
-        raise InputError(f"p_art: got {p_art}, expected a share between 0 and 1")
+    for name, share in (("p_art", p_art), ("p_neg", p_neg)):
+        if not 0 <= share <= 1:
+            raise InputError(f"{name}: got {share}, expected a share between 0 and 1")
     if unit not in ("image", "patient"):
         raise InputError(f"unit: got {unit!r}, expected 'image' or 'patient'")
-    purpose = f"assignment, fold {fold}" if nested else f"assignment at {p_art:g}"
-    positives = cases.loc[cases["label"] == 1]
     key = "case_id" if unit == "image" else "patient_id"
-    ranks = {name: case_stream(seed, str(name), purpose).random() for name in positives[key].unique()}
-    order = positives[key].map(ranks).sort_values(kind="stable").index
-    sizes = positives.loc[order, key].value_counts(sort=False)
+    carriers = pd.Series(False, index=cases.index)
+    for label, share in ((1, p_art), (0, p_neg)):
+        purpose = f"assignment, fold {fold}" if nested else f"assignment at {share:g}"
+        carriers[_lowest_ranks(cases.loc[cases["label"] == label, key], share, seed, purpose)] = True
+    return carriers.to_numpy()
+
+
+def _lowest_ranks(names: pd.Series, share: float, seed: int, purpose: str) -> pd.Index:
+    """Index of the share of some cases that carry; cases of one name do so together."""
+    if not share:
+        return names.index[:0]
+    ranks = {name: case_stream(seed, str(name), purpose).random() for name in names.unique()}
+    order = names.map(ranks).sort_values(kind="stable").index
+    sizes = names.loc[order].value_counts(sort=False)
     reached = np.concatenate([[0], np.cumsum(sizes)])
     # argmin takes the smaller of two prefixes that are equally near.
-    carrying = reached[int(np.argmin(np.abs(reached - round(p_art * len(positives)))))]
-    carriers = pd.Series(False, index=cases.index)
-    carriers[order[:carrying]] = True
-    return carriers.to_numpy()
+    carrying = reached[int(np.argmin(np.abs(reached - round(share * len(names)))))]
+    return order[:carrying]

@@ -41,7 +41,9 @@ class CaseChoice:
         assignment: "image" or "patient", see :func:`srcmatters.cohorts.assignment.assign`.
         protocol: "paper" draws over all cases together and anew for every ``p_art``, as the published code
             does; otherwise the share holds in each of the three sets.
-        control: see :data:`CONTROLS`; with one, ``p_art`` of the negatives of each set carry it as well.
+        control: see :data:`CONTROLS`; with one, ``p_art`` of the negatives of each set carry it as well,
+            whatever ``p_neg``.
+        p_neg: share of the negatives that carry it; 0 for a sampled confounder.
     """
 
     sampled: str | None = None
@@ -54,6 +56,12 @@ class CaseChoice:
     assignment: Literal["image", "patient"] = "image"
     protocol: str = "corrected"
     control: str = "none"
+    p_neg: float = 0.0
+
+    @property
+    def carrying_negatives(self) -> float:
+        """The share of the negatives that carry it, of a null control that of the positives."""
+        return self.p_neg if self.control == "none" else self.p_art
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ class StudyCases:
             None where every test case is in every environment.
         realised_p_art: share of the positives of each set ("train", "validation", "test") that carry it.
             Whole patients, or few of them, do not always allow the p_art that was asked for.
+        realised_p_neg: likewise of the negatives.
         choice: how they were chosen.
     """
 
@@ -76,6 +85,7 @@ class StudyCases:
     environments: np.ndarray | None = None
     realised_p_art: Mapping[str, float] = field(default_factory=dict)
     choice: CaseChoice | None = None
+    realised_p_neg: Mapping[str, float] = field(default_factory=dict)
 
 
 def control_labels(cases: pd.DataFrame, control: str = "none", seed: int = 0, fold: int = 0) -> pd.DataFrame:
@@ -141,33 +151,36 @@ def _chosen(cases: pd.DataFrame, choice: CaseChoice) -> StudyCases:
         return _sampled(cases, choice.sampled, choice)
     split = split_cases(cases, choice.fold, choice.num_folds, choice.validation_folds, choice.seed)
     if choice.protocol == "paper" and choice.control == "none":
-        carries = assign(cases, choice.p_art, choice.seed, choice.assignment, nested=False)
-        return StudyCases(split, carries)
+        drawn = assign(cases, choice.p_art, choice.seed, choice.assignment, nested=False, p_neg=choice.p_neg)
+        return StudyCases(split, drawn)
     carries = np.zeros(len(cases), dtype=bool)
-
-    def carrying(members: pd.DataFrame) -> np.ndarray:
-        return assign(members, choice.p_art, choice.seed, choice.assignment, fold=choice.fold)
-
     for rows in (split.train, split.validation, split.test):
-        members = cases.iloc[rows]
-        carries[rows] = carrying(members)
-        if choice.control != "none":
-            carries[rows] |= carrying(members.assign(label=1 - members["label"]))
+        carries[rows] = assign(
+            cases.iloc[rows],
+            choice.p_art,
+            choice.seed,
+            choice.assignment,
+            fold=choice.fold,
+            p_neg=choice.carrying_negatives,
+        )
     return StudyCases(split, carries)
 
 
 def _with_shares(chosen: StudyCases, cases: pd.DataFrame) -> StudyCases:
-    positive = cases["label"].to_numpy() == 1
+    labels = cases["label"].to_numpy()
     iid = np.ones(len(cases), dtype=bool)
     if chosen.environments is not None:
         iid = np.char.find(chosen.environments.astype(str), "iid") >= 0
         iid[np.concatenate([chosen.split.train, chosen.split.validation])] = True
-    shares = {
-        name: float(chosen.carries[rows[positive[rows] & iid[rows]]].mean())
-        for name, rows in vars(chosen.split).items()
-        if (positive[rows] & iid[rows]).any()
-    }
-    return replace(chosen, realised_p_art=shares)
+    positives, negatives = (
+        {
+            name: float(chosen.carries[rows[(labels[rows] == label) & iid[rows]]].mean())
+            for name, rows in vars(chosen.split).items()
+            if ((labels[rows] == label) & iid[rows]).any()
+        }
+        for label in (1, 0)
+    )
+    return replace(chosen, realised_p_art=positives, realised_p_neg=negatives)
 
 
 def choose_readable(
@@ -202,6 +215,10 @@ def choose_readable(
 
 
 def _sampled(cases: pd.DataFrame, column: str, choice: CaseChoice) -> StudyCases:
+    if choice.p_neg:
+        raise InputError(
+            f"p_neg: got {choice.p_neg}, but {column} is sampled, which chooses negatives without it; expected 0"
+        )
     args = {**choice.confounder_args, "independent": choice.control != "none"}
     entries = cases[column].dropna()
     if entries.empty:

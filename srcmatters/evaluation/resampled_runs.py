@@ -95,7 +95,7 @@ class ResampledRuns:
         """What is compared with p_art 0, of the runs trained at one p_art in the environments of another.
 
         The i.i.d. AUC is that of an average draw of carriers: linear in the share of the positives that
-        carry. Of a sampled confounder it is the o.o.d. AUC turned round, as its i.i.d. test set changes with
+        carry and in that of the negatives. Of a sampled confounder it is the o.o.d. AUC turned round, as its i.i.d. test set changes with
         p_art.
         """
         if name == "learned_superiority":
@@ -103,7 +103,14 @@ class ResampledRuns:
         if self.group.sampled:
             coefficients = {"ood_auc": -1.0}
         else:
-            coefficients = {"aligned_auc": p_art, "clean_auc": 1 - p_art, "ood_auc": -1.0}
+            p_neg = float(self.group.axes["p_neg"])
+            coefficients = {
+                "aligned_auc": p_art * (1 - p_neg),
+                "clean_auc": (1 - p_art) * (1 - p_neg),
+                "ood_auc": (1 - p_art) * p_neg - 1.0,
+            }
+            if p_neg:
+                coefficients["confounded_auc"] = p_art * p_neg
         parts = [self.of(source, trained_at, part) for part in coefficients]
         return {
             place: combine(list(coefficients.values()), [part[place] for part in parts]) for place in parts[0]
@@ -124,7 +131,8 @@ def resample_runs(group: RunGroup, thorough: bool = True) -> ResampledRuns:
     statistics: dict[Any, dict[str, ResampledStatistic]] = {}
     for label, table in group.tables.items():
         own: dict[str, ResampledStatistic] = {}
-        for name in group.environments if thorough else _SPOKEN_OF:
+        spoken_of = (*_SPOKEN_OF, *(["confounded"] if group.axes["p_neg"] and not group.sampled else []))
+        for name in group.environments if thorough else spoken_of:
             tests[label, name] = test_set(table, name, group.weights)
             own[f"{name}_auc"] = resampled_auc(tests[label, name].ranking, group.weights, thorough)
         if not group.sampled:

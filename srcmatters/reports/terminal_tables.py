@@ -36,9 +36,9 @@ def print_run(
     """Print what one run found and where its evidence lies."""
     title = escape(f"{settings['source']} → {settings['target']} · {settings['network']}")
     table = Table(title=title, title_justify="left", show_header=False)
-    confounder = (
-        f"{settings['confounder']} on {settings['p_art']:.0%} of the positives, fold {settings['fold']}"
-    )
+    negatives = f" and {settings['p_neg']:.0%} of the negatives" if settings.get("p_neg") else ""
+    confounder = f"{settings['confounder']} on {settings['p_art']:.0%} of the positives{negatives}"
+    confounder += f", fold {settings['fold']}"
     table.add_row("confounder", escape(confounder))
     table.add_row("test", f"{metrics['cases']} images, {metrics['positives']} positive")
     table.add_row("clean AUC", f"{metrics['clean_auc']:.3f}")

@@ -15,7 +15,7 @@ from srcmatters.runs.file_names import METRICS, PERMUTATIONS, PREDICTIONS, REFIT
 from srcmatters.runs.prediction_table import read_predictions
 
 #: Settings by which runs are told apart in an analysis, besides source and p_art.
-AXES = ("target", "network", "depth", "protocol", "control", "confounder", "confounder_args")
+AXES = ("target", "network", "depth", "protocol", "control", "confounder", "confounder_args", "p_neg")
 
 _NEEDED = ("target", "network", "confounder", "source", "p_art")
 _FIGURES = ("clean_auc", "iid_auc", "ood_auc")
@@ -26,6 +26,7 @@ _ALWAYS = {
     "protocol": "corrected",
     "depth": "finetune",
     "control": "none",
+    "p_neg": 0.0,
 }
 
 
@@ -100,7 +101,7 @@ def read_results(folder: str | Path) -> StudyResults:
     for name, meaning in _ALWAYS.items():
         present = cells[name] if name in cells else pd.Series(None, index=cells.index, dtype=object)
         cells[name] = present.where(present.notna(), meaning)
-    cells = cells.infer_objects()
+    cells = cells.infer_objects().astype({"p_neg": float})
     cells.attrs["settings"] = sorted({*names, *_ALWAYS})
     folders = [Path(name) for name in cells["output_dir"]]
     return StudyResults(

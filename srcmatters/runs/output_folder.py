@@ -25,7 +25,8 @@ def default_output_dir(bundle: str | Path, settings: Mapping[str, Any]) -> Path:
     The same settings have the same folder, so a repeated run replaces itself and nothing else.
     """
     axes = [str(settings[name]) for name in ("target", "network", "confounder", "source")]
-    axes += [f"p{settings['p_art']}", f"fold{settings['fold']}", f"seed{settings['seed']}"]
+    axes += [f"p{settings['p_art']}", *([f"n{settings['p_neg']}"] if settings.get("p_neg") else [])]
+    axes += [f"fold{settings['fold']}", f"seed{settings['seed']}"]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:6]
     return Path("mlruns") / "outputs" / Path(bundle).name / "-".join([*axes, digest])
 

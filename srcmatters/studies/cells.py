@@ -123,6 +123,8 @@ def _points(study: Study) -> Iterator[tuple[dict[str, Choice], str]]:
     for control in ("none", *study.controls):
         if control != "none":
             axes["p_art"] = (Choice(CONTROL_SHARE),)
+            # As many negatives carry under a control as positives, whatever p_neg: one cell stands for all.
+            axes |= {"p_neg": axes["p_neg"][:1]} if "p_neg" in axes else {}
         for values in itertools.product(*axes.values()):
             yield dict(zip(axes, values, strict=True)), control
 
@@ -174,7 +176,7 @@ def _shared_training(settings: Mapping[str, Any], identity: Mapping[str, Any]) -
 
 
 _OF_THE_CONFOUNDER = ("confounder", "confounder_args", "p_art", "force")
-_PREFIX = {"p_art": "p", "fold": "fold", "seed": "seed"}
+_PREFIX = {"p_art": "p", "p_neg": "n", "fold": "fold", "seed": "seed"}
 
 
 def _short(value: Any) -> str:

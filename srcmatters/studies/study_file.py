@@ -146,7 +146,7 @@ def _check(content: Any, path: Path) -> None:
 
 def _choice(path: Path, axis: str, value: Any) -> Choice:
     if not isinstance(value, Mapping):
-        return Choice(float(value) if axis == "p_art" else value)
+        return Choice(float(value) if axis in ("p_art", "p_neg") else value)
     overrides = dict(value.get("overrides", {}))
     if "args" in value:
         if axis != "confounder":

@@ -87,7 +87,7 @@ class FineTuning:
             self.network.load_state_dict(best)
             predictions = self.test.predict(self.network)
             validation = self.test.predict(self.network, "validation")
-            metrics = self.evidence.write(folder, predictions, validation, **self.test.realised_p_art)
+            metrics = self.evidence.write(folder, predictions, validation, **self.test.realised_shares)
             self._draw(folder)
         return metrics
 

@@ -36,6 +36,7 @@ class FrozenCell:
         seed: of the cell.
         fold: of the cell.
         unit: "image" or "patient", see :func:`srcmatters.cohorts.assignment.assign`.
+        p_neg: share of the negatives that carry it.
     """
 
     clean: np.ndarray
@@ -47,6 +48,7 @@ class FrozenCell:
     seed: int = 0
     fold: int = 0
     unit: str = "image"
+    p_neg: float = 0.0
 
     @property
     def sampled(self) -> bool:
@@ -98,16 +100,17 @@ def refitted_aucs(cell: FrozenCell, refits: int = REFITS) -> pd.DataFrame:
 
 def _redrawn(cell: FrozenCell, labels: np.ndarray, number: int) -> np.ndarray:
     """(cases,) bool: other carriers of the same share in the training and in the test set."""
-    if cell.sampled or cell.p_art in (0, 1):
+    if cell.sampled or {cell.p_art, cell.p_neg} <= {0, 1}:
         return cell.chosen.carries
     stream = case_stream(cell.seed, "", f"carriers of refit {number}, fold {cell.fold}")
     names, member = np.unique(cell.cases["patient_id"], return_inverse=True)
     ranks = stream.random(len(names))[member] if cell.unit == "patient" else stream.random(len(labels))
     carries = np.zeros(len(labels), dtype=bool)
     for rows in (cell.chosen.split.train, cell.chosen.split.test):
-        positives = rows[labels[rows] == 1]
-        order = positives[np.argsort(ranks[positives], kind="stable")]
-        carries[order[: round(cell.p_art * len(positives))]] = True
+        for label, share in ((1, cell.p_art), (0, cell.p_neg)):
+            members = rows[labels[rows] == label]
+            order = members[np.argsort(ranks[members], kind="stable")]
+            carries[order[: round(share * len(members))]] = True
     return carries
 
 

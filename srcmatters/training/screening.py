@@ -151,7 +151,7 @@ class Screening:
                 return head.log_odds(self.features.state(state)[rows])
 
             tables = self.test.table(scores), self.test.table(scores, "validation")
-            recorded = {"inverse_regularisation": head.strength, **self.test.realised_p_art}
+            recorded = {"inverse_regularisation": head.strength, **self.test.realised_shares}
             predictions, validation = tables
             metrics = self.evidence.write(folder, predictions, validation, **recorded)
             self._fit_again(folder, head.strength)
@@ -187,6 +187,7 @@ class Screening:
             int(settings["seed"]),
             int(settings["fold"]),
             str(settings["assignment"]),
+            float(settings.get("p_neg", 0)),
         )
         if control == "none":
             refitted_aucs(cell).to_csv(folder / REFITS, index=False)

@@ -48,8 +48,9 @@ class TwoStateTest:
         self.validation_rows = chosen.split.validation
         self.carries = chosen.carries
         self.environments = chosen.environments
-        self.realised_p_art = {
-            f"realised_p_art_{name}": share for name, share in chosen.realised_p_art.items()
+        realised = {"realised_p_art": chosen.realised_p_art, "realised_p_neg": chosen.realised_p_neg}
+        self.realised_shares = {
+            f"{share}_{name}": value for share, sets in realised.items() for name, value in sets.items()
         }
         self.fold = fold
         self.batch_size = batch_size

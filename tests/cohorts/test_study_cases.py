@@ -47,6 +47,33 @@ def test_who_carries_at_a_small_share_also_carries_at_a_larger_one() -> None:
         before = carries
 
 
+@pytest.mark.parametrize("unit", ["image", "patient"])
+def test_negatives_carry_their_share_and_move_nobody_else(unit: str) -> None:
+    cases = case_table(patients=240, images=2)
+    labels = cases["label"].to_numpy()
+
+    def carriers(p_neg: float, p_art: float = 0.5) -> np.ndarray:
+        chosen = choose_cases(cases, CaseChoice(p_art=p_art, p_neg=p_neg, fold=1, assignment=unit))
+        for name, rows in vars(chosen.split).items():
+            negatives = rows[labels[rows] == 0]
+            assert chosen.carries[negatives].sum() == pytest.approx(p_neg * len(negatives), abs=1.5)
+            assert chosen.realised_p_neg[name] == chosen.carries[negatives].mean()
+        return chosen.carries
+
+    before = carriers(0)
+    for p_neg in (0.05, 0.2, 0.5, 1):
+        carries = carriers(p_neg)
+        assert (carries[labels == 1] == before[labels == 1]).all(), "the positives' draw is shared"
+        assert (carries | ~before).all(), "nested, as over p_art"
+        before = carries
+    assert (carriers(0.5)[labels == 0] == carriers(0.5, p_art=0.9)[labels == 0]).all()
+
+
+def test_a_sampled_confounder_has_no_share_of_negatives() -> None:
+    with pytest.raises(InputError, match=r"p_neg: got 0.1, but sex is sampled.*expected 0"):
+        choose_cases(case_table(400), CaseChoice("sex", confounder_args={"value": "F"}, p_neg=0.1))
+
+
 def test_the_draw_belongs_to_the_case_not_to_the_order() -> None:
     cases = case_table()
     shuffled = cases.sample(frac=1, random_state=3)

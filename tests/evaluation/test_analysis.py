@@ -13,7 +13,14 @@ from scipy.stats import chi2
 from synthetic_study import draw_study
 
 from srcmatters.errors import InputError
-from srcmatters.evaluation import Analysis, AnalysisPlan, analyse, environment_auc, environment_scores
+from srcmatters.evaluation import (
+    Analysis,
+    AnalysisPlan,
+    Mixture,
+    analyse,
+    environment_auc,
+    environment_scores,
+)
 from srcmatters.evaluation.classification import fix_threshold
 from srcmatters.evaluation.curves import crossing, slope_weights, trapezoid_weights
 from srcmatters.evaluation.run_groups import group_runs
@@ -94,6 +101,26 @@ def test_the_same_source_twice_is_comparable_with_itself() -> None:
     row = only(analyse(results, PLAN).contrasts, metric="ood_auc")
     assert row["difference"] == row["standard_error"] == 0
     assert (row["p_value"], row["equivalent"]) == (1, True)
+
+
+def test_the_lean_is_that_of_the_carriers_of_both_classes() -> None:
+    plain = draw_study({"leans": 2.0}, p_arts=(0, 0.8), folds=2, cases=60)
+    cells = plain.cells.assign(p_neg=0.3)
+    cells.attrs = plain.cells.attrs
+    study = replace(plain, cells=cells)
+    for thorough in (True, False):
+        row = only(analyse(study, PLAN, thorough).leans, source="leans")
+        expected = []
+        for fold in range(2):
+            of_fold = cells[cells["fold"] == fold]
+            losses = []
+            for p_art in (0.8, 0):
+                cell = of_fold.index[of_fold["p_art"] == p_art][0]
+                table = study.predictions[study.predictions["cell"] == cell]
+                iid, ood = (environment_auc(table, one) for one in (Mixture(0.8, 0.3), "ood"))
+                losses.append(iid - ood)
+            expected.append(losses[0] - losses[1])
+        assert row["lean"] == pytest.approx(np.mean(expected))
 
 
 def test_curves_fall_where_the_network_leans_on_the_confounder(analysis: Analysis) -> None:

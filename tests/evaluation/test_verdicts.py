@@ -19,6 +19,7 @@ AXES = {
     "control": "none",
     "confounder": "tag",
     "confounder_args": "{}",
+    "p_neg": 0.0,
 }
 NOTHING = pd.DataFrame()
 

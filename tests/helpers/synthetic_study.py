@@ -69,7 +69,7 @@ def draw_study(
             axes = {"source": source, "confounder": confounder, "p_art": p_art, "fold": fold, "seed": number}
             cells.append(axes)
     fixed = {"target": "drawn", "network": "none", "depth": "finetune", "protocol": "corrected"}
-    fixed |= {"control": "none", "confounder_args": "{}", "num_folds": folds}
+    fixed |= {"control": "none", "confounder_args": "{}", "p_neg": 0.0, "num_folds": folds}
     frame = pd.DataFrame(cells).assign(**fixed)
     frame.attrs["settings"] = list(frame.columns)
     return StudyResults(frame, pd.concat(tables, ignore_index=True), pd.concat(checks, ignore_index=True))

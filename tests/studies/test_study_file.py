@@ -100,6 +100,15 @@ def test_null_controls_run_last_at_one_half(tiny_study: Make) -> None:
     assert all(cell.overrides["control"] == cell.axes["control"] for cell in cells)
 
 
+def test_negatives_carry_in_cells_of_their_own_but_not_under_a_control(tiny_study: Make) -> None:
+    plain = tiny_study(controls=["shuffled_labels"])
+    study = with_options(plain, {"p_neg": "0,0.05"})
+    cells = [cell.axes for cell in expand(study)]
+    assert [cell["p_neg"] for cell in cells].count(0.05) == 12
+    assert {cell["p_neg"] for cell in cells if cell["control"] != "none"} == {0.0}
+    assert len(cells) == 12 + len(expand(plain)), "a null control does not read p_neg"
+
+
 def test_the_name_of_a_cell_changes_with_what_it_computes_and_with_nothing_else(tiny_study: Make) -> None:
     def names(**fields: object) -> list[str]:
         return [cell.cell_id for cell in expand(tiny_study(axes={"source": ["a"]}, **fields))]

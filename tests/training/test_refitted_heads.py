@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from srcmatters.cohorts import CaseChoice, choose_cases
 from srcmatters.evaluation.resampling import resample_patients
-from srcmatters.training.refitted_heads import FrozenCell, permuted_aucs, refitted_aucs
+from srcmatters.training.refitted_heads import FrozenCell, _redrawn, permuted_aucs, refitted_aucs
 
 
 def frozen_cell(signal: float = 1.0, p_art: float = 1.0, images: int = 160, seed: int = 0) -> FrozenCell:
@@ -56,6 +58,17 @@ def test_carriers_are_drawn_anew_at_a_share_and_stay_where_all_carry() -> None:
     half = frozen_cell(p_art=0.5)
     kept = FrozenCell(**{**vars(half), "p_art": 1.0})  # carriers as chosen
     assert not refitted_aucs(half, 5)["iid_auc"].equals(refitted_aucs(kept, 5)["iid_auc"])
+
+
+def test_negatives_that_carry_are_drawn_anew_as_well() -> None:
+    cell = replace(frozen_cell(p_art=0.5), p_neg=0.25)
+    labels, test = cell.cases["label"].to_numpy(), cell.chosen.split.test
+    drawn = [_redrawn(cell, labels, number) for number in range(2)]
+    negatives = test[labels[test] == 0]
+    assert [one[negatives].sum() for one in drawn] == [round(0.25 * len(negatives))] * 2
+    assert (drawn[0][negatives] != drawn[1][negatives]).any()
+    others = _redrawn(replace(cell, p_neg=0.0), labels, 0)
+    assert (drawn[0][labels == 1] == others[labels == 1]).all() and not others[labels == 0].any()
 
 
 def test_the_permutation_test_is_exact_where_labels_say_nothing() -> None:

@@ -74,9 +74,11 @@ def _confounded_training(run: TrainedRun) -> str:
             f"Its training cases were chosen so that the confounder {name} goes with the finding (p_art"
             f" {numbers.share(share)}): it may have learnt {name} in place of the finding."
         )
+    negatives = float(run.settings.get("p_neg", 0))
+    also = f" and {numbers.share(negatives)} of the negatives (p_neg)" if negatives else ""
     return (
         f"It was trained with an injected confounder, {name}, in a share of {numbers.share(share)} of the"
-        " positives (p_art), to find out what it learns of it."
+        f" positives (p_art){also}, to find out what it learns of it."
     )
 
 
