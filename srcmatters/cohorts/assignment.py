@@ -1,4 +1,4 @@
-"""Who carries the confounder: a share of the positives and one of the negatives, drawn the same every time."""
+"""Who carries the confounder: a share of the positives and one of the negatives, drawn alike."""
 
 from __future__ import annotations
 

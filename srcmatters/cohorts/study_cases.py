@@ -217,7 +217,8 @@ def choose_readable(
 def _sampled(cases: pd.DataFrame, column: str, choice: CaseChoice) -> StudyCases:
     if choice.p_neg:
         raise InputError(
-            f"p_neg: got {choice.p_neg}, but {column} is sampled, which chooses negatives without it; expected 0"
+            f"p_neg: got {choice.p_neg}, but {column} is sampled, which chooses negatives without it;"
+            " expected 0"
         )
     args = {**choice.confounder_args, "independent": choice.control != "none"}
     entries = cases[column].dropna()

@@ -95,8 +95,8 @@ class ResampledRuns:
         """What is compared with p_art 0, of the runs trained at one p_art in the environments of another.
 
         The i.i.d. AUC is that of an average draw of carriers: linear in the share of the positives that
-        carry and in that of the negatives. Of a sampled confounder it is the o.o.d. AUC turned round, as its i.i.d. test set changes with
-        p_art.
+        carry and in that of the negatives. Of a sampled confounder it is the o.o.d. AUC turned round, as its
+        i.i.d. test set changes with p_art.
         """
         if name == "learned_superiority":
             return self.of(source, trained_at, "superiority")
