@@ -14,6 +14,7 @@ from torch import Tensor
 from srcmatters.audit.case_images import CaseImages
 from srcmatters.audit.check import AuditPlan, Change, Check, Evidence
 from srcmatters.audit.checks import CHECKS
+from srcmatters.audit.checks.attributes import attribute_columns
 from srcmatters.audit.checks.sensitivity import Sensitivity
 from srcmatters.audit.contract import InputContract
 from srcmatters.audit.doors.model import Model
@@ -198,15 +199,15 @@ def _change(images: CaseImages, contract: InputContract, confounder: Dosed) -> C
 
 
 def _add_features(evidence: Evidence, scorer: Scorer, states: Mapping[State, Dosed]) -> None:
-    """Features of clean images and of the confounders that lean, where the door gives them."""
+    """Features of clean images, and of the confounders that lean, where the door gives them."""
     if np.isnan(evidence.scores.clean).any():
         return
     sensitivity = Sensitivity().run(evidence)
     leaning = {one.subject for one in sensitivity if one.outcome is Outcome.LEANS}
-    if not leaning:
+    if not leaning and not attribute_columns(evidence.scores.cases):
         return
-    clean = scorer.features(None)
-    if clean is None:
+    clean = evidence.clean_features = scorer.features(None)
+    if clean is None or not leaning:
         return
     confounded = {}
     for state, one in states.items():

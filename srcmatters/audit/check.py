@@ -15,6 +15,7 @@ from srcmatters.audit.state_scores import StateScores
 from srcmatters.audit.two_states import REPLICATES, Measured, TwoStates
 from srcmatters.evaluation.outcomes import Outcome, outcome_of
 from srcmatters.evaluation.resampling import PatientWeights, resample_patients
+from srcmatters.reports.study_tables import Table
 
 #: What a check may need besides the scores.
 Need = Literal["images", "features", "twins", "training_table", "sent"]
@@ -104,6 +105,8 @@ class Evidence:
         score_images: log-odds (n,) of changed images: takes case positions and a function that changes a
             native image, given its position; None where the model cannot be run.
         features: (clean, confounded at dose 1 by confounder), (cases, F) each; None where there are none.
+        clean_features: (cases, F) of the clean images, where the door gives them and the case table has
+            attributes; None.
         head: weight (F,) and bias of the model's own head as log-odds; None.
         twins: loss under reversal of each twin by confounder; None.
         training_table: case table of the training data; None.
@@ -117,6 +120,7 @@ class Evidence:
     plan: AuditPlan = field(default_factory=AuditPlan)
     score_images: Callable[[np.ndarray, Callable[[Tensor, int], Tensor]], np.ndarray] | None = None
     features: tuple[np.ndarray, Mapping[str, np.ndarray]] | None = None
+    clean_features: np.ndarray | None = None
     head: tuple[np.ndarray, float] | None = None
     twins: Mapping[str, Sequence[float]] | None = None
     training_table: pd.DataFrame | None = None
@@ -199,6 +203,11 @@ class Check(ABC):
                     )
                 ]
         return self.findings(evidence)
+
+    @classmethod
+    def table(cls, findings: Sequence[Finding]) -> Table | None:  # noqa: ARG003
+        """Its findings side by side, for console and page; None where a line each says all."""
+        return None
 
     @abstractmethod
     def findings(self, evidence: Evidence) -> list[Finding]:

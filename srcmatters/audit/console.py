@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
+import rich.table
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+
+from srcmatters.audit.audit_run import all_checks
 from srcmatters.audit.check import Finding
 from srcmatters.audit.result import Audit, OutputAudit
 from srcmatters.evaluation.outcomes import Outcome
+from srcmatters.reports.study_tables import Table
 
 _COLOURS = {
     Outcome.LEANS: "red",
@@ -14,6 +22,7 @@ _COLOURS = {
     Outcome.NOT_RANKED: "yellow",
     Outcome.WITHIN_MARGIN: "green",
 }
+_COLUMNS = 150
 _WIDTH = max(len(one.value) for one in Outcome)
 
 
@@ -52,7 +61,26 @@ def lines(audited: OutputAudit, styled: Callable[..., str]) -> list[str]:
         and one.outcome not in (None, Outcome.NOT_APPLICABLE)
     ]
     shown += [_line(one, styled) for one in others]
+    for check in all_checks():
+        table = check.table([one for one in audited.findings if one.check == check.code])
+        if table is not None:
+            shown += ["", *table_lines(table)]
     return shown
+
+
+def table_lines(table: Table) -> list[str]:
+    """A table as lines of text that fit a terminal."""
+    shown = rich.table.Table(title=table.caption, title_justify="left", box=box.SIMPLE, caption=table.note)
+    shown.caption_justify = "left"
+    for place, column in enumerate(table.columns):
+        shown.add_column(column, justify="left" if place < table.labels else "right")
+    for row in table.rows:
+        shown.add_row(*map(escape, row))
+    # Redirected into a file or a pipe there is no terminal whose width would be known.
+    console = Console(width=None if sys.stdout.isatty() else _COLUMNS, color_system=None)
+    with console.capture() as text:
+        console.print(shown)
+    return [line.rstrip() for line in text.get().splitlines()]
 
 
 def _line(finding: Finding, styled: Callable[..., str]) -> str:

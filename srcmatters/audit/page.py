@@ -106,7 +106,7 @@ def _section(audited: OutputAudit, place: int, audit: Audit) -> dict[str, Any]:
             pictures.append(dose_figure(effect.details["doses"], verdict.subject, f"o{place}dose{row}"))
         curves.append((verdict, effect, pictures, _dose_table(effect)))
     others = [
-        (check.title, check.question, by_check[check.code])
+        (check.title, check.question, by_check[check.code], check.table(by_check[check.code]))
         for check in all_checks()
         if check.code in by_check and check.code not in ("sensitivity", "effect", "clean_performance")
     ]

@@ -65,19 +65,26 @@ def calibration(labels: np.ndarray, scores: np.ndarray, shares: np.ndarray | Non
     if len(np.unique(labels)) < 2:
         return Calibration(float("nan"), float("nan"))
     predicted = log_odds(pd.Series(scores))
-    intercept = _fit(labels, np.ones((len(labels), 1)), predicted, shares)[0]
+    intercept = logistic_coefficients(labels, np.ones((len(labels), 1)), predicted, shares)[0]
     positive, negative = predicted[labels == 1], predicted[labels == 0]
     separated = positive.min() >= negative.max() or positive.max() <= negative.min()
     if separated or np.ptp(predicted) == 0:
         return Calibration(float("nan"), intercept)
     design = np.column_stack([np.ones(len(labels)), predicted])
-    return Calibration(_fit(labels, design, None, shares)[1], intercept)
+    return Calibration(logistic_coefficients(labels, design, None, shares)[1], intercept)
 
 
-def _fit(
-    labels: np.ndarray, design: np.ndarray, offset: np.ndarray | None, shares: np.ndarray | None
+def logistic_coefficients(
+    labels: np.ndarray, design: np.ndarray, offset: np.ndarray | None, shares: np.ndarray | None = None
 ) -> list[float]:
-    """Coefficients of a logistic regression, NaN if it does not converge."""
+    """Coefficients of a logistic regression, NaN if it does not converge.
+
+    Args:
+        labels: (cases,) 0 or 1.
+        design: (cases, coefficients).
+        offset: (cases,) log-odds with the coefficient 1; None: 0.
+        shares: (cases,) weights; None: 1.
+    """
     model = sm.GLM(labels, design, family=sm.families.Binomial(), offset=offset, freq_weights=shares)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")

@@ -28,6 +28,8 @@ class LinearProbe:
         low: lower end of the 95 % interval: patients resampled, widened for the training cases that the
             folds share.
         high: upper end.
+        scores: (cases,) log-odds of label 1, each of the probe that has not seen the patient.
+        folds: (cases,) number of its fold.
         resampled: (resamplings,) the AUC of each resampling, as far from ``auc`` as the interval is wide;
             probes of the same patients and seed draw the same ones, so that the difference of two is paired.
     """
@@ -35,6 +37,8 @@ class LinearProbe:
     auc: float
     low: float
     high: float
+    scores: np.ndarray = field(repr=False)
+    folds: np.ndarray = field(repr=False)
     resampled: np.ndarray = field(repr=False)
 
 
@@ -48,19 +52,24 @@ class ProbeDifference:
 
 
 def linear_probe(
-    features: np.ndarray, labels: Sequence[int] | np.ndarray, patients: Sequence[str], seed: int = 0
+    features: np.ndarray,
+    labels: Sequence[int] | np.ndarray,
+    patients: Sequence[str],
+    seed: int = 0,
+    tuned: bool = True,
 ) -> LinearProbe:
     """Cross-validate a logistic regression on features by patient.
 
     Features are standardised; C is chosen anew for every fold by the log loss of an inner cross-validation of
-    its training patients. Scores of different folds come from different probes, so only cases of the same
-    fold are compared.
+    its training patients, or is 1 / p: a prior under which the log-odds have a standard deviation of 1.
+    Scores of different folds come from different probes, so only cases of the same fold are compared.
 
     Args:
         features: (n, p), one row per case.
         labels: (n,) 0 or 1.
         patients: (n,) whose case it is.
         seed: seed of folds and resampling.
+        tuned: choose C; False is one fixed classifier, fifteen times faster.
 
     Raises:
         InputError: lengths that differ, NaN, or fewer than 4 patients in a class.
@@ -71,7 +80,7 @@ def linear_probe(
     parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     scores, fold_of = np.empty(len(truth)), np.empty(len(truth), dtype=int)
     for number, (seen, unseen) in enumerate(parts.split(features, truth, names)):
-        scores[unseen] = _scores(features[seen], truth[seen], names[seen], features[unseen], seed)
+        scores[unseen] = _scores(features[seen], truth[seen], names[seen], features[unseen], seed, tuned)
         fold_of[unseen] = number
     weights = resample_patients(names, RESAMPLINGS, seed)
     ranking = Ranking(truth, scores, weights.rows(names), strata=fold_of)
@@ -81,7 +90,7 @@ def linear_probe(
     widen = np.sqrt(1 + folds / (folds - 1))
     resampled = area + widen * (replicate_auc(ranking, weights) - area)
     low, high = np.clip(np.nanquantile(resampled, [0.025, 0.975]), 0, 1)
-    return LinearProbe(area, float(low), float(high), resampled)
+    return LinearProbe(area, float(low), float(high), scores, fold_of, resampled)
 
 
 def probe_difference(one: LinearProbe, other: LinearProbe) -> ProbeDifference:
@@ -109,13 +118,22 @@ def _possible_folds(features: np.ndarray, labels: np.ndarray, patients: np.ndarr
 
 
 def _scores(
-    features: np.ndarray, labels: np.ndarray, patients: np.ndarray, unseen: np.ndarray, seed: int
+    features: np.ndarray,
+    labels: np.ndarray,
+    patients: np.ndarray,
+    unseen: np.ndarray,
+    seed: int,
+    tuned: bool,
 ) -> np.ndarray:
     """Log-odds of label 1 of unseen cases."""
     scaler = StandardScaler().fit(features)
     # An L2 penalty is blind to rotation: in a basis of the training cases there are no more dimensions than
     # cases, and the solution is the same.
     basis, _ = np.linalg.qr(scaler.transform(features).T)
+    if not tuned:
+        fixed = LogisticRegression(C=1 / features.shape[1], max_iter=1000)
+        fixed.fit(scaler.transform(features) @ basis, labels)
+        return fixed.decision_function(scaler.transform(unseen) @ basis)
     search = GridSearchCV(
         LogisticRegression(max_iter=1000),
         {"C": STRENGTHS},

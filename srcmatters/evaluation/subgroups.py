@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,15 +9,13 @@ import pandas as pd
 from scipy import stats
 
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
+from srcmatters.evaluation.attribute_groups import named_groups, order_of_groups
 from srcmatters.evaluation.cell_tables import cells_of
 from srcmatters.evaluation.estimates import auc_interval, estimate, image_freedom
 from srcmatters.evaluation.resampled_runs import ResampledRuns, TestSet
 from srcmatters.evaluation.resampled_statistics import resampled_effect
 from srcmatters.evaluation.resampling import PatientWeights, auc, auc_influence
 from srcmatters.evaluation.run_groups import RunGroup
-
-_BANDS = 3  # into which a column of numbers is cut
-_DISTINCT = 8  # more different numbers than this are cut into bands
 
 
 def subgroup_rows(runs: ResampledRuns, plan: AnalysisPlan) -> list[dict[str, Any]]:
@@ -34,7 +31,7 @@ def subgroup_rows(runs: ResampledRuns, plan: AnalysisPlan) -> list[dict[str, Any
             for metric in (*group.environments, "iid_minus_ood", *(() if group.sampled else ("effect",))):
                 found = [
                     {"value": value, **_subgroup(runs, labels, metric, values == value, plan)}
-                    for value in sorted(set(values), key=_order)
+                    for value in sorted(set(values), key=order_of_groups)
                 ]
                 p_value = heterogeneity([(row["auc"], row.pop("standard_error")) for row in found])
                 worst = _worst(metric, [row["auc"] for row in found], p_value < 1 - plan.confidence)
@@ -75,20 +72,7 @@ def column_values(group: RunGroup, column: str) -> pd.Series:
     if not tables:
         return pd.Series(dtype=str)
     entries = pd.concat(tables).drop_duplicates("case_id").set_index("case_id")[column].dropna()
-    numbers = pd.api.types.is_numeric_dtype(entries) and not pd.api.types.is_bool_dtype(entries)
-    if not numbers or entries.nunique() <= _DISTINCT:
-        return entries.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
-    edges = np.unique(entries.quantile(np.linspace(0, 1, _BANDS + 1), interpolation="nearest"))
-    names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
-    return pd.cut(entries, edges.tolist(), labels=names, include_lowest=True).astype(str)
-
-
-def _order(name: str) -> tuple[float, str]:
-    """Numbers and bands of numbers by size (10 after 9, 5 to 12 before 12 to 40), before words."""
-    try:
-        return float(name.split(" ", 1)[0]), name
-    except ValueError:
-        return float("inf"), name
+    return named_groups(entries).astype(str)
 
 
 def _subgroup(

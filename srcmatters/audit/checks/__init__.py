@@ -1,6 +1,7 @@
 """The questions of the audit, one class a file; a new one is a class, a line below, and a test."""
 
 from srcmatters.audit.check import Check
+from srcmatters.audit.checks.attributes import Attributes
 from srcmatters.audit.checks.clean_performance import CleanPerformance
 from srcmatters.audit.checks.effect import Effect
 from srcmatters.audit.checks.origin import Origin
@@ -21,6 +22,7 @@ CHECKS: tuple[type[Check], ...] = (
     Sham,
     Perturbations,
     RefittedHead,
+    Attributes,
     TextInImages,
     Overlap,
     Refusals,
