@@ -19,6 +19,14 @@ class InputError(ValueError):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; of ITK's several the one that says what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return next((line for line in lines if "ERROR" in line), lines[0])
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """The error, what caused it, what caused that: frameworks wrap what we raise.
 

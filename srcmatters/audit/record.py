@@ -14,6 +14,7 @@ import pandas as pd
 
 from srcmatters.audit.check import Finding
 from srcmatters.audit.result import Audit, OutputAudit
+from srcmatters.csv_tables import csv_text, read_csv
 from srcmatters.errors import InputError
 from srcmatters.evaluation.outcomes import Outcome
 from srcmatters.files import write_text
@@ -99,10 +100,10 @@ def write_record(audit: Audit, folder: Path) -> Path:
     try:
         for number, one in enumerate(audit.outputs):
             name = SCORES if number == 0 else f"scores-{number + 1}.csv"
-            write_text(folder / name, one.scores.table().to_csv(index=False, float_format="%.9g"))
+            write_text(folder / name, csv_text(one.scores.table(), float_format="%.9g"))
         if len(audit.excluded):
             table = audit.excluded[["case_id", "state", "reason"]]
-            write_text(folder / EXCLUDED, table.to_csv(index=False))
+            write_text(folder / EXCLUDED, csv_text(table))
         write_text(folder / RECORD, json.dumps(as_record(audit), indent=2, allow_nan=False) + "\n")
     except OSError as error:
         raise InputError(f"--out: {folder} cannot be written ({error.strerror})") from error
@@ -158,6 +159,6 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     file = folder / SCORES
     try:
-        return pd.read_csv(file, dtype={"case_id": str, "patient_id": str})
+        return read_csv(file, dtype={"case_id": str, "patient_id": str})
     except (ValueError, OSError) as error:
         raise InputError(f"{file}: not a readable table of scores ({str(error).splitlines()[0]})") from error

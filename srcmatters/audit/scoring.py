@@ -19,6 +19,7 @@ from tqdm import tqdm
 from srcmatters.audit.case_images import CaseImages, Refused, inputs_of_states
 from srcmatters.audit.doors.model import Model
 from srcmatters.audit.doses import Dosed
+from srcmatters.csv_tables import csv_text
 from srcmatters.errors import InputError
 from srcmatters.files import atomic_path
 
@@ -195,7 +196,7 @@ class Scorer:
             "model": self.model.sha256 or self.model.name,
             "contract": repr(self.model.contract),
             "outputs": list(self.model.outputs),
-            "cases": self.images.cases.to_csv(index=False),
+            "cases": csv_text(self.images.cases),
             "states": [None if one is None else [one.name, one.dose, one.arguments] for one in states],
             **self.identity,
         }

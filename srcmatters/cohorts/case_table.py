@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,17 @@ import pandera.errors
 import pandera.pandas as pa
 
 from srcmatters.cohorts.identifiers import check_one_spelling, without_blanks, years
-from srcmatters.errors import UNREADABLE_CSV, InputError, did_you_mean
+from srcmatters.csv_tables import read_their_csv, write_csv
+from srcmatters.errors import InputError, did_you_mean
 from srcmatters.files import atomic_path
 
+#: Environment variable: a case table may name images outside of its folder.
+OUTSIDE = "SRCMATTERS_IMAGES_OUTSIDE"
 #: Columns of a place in the patient: all three of them or none.
 POSITION = ("x_mm", "y_mm", "z_mm")
+
+#: Sets that a column ``split`` can name.
+SPLITS = ("train", "validation", "test")
 
 _FINITE = pa.Check(np.isfinite, error="a finite number")
 
@@ -30,7 +38,7 @@ SCHEMA = pa.DataFrameSchema(
             str, pa.Check.isin(["F", "M"], error="F or M"), nullable=True, required=False, coerce=True
         ),
         "age": pa.Column(float, pa.Check.in_range(0, 120), nullable=True, required=False, coerce=True),
-        "split": pa.Column(str, pa.Check.isin(["train", "test"], error="train or test"), required=False),
+        "split": pa.Column(str, pa.Check.isin(SPLITS, error=" or ".join(SPLITS)), required=False),
         # Where to look in a volume, DICOM patient coordinates (LPS, mm).
         **{
             name: pa.Column(
@@ -79,6 +87,7 @@ def check_cases(cases: pd.DataFrame, origin: str | Path) -> pd.DataFrame:  # noq
         raise InputError(f"{origin}: no column {absent[0]!r}, expected all of {', '.join(POSITION)} or none")
     if cases.empty:
         raise InputError(f"{origin}: no rows, expected one per image")
+    _check_labels(cases["label"], rows, origin)
     for column in ("case_id", "patient_id"):
         if column in cases:
             cases[column] = without_blanks(cases[column])
@@ -98,6 +107,25 @@ def check_cases(cases: pd.DataFrame, origin: str | Path) -> pd.DataFrame:  # noq
         raise InputError(_first_failure(error, origin, rows)) from None
     check_one_spelling(checked["patient_id"], rows, origin)
     return checked
+
+
+def _check_labels(labels: pd.Series, rows: np.ndarray, origin: str | Path) -> None:
+    """Refuse labels that are no 0 and 1 by saying what to do about what they are."""
+    values = sorted(map(str, labels.dropna().unique()))
+    if set(values) <= {"0", "1", "0.0", "1.0"}:
+        return
+    if len(values) > 2 and len(values) < min(len(labels) / 2, 30):
+        raise InputError(
+            f"{origin}, column 'label': {len(values)} values ({', '.join(values[:5])}), expected 0 and 1:"
+            " targets are binary; make one table per finding with `srcmatters cohorts table FILE --positive"
+            f" {values[-1]}`"
+        )
+    if len(values) == 2 and pd.to_numeric(pd.Series(values), errors="coerce").isna().all():
+        row = rows[int(np.flatnonzero(labels.notna())[0])]
+        raise InputError(
+            f"{origin}, row {row}, column 'label': got {labels.dropna().iloc[0]}, expected 0 or 1;"
+            f" `srcmatters cohorts table FILE --positive {values[-1]}` writes {values[-1]} as 1"
+        )
 
 
 def _first_failure(error: pandera.errors.SchemaErrors, origin: str | Path, rows: np.ndarray) -> str:
@@ -135,18 +163,41 @@ def read_cases(dataset_dir: str | Path, cases: str | Path = "cases.csv") -> pd.D
     path = folder / cases
     if not path.is_file():
         raise InputError(f"cases: {path} does not exist, expected a CSV file with image, patient_id, label")
-    try:
-        text = {"patient_id": str, "case_id": str, "image": str}
-        table = pd.read_csv(path, dtype=text)
-    except UNREADABLE_CSV as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a readable CSV file ({reason})") from error
+    text = {"patient_id": str, "case_id": str, "image": str}
+    table = read_their_csv(path, text)
+    rows = table.index + 2
     table = check_cases(table, path)
     table["image"] = [str(folder.absolute() / image) for image in table["image"]]
-    for row, image in enumerate(table["image"]):
+    for row, image in zip(rows, table["image"], strict=True):
         if not Path(image).exists():
-            raise InputError(f"{path}, row {row + 2}, column 'image': {image} does not exist")
+            raise InputError(f"{path}, row {row}, column 'image': {image} does not exist")
+    _check_inside(table["image"], rows, folder, path)
     return table
+
+
+def _check_inside(images: pd.Series, rows: pd.Index, folder: Path, path: Path) -> None:
+    """Refuse a table that somebody sent and that points to files that its folder does not hold.
+
+    Symbolic links in the folder are the user's own and may lead anywhere.
+    """
+    root = os.path.abspath(folder)
+    outside = [
+        (row, image)
+        for row, image in zip(rows, images, strict=True)
+        if not os.path.abspath(image).startswith(root + os.sep)
+    ]
+    if not outside:
+        return
+    row, image = outside[0]
+    message = (
+        f"{path}, row {row}, column 'image': {image} lies outside of {root}, as do {len(outside)} of"
+        f" {len(images)} images"
+    )
+    if not os.environ.get(OUTSIDE):
+        raise InputError(
+            f"{message}, expected images in the table's folder; if you trust the table, set {OUTSIDE}=1"
+        )
+    warnings.warn(message, stacklevel=3)
 
 
 def write_cases(cases: pd.DataFrame, path: str | Path) -> Path:
@@ -154,5 +205,5 @@ def write_cases(cases: pd.DataFrame, path: str | Path) -> Path:
     path = Path(path)
     check_cases(cases, path)
     with atomic_path(path) as place:  # has the name of the path: its ending .gz is what compresses
-        cases.to_csv(place, index=False)
+        write_csv(cases, place)
     return path

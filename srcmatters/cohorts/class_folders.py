@@ -12,7 +12,8 @@ from srcmatters.cohorts.labelled_images import patients_of_files
 from srcmatters.errors import InputError, did_you_mean
 
 #: What folders above the classes are called, and the set that they mean.
-_SETS = {"train": "train", "training": "train", "val": "train", "valid": "train", "validation": "train"}
+_SETS = {"train": "train", "training": "train", "val": "validation"}
+_SETS |= {"valid": "validation", "validation": "validation"}
 _SETS |= {"test": "test", "testing": "test"}
 
 
@@ -22,7 +23,8 @@ def read_class_folders(
     r"""Every image below ``folder``, labelled by the folder that it lies in.
 
     Both ``folder/CLASS/...`` and ``folder/train/CLASS/...`` with ``folder/test/CLASS/...`` are read; what
-    lies below val or validation is training data, from which every run draws its own validation cases.
+    lies below val or validation is the validation set of every run. Without
+    a test set the folders above the classes mean nothing: the test is cross-validated over all images.
 
     Args:
         folder: the folder.
@@ -50,7 +52,7 @@ def read_class_folders(
         )
     cases["label"] = (cases.pop("class") == positive).astype(int)
     cases["patient_id"] = patients_of_files(cases["image"], cases["image"], patient_pattern)
-    if cases["split"].nunique() < 2:
+    if "test" not in set(cases["split"]):  # folds test every image in turn
         cases = cases.drop(columns="split")
     return check_cases(cases.assign(case_id=cases["image"]), root)
 

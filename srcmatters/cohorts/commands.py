@@ -42,11 +42,18 @@ def nih(
 @click.argument("folder", type=Path)
 @click.option("--labels", required=True, type=Path, help="CSV: label, and patient_id, image or case_id.")
 @click.option("--out", type=Path, help="Case table to write [default: cases.csv in FOLDER].")
-def dicom(folder: Path, labels: Path, out: Path | None) -> None:
+@click.option(
+    "--modality",
+    type=click.Choice(["radiograph", "CT"]),
+    default="radiograph",
+    show_default=True,
+    help="Images of other modalities are left out and counted; CT: files of single slices.",
+)
+def dicom(folder: Path, labels: Path, out: Path | None, modality: str) -> None:
     """Case table of a FOLDER of DICOM radiographs, from their headers."""
     from srcmatters.cohorts import read_dicom_folder, write_cases
 
-    cases = read_dicom_folder(folder, labels)
+    cases = read_dicom_folder(folder, labels, modality)
     path = write_cases(cases, out or folder / "cases.csv")
     click.echo(f"{path}: {len(cases)} images, {int(cases['label'].sum())} positive")
 
@@ -139,6 +146,34 @@ def folders(
     path = write_cases(cases, out or folder / "cases.csv")
     patients = "" if patient_pattern else "; every image is taken for a patient of its own"
     click.echo(f"{path}: {len(cases)} images, {int(cases['label'].sum())} of {positive}{patients}")
+
+
+@cohorts.command()
+@click.argument("file", type=Path)
+@click.option("--positive", help="Value of the label with label 1 [default: labels are 0 and 1].")
+@click.option("--negative", multiple=True, help="Value with label 0, repeatable [default: all others].")
+@click.option("--image", help="Column of the image's path [default: image].")
+@click.option("--patient", help="Column of the patient [default: patient_id].")
+@click.option("--label", help="Column of the label [default: label].")
+@click.option("--out", type=Path, required=True, help="Case table to write.")
+def table(
+    file: Path,
+    positive: str | None,
+    negative: tuple[str, ...],
+    image: str | None,
+    patient: str | None,
+    label: str | None,
+    out: Path,
+) -> None:
+    """Case table from a FILE of your own: any separator, named labels, other names of columns."""
+    from srcmatters.cohorts import write_cases
+    from srcmatters.cohorts.foreign_table import read_foreign_table
+
+    names = {"image": image, "patient_id": patient, "label": label}
+    columns = {here: there for here, there in names.items() if there is not None}
+    cases = read_foreign_table(file, positive, negative, columns)
+    path = write_cases(cases, out)
+    click.echo(f"{path}: {len(cases)} images, {int(cases['label'].sum())} positive")
 
 
 for _command in COMMANDS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,9 @@ from pydicom.errors import InvalidDicomError
 
 from srcmatters.cohorts.case_table import check_cases
 from srcmatters.cohorts.identifiers import years
-from srcmatters.errors import UNREADABLE_CSV, InputError
+from srcmatters.csv_tables import read_their_csv
+from srcmatters.errors import InputError, did_you_mean
+from srcmatters.images.declarations import MODALITIES
 
 _TAGS = [
     "PatientID",
@@ -24,7 +27,7 @@ _TAGS = [
 ]
 
 
-def read_dicom_folder(folder: str | Path, labels: str | Path) -> pd.DataFrame:
+def read_dicom_folder(folder: str | Path, labels: str | Path, modality: str = "radiograph") -> pd.DataFrame:
     """Build a case table from DICOM headers and a table of labels.
 
     Args:
@@ -34,12 +37,15 @@ def read_dicom_folder(folder: str | Path, labels: str | Path) -> pd.DataFrame:
             replaces PatientID, which de-identified files often lack; rows of the folder without a label are
             left out.
 
+        modality: "radiograph", or "CT" for files of single slices (a whole series is a folder, which this
+            reader does not put together).
+
     Returns:
         A case table with sex, age (years), view, manufacturer, modality, body_part; image paths are relative
-        to ``folder``.
+        to ``folder``. Warnings count what was left out: other modalities, images without a label.
 
     Raises:
-        InputError: no DICOM file, no usable column in ``labels``, or no file with a label.
+        InputError: no DICOM file, no radiograph, no usable column in ``labels``, or no file with a label.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -47,11 +53,9 @@ def read_dicom_folder(folder: str | Path, labels: str | Path) -> pd.DataFrame:
     rows = [row for path in sorted(root.rglob("*")) if path.is_file() and (row := _header(path, root))]
     if not rows:
         raise InputError(f"{root}: no DICOM file in this folder")
-    cases = pd.DataFrame(rows)
-    try:
-        table = pd.read_csv(labels, dtype=str)
-    except UNREADABLE_CSV as error:
-        raise InputError(f"{labels}: not a readable CSV file ({str(error).splitlines()[0]})") from error
+    found = pd.DataFrame(rows)
+    cases, others = _of_modality(found, modality, root)
+    table = read_their_csv(labels)
     key = next((name for name in ("case_id", "image", "patient_id") if name in table), None)
     if key is None or "label" not in table:
         raise InputError(f"{labels}: expected the columns label and one of case_id, image, patient_id")
@@ -64,7 +68,9 @@ def read_dicom_folder(folder: str | Path, labels: str | Path) -> pd.DataFrame:
         cases = cases.drop(columns="patient_id")
         added.append("patient_id")
     labelled = table[added].reset_index(names="row")
+    images = len(cases)
     cases = cases.merge(labelled, on=key, how="inner").set_index("row")
+    _warn_of_left_out(root, others, images - len(cases))
     if cases.empty:
         raise InputError(f"{labels}: no {key} of {root} has a label")
     copies = cases["image"][cases["case_id"].duplicated()]
@@ -79,6 +85,30 @@ def read_dicom_folder(folder: str | Path, labels: str | Path) -> pd.DataFrame:
             f" patient_id in {labels}, because the images of a patient must stay together"
         )
     return check_cases(cases, labels)
+
+
+def _of_modality(found: pd.DataFrame, modality: str, root: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The images of a modality, and how many there are of each other one."""
+    if modality not in MODALITIES:
+        raise InputError(f"modality: {modality!r} is unknown{did_you_mean(modality, MODALITIES)}")
+    expected = MODALITIES[modality]
+    others = {
+        str(name): int(n) for name, n in found["modality"].value_counts().items() if name not in expected
+    }
+    cases = found[found["modality"].isin(expected)]
+    if cases.empty:
+        raise InputError(
+            f"{root}: no {modality} ({', '.join(expected)}) among {len(found)} DICOM images, which are of"
+            f" modality {', '.join(others)}; --modality takes {' or '.join(MODALITIES)}"
+        )
+    return cases, others
+
+
+def _warn_of_left_out(root: Path, others: dict[str, int], unlabelled: int) -> None:
+    reasons = [f"{count} of modality {name}" for name, count in others.items()]
+    reasons += [f"{unlabelled} without a label"] if unlabelled else []
+    if reasons:
+        warnings.warn(f"{root}: images left out: {', '.join(reasons)}", stacklevel=3)
 
 
 def _header(path: Path, root: Path) -> dict[str, object] | None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
+from srcmatters.cohorts.case_table import SPLITS
 from srcmatters.errors import InputError
 
 
@@ -27,14 +28,14 @@ def split_cases(
     num_folds: int = 5,
     validation_folds: int = 8,
     seed: int = 0,
-    patient_key: str = "patient_id",
 ) -> Split:
     """Split a case table for one fold, by patient and stratified by label.
 
     Without a column ``split`` the test set is cross-validated: fold ``fold`` of ``num_folds`` is the test
     set and one part in ``validation_folds`` of the rest validates. With a column ``split`` the rows "test"
     are the test set of every fold, and fold ``fold`` of ``num_folds`` of the rows "train" validates, as in
-    the paper. Where labels were shuffled (column ``true_label``) the true ones divide the cases.
+    the paper; rows "validation", where there are any, are the validation set of every fold.
+    Where labels were shuffled (column ``true_label``) the true ones divide the cases.
 
     Args:
         cases: case table.
@@ -42,10 +43,10 @@ def split_cases(
         num_folds: number of folds, at least 2.
         validation_folds: the validation set is one part in this many of what is not tested, at least 2.
         seed: seed of the shuffling.
-        patient_key: column that must not be shared between the sets.
 
     Raises:
-        InputError: ``fold`` out of range, one class only, or too few patients for a set to hold both classes.
+        InputError: ``fold`` out of range, one class only, a patient in two sets, or too few patients for a
+            set to hold both classes.
     """
     if num_folds < 2 or not 0 <= fold < num_folds:
         raise InputError(f"fold: got {fold} of num_folds {num_folds}, expected 0 <= fold < num_folds >= 2")
@@ -56,18 +57,13 @@ def split_cases(
     labels = cases["true_label" if "true_label" in cases else "label"]
     everyone = np.arange(len(cases))
     if "split" in cases:
-        testing = (cases["split"] == "test").to_numpy()
-        rest, test = everyone[~testing], everyone[testing]
-        train, validation = _part(cases, rest, fold, num_folds, seed, patient_key)
-        shared = set(cases[patient_key].iloc[rest]) & set(cases[patient_key].iloc[test])
-        if shared:
-            raise InputError(
-                f"cases, column 'split': {len(shared)} patients are in both train and test,"
-                f" such as {min(shared)}; expected every patient in one of them"
-            )
+        train, validation, test = (np.flatnonzero(cases["split"] == name) for name in SPLITS)
+        if not len(validation):
+            train, validation = _part(cases, train, fold, num_folds, seed)
+        _check_apart(cases)
     else:
-        rest, test = _part(cases, everyone, fold, num_folds, seed, patient_key)
-        train, validation = _part(cases, rest, 0, validation_folds, seed, patient_key, "validation_folds")
+        rest, test = _part(cases, everyone, fold, num_folds, seed)
+        train, validation = _part(cases, rest, 0, validation_folds, seed, "validation_folds")
     for name, rows in (("training", train), ("validation", validation), ("test", test)):
         present = set(labels.iloc[rows])
         for label, word in ((1, "positive"), (0, "negative")):
@@ -79,18 +75,29 @@ def split_cases(
     return Split(train, validation, test)
 
 
+def _check_apart(cases: pd.DataFrame) -> None:
+    """Refuse a column ``split`` that has a patient in two sets."""
+    sets = cases.groupby("patient_id")["split"].unique()
+    shared = sets[sets.map(len) > 1]
+    if len(shared):
+        names = " and ".join(sorted(shared.iloc[0], key=SPLITS.index))
+        raise InputError(
+            f"cases, column 'split': {len(shared)} patients are in several sets, such as {shared.index[0]} in"
+            f" {names}; expected every patient in one of them"
+        )
+
+
 def _part(
     cases: pd.DataFrame,
     rows: np.ndarray,
     fold: int,
     num_folds: int,
     seed: int,
-    patient_key: str,
     setting: str = "num_folds",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide ``rows`` into (the others, fold ``fold``)."""
     labels = cases["true_label" if "true_label" in cases else "label"].to_numpy()[rows]
-    patients = cases[patient_key].to_numpy()[rows]
+    patients = cases["patient_id"].to_numpy()[rows]
     rarest = min(len(set(patients[labels == label])) for label in (0, 1))
     if rarest < num_folds:
         raise InputError(

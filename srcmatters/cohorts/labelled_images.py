@@ -13,7 +13,8 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from srcmatters.cohorts.embedded import PHANTOM, find_images, folder_setting, open_cohort
-from srcmatters.errors import UNREADABLE_CSV, InputError, did_you_mean
+from srcmatters.csv_tables import read_their_csv
+from srcmatters.errors import InputError, did_you_mean
 
 _UNLABELLED = "unlabelled"
 
@@ -133,11 +134,7 @@ def _class_folders(folder: Path, labels_needed: bool) -> pd.DataFrame:
 
 
 def _read_table(folder: Path, path: Path, rows: Mapping[str, Sequence[object]]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except UNREADABLE_CSV as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a readable table of images ({reason})") from error
+    table = read_their_csv(path)
     numbered = _selected(path, table, rows)
     table = numbered.rename(columns={there: here for here, there in _SYNONYMS.items() if here not in table})
     for column in ("image", "label"):

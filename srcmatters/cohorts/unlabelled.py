@@ -6,11 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from srcmatters.cohorts.case_table import POSITION
 from srcmatters.cohorts.embedded import cohort_folder, find_images
-from srcmatters.errors import UNREADABLE_CSV, InputError, did_you_mean
+from srcmatters.csv_tables import read_their_csv
+from srcmatters.errors import InputError, did_you_mean
 
 
 def images_to_score(
@@ -33,10 +32,7 @@ def images_to_score(
     if not cases:
         return [{"image": path, "name": path} for path in find_images(dataset_dir, modality)]
     path = cohort_folder(dataset_dir, modality) / cases
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except UNREADABLE_CSV as error:
-        raise InputError(f"{path}: not a readable CSV file ({str(error).splitlines()[0]})") from error
+    table = read_their_csv(path)
     if "image" not in table:
         raise InputError(f"{path}: no column 'image'{did_you_mean('image', table.columns)}")
     columns = ["image", *(name for name in POSITION if name in table)]

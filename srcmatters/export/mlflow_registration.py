@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from srcmatters.errors import InputError
+from srcmatters.errors import InputError, first_line
 from srcmatters.export.mlflow_descriptions import model_text, version_text
 from srcmatters.export.model_card.card import render_card
 from srcmatters.exported_bundle.bundle import ExportedBundle, open_bundle
-from srcmatters.images.reading import first_line
 from srcmatters.runs.mlflow_tracking import Tracker
 from srcmatters.runs.trained_run import TrainedRun
 

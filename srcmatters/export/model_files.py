@@ -18,8 +18,7 @@ import yaml
 from monai.data.torchscript_utils import save_net_with_metadata
 from torch import nn
 
-from srcmatters.errors import InputError
-from srcmatters.images.reading import first_line
+from srcmatters.errors import InputError, first_line
 from srcmatters.sources import classifier_of, read_weights
 
 #: Largest difference of a logit between the network and a file of it, as a share of logits above 1.

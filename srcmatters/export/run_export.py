@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from srcmatters.clean_shutdown import ended_cleanly
-from srcmatters.errors import InputError
+from srcmatters.errors import InputError, first_line
 from srcmatters.evaluation.natural_shortcut import NaturalShortcut, natural_shortcut
 from srcmatters.export import bundle_scripts
 from srcmatters.export.bundle_metadata import bundle_metadata, requirements
@@ -45,7 +45,6 @@ from srcmatters.exported_bundle.input_rules import INPUT_RULES
 from srcmatters.exported_bundle.rules_schema import NAME
 from srcmatters.exported_bundle.saliency import check_feature_maps
 from srcmatters.files import sha256_of
-from srcmatters.images.reading import first_line
 from srcmatters.images.windows import window_edges
 from srcmatters.runs.trained_run import TrainedRun, TrainingImages, open_run
 

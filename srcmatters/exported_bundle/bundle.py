@@ -14,13 +14,12 @@ import jsonschema
 import numpy as np
 from torch import nn
 
-from srcmatters.errors import InputError
+from srcmatters.errors import InputError, first_line
 from srcmatters.exported_bundle.calibration import ProbabilityCalibration, read_calibration
 from srcmatters.exported_bundle.monitors import DISTANCE_NUMBERS, ConfounderProbe, FeatureDistance
 from srcmatters.exported_bundle.rules_schema import RULES_SCHEMA, RULES_VERSION
 from srcmatters.exported_bundle.unpacking import unpack
 from srcmatters.files import sha256_of
-from srcmatters.images.reading import first_line
 from srcmatters.sources import classifier_of, read_weights
 
 RULES = "configs/clinical.json"

@@ -9,8 +9,7 @@ import zipfile
 from io import FileIO
 from pathlib import Path, PurePosixPath
 
-from srcmatters.errors import InputError
-from srcmatters.images.reading import first_line
+from srcmatters.errors import InputError, first_line
 
 MEMBERS = 20_000
 DIRECTORY = 6 * 2**20  # bytes of the list of members: 300 of each

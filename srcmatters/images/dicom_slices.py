@@ -14,10 +14,9 @@ from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
-from srcmatters.errors import InputError
+from srcmatters.errors import InputError, first_line
 from srcmatters.images.declarations import named_body_part
 from srcmatters.images.hounsfield import what_speaks_against_hu
-from srcmatters.images.reading import first_line
 
 #: What is read of a header before pixel data is asked for.
 HEADER_TAGS = (

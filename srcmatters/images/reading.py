@@ -10,7 +10,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from srcmatters.errors import InputError
+from srcmatters.errors import InputError, first_line
 
 NIFTI = (".nii", ".nii.gz")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -87,11 +87,3 @@ def said_in_one_line(path: Path, expected: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise InputError(f"{path}: not a readable {expected} ({first_line(error)})") from error
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line; of ITK's several the one that says what happened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    return next((line for line in lines if "ERROR" in line), lines[0])

@@ -13,6 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from srcmatters import numbers
+from srcmatters.csv_tables import csv_text
 from srcmatters.errors import InputError
 from srcmatters.evaluation.analysis import Analysis, analyse
 from srcmatters.evaluation.verdicts import Outcome, Verdict, control_verdicts, verdicts
@@ -261,7 +262,7 @@ def _downloads(analysis: Analysis) -> list[tuple[str, int, str]]:
     for entry in fields(analysis):
         table = getattr(analysis, entry.name)
         if isinstance(table, pd.DataFrame) and not table.empty:
-            text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+            text = csv_text(table, float_format="%.6g", lineterminator="\n")
             uri = "data:text/csv;base64," + base64.b64encode(text.encode()).decode()
             found.append((entry.name, len(table), uri))
     return found

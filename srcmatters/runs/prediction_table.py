@@ -11,6 +11,7 @@ import pandera.pandas as pa
 from scipy.special import expit, logit
 
 from srcmatters.cohorts.case_table import STRUCTURE
+from srcmatters.csv_tables import read_csv
 from srcmatters.errors import UNREADABLE_CSV, InputError
 
 _SCORE = pa.Check.in_range(0, 1)
@@ -72,7 +73,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         InputError: not there, or not a prediction table; names the file and the column.
     """
     try:
-        table = pd.read_csv(path, dtype={"case_id": str, "patient_id": str})
+        table = read_csv(path, dtype={"case_id": str, "patient_id": str})
         return SCHEMA.validate(table)
     except pandera.errors.SchemaError as error:
         raise InputError(f"{path}: {str(error).splitlines()[0]}") from error

@@ -18,8 +18,7 @@ import yaml
 from torch import nn
 
 from srcmatters.cohorts.study_cases import StudyCases
-from srcmatters.errors import InputError, find_input_error
-from srcmatters.images.reading import first_line
+from srcmatters.errors import InputError, find_input_error, first_line
 from srcmatters.preprocessing.state_cache import StateCache
 from srcmatters.runs.file_names import CONFIG, METRICS, MLFLOW_RUN, PREDICTIONS, VALIDATION, WEIGHTS
 from srcmatters.runs.prediction_table import read_predictions

@@ -10,8 +10,7 @@ from typing import Any
 
 import yaml
 
-from srcmatters.errors import InputError
-from srcmatters.images.reading import first_line
+from srcmatters.errors import InputError, first_line
 from srcmatters.packaged_bundles import bundles_folder
 from srcmatters.runs.file_names import CONFIG
 

@@ -16,6 +16,7 @@ import torch
 from monai.transforms import Compose
 
 from srcmatters.cohorts import open_cohort
+from srcmatters.csv_tables import write_csv
 from srcmatters.errors import InputError
 from srcmatters.images import LoadRadiographd
 from srcmatters.preprocessing import AntialiasedResized, StateCache
@@ -149,7 +150,7 @@ def _write(folder: Path, comparison: SourceComparison, facts: Mapping[str, Any])
         "probes": comparison.probes,
     }
     for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+        write_csv(table, folder / f"{name}.csv", float_format="%.6g")
     # pandas writes NaN as null, json does not.
     rows = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
     (folder / "comparison.json").write_text(json.dumps({**facts, **rows}, indent=1) + "\n")

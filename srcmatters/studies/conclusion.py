@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from srcmatters.csv_tables import write_csv
 from srcmatters.evaluation.analysis import analyse
 from srcmatters.evaluation.verdicts import verdict_table, verdicts
 from srcmatters.reports.report import ReportOptions, render_report
@@ -55,12 +56,12 @@ def conclude(study_dir: Path) -> Path:
     results = read_results(study_dir / "cells")
     study = open_study(study_dir)
     analysis = analyse(results, study.plan)
-    results.cells.drop(columns="output_dir").to_csv(tables / "cells.csv", index=False)
+    write_csv(results.cells.drop(columns="output_dir"), tables / "cells.csv")
     for field in fields(analysis):
         table = getattr(analysis, field.name)
         if isinstance(table, pd.DataFrame):
-            table.to_csv(tables / f"{field.name}.csv", index=False)
-    verdict_table(verdicts(analysis)).to_csv(tables / VERDICTS, index=False)
+            write_csv(table, tables / f"{field.name}.csv")
+    write_csv(verdict_table(verdicts(analysis)), tables / VERDICTS)
     (tables / "notes.txt").write_text("".join(f"{note}\n" for note in analysis.notes))
     page = render_report(study, results, analysis, ReportOptions(trust=True))  # its cells were run just now
     (tables / REPORT).write_text(page, encoding="utf-8")

@@ -13,6 +13,7 @@ from typing import Any
 import requests
 import yaml
 
+from srcmatters.csv_tables import write_csv
 from srcmatters.errors import InputError
 from srcmatters.runs.file_names import METRICS, PREDICTIONS, STUDY_FILE
 from srcmatters.runs.mlflow_tracking import Tracker, end_dead_runs
@@ -154,7 +155,7 @@ class TrackedStudy:
             predictions = place.folder / PREDICTIONS
             if predictions.is_file():
                 hidden = pseudonymise(read_predictions(predictions))
-                hidden.to_csv(Path(name) / predictions.name, index=False)
+                write_csv(hidden, Path(name) / predictions.name)
             with child.run():
                 child.log_metrics(figures)
                 child.log_folder(Path(name))

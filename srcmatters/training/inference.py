@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from srcmatters.cohorts.case_table import POSITION
+from srcmatters.csv_tables import write_csv
 from srcmatters.runs.output_folder import Results
 from srcmatters.sources.network_facts import HEADS
 
@@ -89,7 +90,7 @@ class ScoreWriter(_Writer):
 
     def write(self, folder: Path) -> str:
         """Write scores.csv."""
-        pd.DataFrame(self.rows).to_csv(folder / "scores.csv", index=False)
+        write_csv(pd.DataFrame(self.rows), folder / "scores.csv")
         return "scores.csv"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from srcmatters.csv_tables import write_csv
 from srcmatters.evaluation import compute_metrics
 from srcmatters.reports.terminal_tables import print_run
 from srcmatters.runs.file_names import METRICS, PREDICTIONS
@@ -49,7 +50,7 @@ class Evaluation:
         with self.results.transaction() as folder:
             predictions = self.test.predict(self.network)
             metrics = compute_metrics(predictions, self.settings["protocol"])
-            predictions.to_csv(folder / PREDICTIONS, index=False)
+            write_csv(predictions, folder / PREDICTIONS)
             # `srcmatters results` compares trainings; a retest of one of them is none.
             record = {**metrics, "settings": self.settings, "retest_of": trained_settings(self.ckpt)}
             (folder / METRICS).write_text(json.dumps(record, indent=2, default=str) + "\n")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from srcmatters.csv_tables import write_csv
 from srcmatters.evaluation import compute_metrics
 from srcmatters.evaluation.detectability import Detectability
 from srcmatters.preprocessing.state_cache import StateCache
@@ -128,7 +129,7 @@ class Evidence:
         }
         self.tables = dict(zip(TABLES, (predictions, validation), strict=True))
         for name, table in self.tables.items():
-            table.to_csv(folder / name, index=False)
+            write_csv(table, folder / name)
         record = {**self.metrics, "settings": self.settings, "dataset_sha256": self.cache.digest()}
         (folder / METRICS).write_text(json.dumps(record, indent=2, default=str) + "\n")
         (folder / MLFLOW_RUN).write_text(json.dumps({"run_id": self.tracker.run_id}) + "\n")
@@ -160,7 +161,7 @@ class Evidence:
             if not self.log_images:
                 (folder / FIGURES / EXAMPLES).unlink(missing_ok=True)
             for table_name, table in self.tables.items():
-                pseudonymise(table).to_csv(folder / table_name, index=False)
+                write_csv(pseudonymise(table), folder / table_name)
             shared = places_left_out(self.config)
             write_config(shared, folder / CONFIG, source=self.settings["source"])
             self.tracker.log_folder(folder)

@@ -133,7 +133,7 @@ def test_a_table_that_is_refused_is_not_written(folder: Path) -> None:
         ("age", "-1", "got -1.0, expected a number between 0 and 120"),
         ("age", "forty", "got forty, expected a number"),
         ("sex", "Q", "got Q, expected F or M"),
-        ("split", "validation", "got validation, expected train or test"),
+        ("split", "val", "got val, expected train or validation or test"),
         ("split", "", "got nan, expected a value"),
         ("image", "images/z.png", "{folder}/images/z.png does not exist"),
         ("image", "", "empty, expected a value"),
@@ -185,9 +185,10 @@ def test_a_misspelt_column_is_pointed_at(folder: Path) -> None:
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not a readable CSV file"),
         (bytes(range(256)) * 8, "not a readable CSV file"),
         (b"image,patient_id,label\na.png,1,0\nb.png,1,0,3,4\n", "not a readable CSV file"),
-        (b"image;patient_id;label\na.png;1;0\n", "no column 'image'"),
+        (b"image;patient_id;label\na.png;1;0\n", "its columns are separated by semicolons, expected commas"),
+        (b"image\tpatient_id\tlabel\na.png\t1\t0\n", "its columns are separated by tabs, expected commas"),
     ],
-    ids=["empty", "header-only", "png", "every-byte", "ragged", "semicolons"],
+    ids=["empty", "header-only", "png", "every-byte", "ragged", "semicolons", "tabs"],
 )
 def test_a_file_that_is_no_case_table_is_refused_by_name(
     folder: Path, content: bytes, complaint: str

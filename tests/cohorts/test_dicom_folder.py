@@ -13,7 +13,10 @@ from srcmatters.cohorts import read_cases, read_dicom_folder, write_cases
 from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 from srcmatters.errors import InputError
 
-pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # one of the real files
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Invalid value for VR UI"),  # one of the real files
+    pytest.mark.filterwarnings("ignore:.*images left out"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -199,8 +202,11 @@ def test_real_files_of_many_kinds_are_read_as_their_headers_say(shared_data: Pat
     text = (
         "image,label\nchest-cr-monochrome1-jpeg2000.dcm,1\nct-slice-512.dcm,0\nct-enhanced-two-frames.dcm,0\n"
     )
-    cases = read_dicom_folder(shared_data / "dicom", labels(tmp_path, text)).set_index("image")
-    radiograph = cases.loc["chest-cr-monochrome1-jpeg2000.dcm"]
+    table = labels(tmp_path, text)
+    films = read_dicom_folder(shared_data / "dicom", table).set_index("image")
+    cases = read_dicom_folder(shared_data / "dicom", table, "CT").set_index("image")
+    assert (len(films), len(cases)) == (1, 2)
+    radiograph = films.loc["chest-cr-monochrome1-jpeg2000.dcm"]
     assert radiograph[["patient_id", "sex", "view", "modality"]].tolist() == ["9RG1", "F", "PA", "CR"]
     assert radiograph["manufacturer"] == "Philips Medical Systems"
     assert cases.loc["ct-slice-512.dcm", ["sex", "age", "manufacturer"]].isna().all()
@@ -210,6 +216,25 @@ def test_real_files_of_many_kinds_are_read_as_their_headers_say(shared_data: Pat
 
 def test_a_label_for_a_patient_is_one_for_each_of_their_files(shared_data: Path, tmp_path: Path) -> None:
     series = len(list((shared_data / "dicom" / "ct-series").iterdir()))
-    cases = read_dicom_folder(shared_data / "dicom", labels(tmp_path, "patient_id,label\n123456,1\n"))
+    table = labels(tmp_path, "patient_id,label\n123456,1\n")
+    cases = read_dicom_folder(shared_data / "dicom", table, "CT")
     assert cases["image"].str.startswith("ct-series/").sum() == series > 1
-    assert "chest-dx-monochrome1.dcm" in set(cases["image"])
+    assert "chest-dx-monochrome1.dcm" in set(read_dicom_folder(shared_data / "dicom", table)["image"])
+
+
+def test_a_slice_of_ct_is_no_radiograph_and_what_is_left_out_is_counted(
+    radiographs: Path, tmp_path: Path
+) -> None:
+    films = sorted(radiographs.rglob("*.dcm"))
+    for number, film in enumerate(films[:3]):
+        edited(film, tmp_path / "all" / f"{number}.dcm")
+    edited(films[3], tmp_path / "all" / "slice.dcm", Modality="CT")
+    table = labels(tmp_path, "image,label\n0.dcm,0\n1.dcm,1\nslice.dcm,1\n")
+    with pytest.warns(UserWarning, match="images left out: 1 of modality CT, 1 without a label"):
+        cases = read_dicom_folder(tmp_path / "all", table)
+    assert cases["image"].tolist() == ["0.dcm", "1.dcm"]
+    edited(films[3], tmp_path / "ct" / "slice.dcm", Modality="CT")
+    with pytest.raises(
+        InputError, match=r"no radiograph \(CR, DX, RG\) among 1 DICOM images, which are of"
+    ):
+        read_dicom_folder(tmp_path / "ct", table)

@@ -105,11 +105,14 @@ def test_the_same_seed_gives_the_same_folds_and_another_seed_others(
     assert set(first["validation"]) != set(other["validation"])
 
 
-def test_another_key_keeps_its_own_groups_together() -> None:
-    cases = cohort()
-    split = split_cases(cases, 0, FOLDS, patient_key="ward")
-    wards = [set(cases["ward"].iloc[rows]) for rows in parts(split).values()]
-    assert all(not one & other for one, other in combinations(wards, 2))
+def test_a_fixed_validation_set_is_that_of_every_fold() -> None:
+    cases = with_split(cohort())
+    training = cases.loc[cases["split"] == "train", "patient_id"].unique()
+    cases.loc[cases["patient_id"].isin(training[::3]), "split"] = "validation"
+    for fold in (0, 2):
+        split = split_cases(cases, fold, FOLDS)
+        for name, rows in parts(split).items():
+            assert set(cases["split"].iloc[rows]) == {name}
 
 
 # What is refused
@@ -120,7 +123,7 @@ def test_a_patient_in_both_parts_of_a_fixed_split_is_refused_by_name() -> None:
     patient = cases["patient_id"].value_counts().index[0]
     rows = cases.index[cases["patient_id"] == patient]
     cases.loc[rows, "split"] = ["train"] + ["test"] * (len(rows) - 1)
-    expected = rf"column 'split': 1 patients are in both train and test, such as {patient};"
+    expected = rf"column 'split': 1 patients are in several sets, such as {patient} in train and test;"
     with pytest.raises(InputError, match=expected):
         split_cases(cases, 0, FOLDS)
 

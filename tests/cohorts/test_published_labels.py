@@ -176,7 +176,7 @@ def test_class_folders_with_and_without_sets(tmp_path: Path) -> None:
     )
     cases = read_class_folders(sets, "S", r"(p\d+)_")
     assert cases.set_index("image")["split"].to_dict() == {
-        "train/N/p1_a.png": "train", "val/S/p2_a.png": "train", "test/S/p3_a.png": "test",
+        "train/N/p1_a.png": "train", "val/S/p2_a.png": "validation", "test/S/p3_a.png": "test",
         "test/S/p3_b.png": "test",
     }  # fmt: skip
     assert cases["patient_id"].nunique() == 3

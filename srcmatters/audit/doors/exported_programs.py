@@ -18,9 +18,8 @@ from srcmatters.audit.declared_contract import ContractOptions, settled_contract
 from srcmatters.audit.doors.model import Model
 from srcmatters.audit.doors.onnx_files import contract_by_shape
 from srcmatters.audit.doors.torch_model import TorchModel
-from srcmatters.errors import InputError, find_input_error
+from srcmatters.errors import InputError, find_input_error, first_line
 from srcmatters.files import sha256_of
-from srcmatters.images.reading import first_line
 
 # torch reads symbolic sizes with eval(): only arithmetic of sizes passes.
 _SIZES = re.compile(

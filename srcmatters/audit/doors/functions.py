@@ -16,9 +16,8 @@ import torch
 from srcmatters.audit.contract import InputContract
 from srcmatters.audit.declared_contract import ContractOptions, settled_contract
 from srcmatters.audit.doors.model import Model, Raw
-from srcmatters.errors import InputError, did_you_mean
+from srcmatters.errors import InputError, did_you_mean, first_line
 from srcmatters.files import sha256_of
-from srcmatters.images.reading import first_line
 
 BATCHES = ("torch", "numpy")
 

@@ -12,8 +12,7 @@ import torch
 
 from srcmatters.audit.contract import InputContract
 from srcmatters.audit.doors.log_odds import log_odds_of
-from srcmatters.errors import InputError, find_input_error
-from srcmatters.images.reading import first_line
+from srcmatters.errors import InputError, find_input_error, first_line
 
 #: What a model may return: one tensor, or several by name or place.
 Raw = Any

@@ -16,9 +16,8 @@ from srcmatters.audit.doors.bundle_metadata import contract_by_metadata
 from srcmatters.audit.doors.model import Model
 from srcmatters.audit.doors.torch_model import TorchModel
 from srcmatters.audit.doors.torchscript import open_torchscript
-from srcmatters.errors import InputError
+from srcmatters.errors import InputError, first_line
 from srcmatters.files import sha256_of
-from srcmatters.images.reading import first_line
 from srcmatters.sources import load_strictly, read_weights
 
 #: Classifiers of ``monai.networks.nets`` whose constructors take numbers and words only.

@@ -11,9 +11,8 @@ import torch
 from srcmatters.audit.contract import InputContract
 from srcmatters.audit.declared_contract import ContractOptions, settled_contract
 from srcmatters.audit.doors.model import Model, Raw
-from srcmatters.errors import InputError
+from srcmatters.errors import InputError, first_line
 from srcmatters.files import sha256_of
-from srcmatters.images.reading import first_line
 
 _EXTRA = 'pip install "srcmatters[export]"'
 _TYPES: dict[str, type[np.generic]] = {

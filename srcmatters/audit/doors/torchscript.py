@@ -14,9 +14,8 @@ from srcmatters.audit.declared_contract import ContractOptions, settled_contract
 from srcmatters.audit.doors.bundle_metadata import contract_by_metadata
 from srcmatters.audit.doors.model import Model
 from srcmatters.audit.doors.torch_model import TorchModel, shape_by_weights
-from srcmatters.errors import InputError
+from srcmatters.errors import InputError, first_line
 from srcmatters.files import sha256_of
-from srcmatters.images.reading import first_line
 
 _METADATA = "metadata.json"
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from srcmatters.audit.doors.log_odds import log_odds_of
 from srcmatters.audit.pairs.write_pairs import CASES, CLEAN, MANIFEST
-from srcmatters.errors import UNREADABLE_CSV, InputError
-from srcmatters.images.reading import first_line
+from srcmatters.csv_tables import read_csv
+from srcmatters.errors import UNREADABLE_CSV, InputError, first_line
 from srcmatters.numbers import counted
 
 _IDS = ("id", "image", "file", "name", "patient_id", "patientid", "accession", "sop_uid", "study_uid")
@@ -85,7 +85,7 @@ def _read_manifest(pairs: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     tables = []
     for name in (MANIFEST, CASES):
         try:
-            tables.append(pd.read_csv(pairs / name, dtype={"case_id": str, "patient_id": str, "id": str}))
+            tables.append(read_csv(pairs / name, dtype={"case_id": str, "patient_id": str, "id": str}))
         except UNREADABLE_CSV as error:
             raise InputError(
                 f"{pairs / name}: not readable ({first_line(error)}), expected a folder of `srcmatters"

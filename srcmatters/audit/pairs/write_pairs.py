@@ -16,6 +16,7 @@ from srcmatters.audit.pairs.image_files import ENDINGS, writer_of
 from srcmatters.audit.pairs.plan import PairsPlan
 from srcmatters.audit.pairs.stored_depth import stored_bits
 from srcmatters.cohorts.case_table import POSITION
+from srcmatters.csv_tables import write_csv
 from srcmatters.errors import InputError
 from srcmatters.files import atomic_path
 
@@ -140,8 +141,7 @@ def _same_times(path: Path) -> None:
 def _write_tables(plan: PairsPlan, rows: list[dict[str, Any]], folder: Path) -> None:
     manifest = pd.DataFrame(rows).sort_values("id", ignore_index=True)
     listed = ["id", "file", *(name for name in POSITION if name in manifest)]
-    manifest[listed].to_csv(folder / SENT, index=False)
-    manifest.drop(columns=[name for name in POSITION if name in manifest]).to_csv(
-        folder / MANIFEST, index=False
-    )
-    plan.cases.to_csv(folder / CASES, index=False)
+    write_csv(manifest[listed], folder / SENT)
+    places = [name for name in POSITION if name in manifest]
+    write_csv(manifest.drop(columns=places), folder / MANIFEST)
+    write_csv(plan.cases, folder / CASES)

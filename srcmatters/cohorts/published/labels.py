@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from srcmatters.cohorts.case_table import check_cases
-from srcmatters.errors import UNREADABLE_CSV, InputError, did_you_mean
+from srcmatters.csv_tables import read_their_csv
+from srcmatters.errors import InputError, did_you_mean
 
 NO_FINDING = "No Finding"
 #: What becomes of an image whose finding is marked as uncertain (-1 in CheXpert and MIMIC-CXR).
@@ -74,10 +75,7 @@ def read_label_file(path: str | Path, columns: Sequence[str], collection: str) -
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist, expected a label file of {collection}")
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except UNREADABLE_CSV as error:
-        raise InputError(f"{path}: not a readable CSV file ({str(error).splitlines()[0]})") from error
+    table = read_their_csv(path)
     for column in columns:
         if column not in table:
             raise InputError(f"{path}: no column {column!r}, expected a label file of {collection}")

@@ -17,10 +17,9 @@ from srcmatters.deployment.dicom_results.structured_report import complete, repo
 from srcmatters.deployment.prediction.header_tasks import IDENTITY, PATIENT
 from srcmatters.deployment.prediction.inputs import Item
 from srcmatters.deployment.prediction.predictor import Prediction, Predictor
-from srcmatters.errors import InputError
+from srcmatters.errors import InputError, first_line
 from srcmatters.exported_bundle.disclaimers import disclaimers
 from srcmatters.exported_bundle.saliency import saliency
-from srcmatters.images.reading import first_line
 
 _LATIN_1, _UTF_8 = "ISO_IR 100", "ISO_IR 192"
 

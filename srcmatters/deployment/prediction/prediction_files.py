@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 from pydicom import Dataset, dcmwrite
 
+from srcmatters.csv_tables import csv_text
 from srcmatters.deployment.prediction.predictor import Prediction
 from srcmatters.deployment.redaction import hashed
 from srcmatters.errors import InputError
@@ -67,7 +68,7 @@ def row(prediction: Prediction, rules: Mapping[str, Any], identifiers: bool = Fa
 
 def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
     """The table as CSV."""
-    return pd.DataFrame(list(rows), columns=list(COLUMNS)).to_csv(index=False, lineterminator="\n")
+    return csv_text(pd.DataFrame(list(rows), columns=list(COLUMNS)), lineterminator="\n")
 
 
 def as_json(rows: Iterable[Mapping[str, Any]], rules: Mapping[str, Any]) -> str:

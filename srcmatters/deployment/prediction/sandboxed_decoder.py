@@ -21,8 +21,7 @@ from typing import Any
 import psutil
 import torch
 
-from srcmatters.errors import InputError
-from srcmatters.images.reading import first_line
+from srcmatters.errors import InputError, first_line
 
 SECONDS = 4.0  # for one file: with all that is done besides it has an answer within five
 SECONDS_PER_BYTE = 0.5 / 2**20  # more: a radiograph of 15 million pixels in JPEG 2000 takes as long

@@ -9,9 +9,8 @@ from typing import Any
 
 import yaml
 
-from srcmatters.errors import InputError, did_you_mean
+from srcmatters.errors import InputError, did_you_mean, first_line
 from srcmatters.export.model_card.checklist_items import CLAIM, TRIPOD_AI
-from srcmatters.images.reading import first_line
 
 NOT_KNOWN = "Not known: nobody has recorded it."
 #: Of a model whose authors give it none.
