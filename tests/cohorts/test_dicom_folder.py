@@ -234,7 +234,5 @@ def test_a_slice_of_ct_is_no_radiograph_and_what_is_left_out_is_counted(
         cases = read_dicom_folder(tmp_path / "all", table)
     assert cases["image"].tolist() == ["0.dcm", "1.dcm"]
     edited(films[3], tmp_path / "ct" / "slice.dcm", Modality="CT")
-    with pytest.raises(
-        InputError, match=r"no radiograph \(CR, DX, RG\) among 1 DICOM images, which are of"
-    ):
+    with pytest.raises(InputError, match=r"no radiograph \(CR, DX, RG\) among 1 DICOM images, which are of"):
         read_dicom_folder(tmp_path / "ct", table)
