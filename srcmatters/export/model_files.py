@@ -137,14 +137,21 @@ def _read_state(path: Path, name: str) -> Run:
     return classifier_of(read_weights(path), name, origin=path.name).eval()
 
 
-def _write_script(network: nn.Module, images: torch.Tensor, path: Path) -> None:  # noqa: ARG001
+def _write_script(network: nn.Module, images: torch.Tensor, path: Path) -> None:
     saved = io.BytesIO()
-    torch.jit.save(torch.jit.script(network), saved)
+    torch.jit.save(_scripted(network, images), saved)
     # Debugging information is what names this machine's source files; nothing needs it to run.
     with zipfile.ZipFile(saved) as made, zipfile.ZipFile(path, "w") as kept:
         for member in made.infolist():
             if not member.filename.endswith(".debug_pkl"):
                 kept.writestr(member, made.read(member))
+
+
+def _scripted(network: nn.Module, images: torch.Tensor) -> torch.jit.ScriptModule:
+    try:
+        return torch.jit.script(network)
+    except Exception:  # somebody's own network need not be written in what TorchScript understands
+        return torch.jit.trace(network, images)
 
 
 def _read_script(path: Path, name: str) -> Run:  # noqa: ARG001

@@ -47,6 +47,7 @@ from srcmatters.exported_bundle.saliency import check_feature_maps
 from srcmatters.files import sha256_of
 from srcmatters.images.windows import window_edges
 from srcmatters.runs.trained_run import TrainedRun, TrainingImages, open_run
+from srcmatters.sources import is_own
 
 _COMPARED = 8  # images on which the files are compared
 _SCRIPTS = Path(bundle_scripts.__path__[0])
@@ -92,10 +93,12 @@ def export(run: TrainedRun, to: str | Path, options: ExportOptions | None = None
 def _write(run: TrainedRun, folder: Path, options: ExportOptions, found: dict[str, Any] | None) -> None:
     for name in ("configs", "models", "docs"):
         (folder / name).mkdir(parents=True)
-    network = run.network()
+    network = run.network(options.trust)
     fitted, threshold = decision_rule(run, options)
     images = run.images(options.trust) if options.data else None
-    parity = write_model_files(network, run.settings["network"], _compared(run, images), folder / "models")
+    parity = write_model_files(
+        network, run.network_words(options.trust), _compared(run, network, images), folder / "models"
+    )
     probed = {} if found is None else _take_places(found)
     monitors = Monitors() if images is None else _fit_monitors(run, network, images, probed, options.trust)
     shortcut = None if images is None else _shortcut(images)
@@ -105,7 +108,7 @@ def _write(run: TrainedRun, folder: Path, options: ExportOptions, found: dict[st
     rules |= monitor_records(monitors, folder / ARRAYS)
     rules["weights_sha256"] = sha256_of(folder / WEIGHTS)
     (folder / RULES).write_text(_json(rules))
-    (folder / SUMS).write_text(sums(folder))
+    (folder / SUMS).write_text(sums(folder, is_own(rules["network"])))
     figures, subgroups = performance(run, fitted, threshold)
     errors = worst_errors(run.predictions, fitted, threshold)
     made: dict[str, bytes | None] = {}
@@ -150,11 +153,11 @@ def _check_failure_images(run: TrainedRun, options: ExportOptions) -> None:
     check_feature_maps(run.settings["network"])
 
 
-def _compared(run: TrainedRun, images: TrainingImages | None) -> torch.Tensor:
+def _compared(run: TrainedRun, network: nn.Module, images: TrainingImages | None) -> torch.Tensor:
     """Images on which the files of the network are compared: the run's own, or noise where there are none."""
     if images is not None:
         return images.as_trained("validation")[:_COMPARED].as_subclass(torch.Tensor).clone()
-    dims = spatial_dims(run.network())
+    dims = spatial_dims(network)
     size = [int(run.settings["image_size"])] * dims
     return torch.rand(4, 1, *size, generator=torch.Generator().manual_seed(0))
 

@@ -17,14 +17,17 @@ from torch import nn
 from srcmatters.errors import InputError, first_line
 from srcmatters.exported_bundle.calibration import ProbabilityCalibration, read_calibration
 from srcmatters.exported_bundle.monitors import DISTANCE_NUMBERS, ConfounderProbe, FeatureDistance
+from srcmatters.exported_bundle.programs import read_program
 from srcmatters.exported_bundle.rules_schema import RULES_SCHEMA, RULES_VERSION
 from srcmatters.exported_bundle.unpacking import unpack
 from srcmatters.files import sha256_of
-from srcmatters.sources import classifier_of, read_weights
+from srcmatters.sources import classifier_of, is_own, read_weights
 
 RULES = "configs/clinical.json"
 ARRAYS = "configs/clinical.npz"
 WEIGHTS = "models/model.pt"
+#: What is run of a network of one's own, whose code no hospital has.
+PROGRAM = "models/model.pt2"
 #: Hashes of the three, as ``sha256sum -c`` checks them.
 SUMS = "SHA256SUMS"
 _MOST_BYTES = 2**20
@@ -65,6 +68,9 @@ class ExportedBundle:
             InputError: weights that are missing, damaged, of another network, or hold code.
         """
         path = self.folder / WEIGHTS
+        if is_own(self.rules["network"]):
+            # Nobody's code is run: the program holds the operations, and its parts keep their names.
+            return read_program(self.folder / PROGRAM)
         return classifier_of(read_weights(path), self.rules["network"], origin=str(path)).eval()
 
     def calibrate(self, log_odds: np.ndarray | float) -> np.ndarray:
@@ -144,13 +150,16 @@ def _read(origin: Path, folder: Path, unpacked: tempfile.TemporaryDirectory[str]
             raise InputError(f"{origin}, {ARRAYS}: no array {name!r}, which {RULES} names")
     if not (folder / WEIGHTS).is_file():
         raise InputError(f"{origin}: no {WEIGHTS}, expected a bundle of `srcmatters export`")
+    if is_own(rules["network"]) and not (folder / PROGRAM).is_file():
+        raise InputError(f"{origin}: no {PROGRAM}, which runs a network of one's own; export the run again")
     _check_sums(origin, folder, rules)
     return ExportedBundle(folder, rules, arrays, unpacked)
 
 
-def sums(folder: Path) -> str:
-    """Text of :data:`SUMS` for a bundle whose rules, arrays and weights are written."""
-    present = [name for name in (RULES, ARRAYS, WEIGHTS) if (folder / name).is_file()]
+def sums(folder: Path, program: bool = False) -> str:
+    """Text of :data:`SUMS` for a bundle whose files are written: rules, arrays, weights, and its program."""
+    names = (RULES, ARRAYS, WEIGHTS, *((PROGRAM,) if program else ()))
+    present = [name for name in names if (folder / name).is_file()]
     return "".join(f"{sha256_of(folder / name)}  {name}\n" for name in present)
 
 
@@ -162,7 +171,7 @@ def _check_sums(origin: Path, folder: Path, rules: dict[str, Any]) -> None:
     written = dict(
         line.split(maxsplit=1)[::-1] for line in file.read_text("utf-8").splitlines() if " " in line
     )
-    for line in sums(folder).splitlines():
+    for line in sums(folder, is_own(rules["network"])).splitlines():
         digest, name = line.split(maxsplit=1)
         if written.pop(name, None) != digest:
             raise InputError(f"{origin}, {name}: changed after the export ({SUMS}); export the run again")

@@ -129,14 +129,17 @@ def head_of(network: nn.Module, name: str) -> nn.Linear:
     Raises:
         InputError: an unknown network.
     """
-    check_network(name)
-    head = network.get_submodule(_head_path(name))
+    head = network.get_submodule(_head_path(network, name))
     assert isinstance(head, nn.Linear)
     return head
 
 
-def _head_path(name: str) -> str:
-    return f"1.{HEADS[name]}".rstrip(".")
+def _head_path(network: nn.Module, name: str) -> str:
+    own = getattr(network, "head_path", None)
+    if own is None:
+        check_network(name)
+        own = HEADS[name].rstrip(".")
+    return f"1.{own}"
 
 
 def backbone_digest(network: nn.Module, name: str) -> str:
@@ -146,21 +149,25 @@ def backbone_digest(network: nn.Module, name: str) -> str:
         network: of :func:`srcmatters.sources.create_classifier`.
         name: name of the network.
     """
+    head = f"{_head_path(network, name)}."
     found = hashlib.sha256(repr((str(network), _code(network))).encode())
     for key, tensor in network.state_dict().items():
-        if not key.startswith(_head_path(name)):
+        if not key.startswith(head):
             found.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
             found.update(tensor.detach().cpu().contiguous().numpy())
     return found.hexdigest()
 
 
 def _code(network: nn.Module) -> list[str]:
-    """Source of our own modules that the network is built from, and versions of the libraries."""
+    """Source of the modules that the network is built from, and versions of the libraries."""
     names = {type(part).__module__ for part in network.modules()}
-    ours = [_source(name) for name in sorted(names) if name.startswith("srcmatters.")]
+    ours = [_source(name) for name in sorted(names) if not name.startswith(("torch.", "monai."))]
     return [*ours, _source(__name__), torch.__version__, importlib.metadata.version("monai")]
 
 
 @functools.cache
 def _source(module: str) -> str:
-    return inspect.getsource(sys.modules[module])
+    try:
+        return inspect.getsource(sys.modules[module])
+    except (OSError, TypeError):  # compiled
+        return module

@@ -13,6 +13,8 @@ METRICS = "metrics.json"
 CONFIG = "config.yaml"
 #: Weights of the epoch with the best validation.
 WEIGHTS = "model.pt"
+#: A copy of the file that builds a network of one's own.
+NETWORK_CODE = "network.py"
 #: Which run trained the weights, where the cells of a study share a training run.
 TRAINING = "training.json"
 #: Which MLflow run the output is of; not in the metrics, which are the same for the same settings.

@@ -20,10 +20,19 @@ from torch import nn
 from srcmatters.cohorts.study_cases import StudyCases
 from srcmatters.errors import InputError, find_input_error, first_line
 from srcmatters.preprocessing.state_cache import StateCache
-from srcmatters.runs.file_names import CONFIG, METRICS, MLFLOW_RUN, PREDICTIONS, VALIDATION, WEIGHTS
+from srcmatters.runs.file_names import (
+    CONFIG,
+    METRICS,
+    MLFLOW_RUN,
+    NETWORK_CODE,
+    PREDICTIONS,
+    VALIDATION,
+    WEIGHTS,
+)
 from srcmatters.runs.prediction_table import read_predictions
 from srcmatters.runs.trusted_configuration import CodeOfItsOwn, evaluated
-from srcmatters.sources import classifier_of, read_weights
+from srcmatters.sources import classifier_of, is_own, read_constructor, read_weights
+from srcmatters.sources.constructor import code_digest
 
 _FILES = {
     WEIGHTS: "a fine-tuned run, or one of depth screen that saved its model",
@@ -90,10 +99,35 @@ class TrainedRun:
         """Prediction table of the validation cases."""
         return read_predictions(self.folder / VALIDATION)
 
-    def network(self) -> nn.Module:
-        """The trained network, in evaluation mode on the CPU."""
+    def network(self, trust: bool = False) -> nn.Module:
+        """The trained network, in evaluation mode on the CPU.
+
+        Args:
+            trust: build a network of one's own, which runs the code that the run kept.
+
+        Raises:
+            CodeOfItsOwn: it has such a network and is not trusted.
+        """
         path = self.folder / WEIGHTS
-        return classifier_of(read_weights(path), self.settings["network"], origin=str(path)).eval()
+        return classifier_of(read_weights(path), self.network_words(trust), origin=str(path)).eval()
+
+    def network_words(self, trust: bool = False) -> str:
+        """Name of the network, or what builds it from the file that the run kept; see :meth:`network`."""
+        words = str(self.settings["network"])
+        if not is_own(words):
+            return words
+        constructor = read_constructor(words)
+        if constructor.foreign and not trust:
+            raise CodeOfItsOwn(
+                f"{self.folder}: its network is built by code of somebody's own ({constructor.origin}:"
+                f"{constructor.function}); --trust runs it, for a run that you made yourself"
+            )
+        if constructor.recorded is None:
+            return words
+        code = self.folder / NETWORK_CODE
+        if not code.is_file() or code_digest(code) not in constructor.recorded:
+            raise InputError(f"{code}: not the file {constructor.recorded} that built the network of the run")
+        return f"{code}:{constructor.call}"
 
     def images(self, trust: bool = False) -> TrainingImages:
         """The images, opened (or decoded again) by the run's own configuration.

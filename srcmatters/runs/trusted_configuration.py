@@ -13,6 +13,7 @@ import yaml
 from srcmatters.errors import InputError, first_line
 from srcmatters.packaged_bundles import bundles_folder
 from srcmatters.runs.file_names import CONFIG
+from srcmatters.sources import is_own, read_constructor
 
 _REFERENCE = re.compile(r"@(\w+)")
 _IMPORT = re.compile(r"\$\s*(?:import|from)\s")
@@ -69,6 +70,9 @@ def foreign_code(config: Mapping[str, Any], names: Iterable[str]) -> str | None:
     """
     known = _packaged_code()
     everywhere = (code for code in _code(config) if code.startswith("%") or _IMPORT.match(code))
+    own = str(config.get("network", ""))
+    if "network" in _needed(config, names) and is_own(own) and read_constructor(own).foreign:
+        return own
     needed = (code for name in _needed(config, names) for code in _code(config.get(name)))
     return next((code for code in (*everywhere, *needed) if code not in known), None)
 

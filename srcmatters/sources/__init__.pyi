@@ -1,3 +1,13 @@
+from .classifier import (
+    Classifier as Classifier,
+    weights_digest as weights_digest,
+)
+from .constructor import (
+    is_own as is_own,
+    network_name as network_name,
+    read_constructor as read_constructor,
+    same_network as same_network,
+)
 from .conversion import (
     convert as convert,
     guess_scheme as guess_scheme,
@@ -17,12 +27,10 @@ from .normalisation import (
     PositiveZScore as PositiveZScore,
 )
 from .source import (
-    Classifier as Classifier,
     Source as Source,
     classifier_of as classifier_of,
     create_classifier as create_classifier,
     load_source as load_source,
-    weights_digest as weights_digest,
 )
 from .weight_files import (
     read_weights as read_weights,

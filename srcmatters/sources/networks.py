@@ -65,7 +65,7 @@ class EfficientNetLite0(EfficientNet):
         self._fc.reset_parameters()
 
 
-class _DropoutLinear(nn.Linear):
+class DropoutLinear(nn.Linear):
     """A classifier behind dropout whose tensors keep the names of a plain one."""
 
     def __init__(self, in_features: int, out_features: int, dropout: float) -> None:
@@ -73,6 +73,7 @@ class _DropoutLinear(nn.Linear):
         self.dropout = dropout
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, classes) logits of (B, F) features."""
         # TorchScript knows no super().
         dropped = functional.dropout(features, self.dropout, self.training)
         return functional.linear(dropped, self.weight, self.bias)
@@ -94,7 +95,7 @@ def _resnet(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
             conv1_t_stride=2,
             bias_downsample=False,
         )
-        network.fc = _DropoutLinear(_features(network.fc), num_classes, dropout)
+        network.fc = DropoutLinear(_features(network.fc), num_classes, dropout)
         return network
 
     return create
@@ -102,7 +103,7 @@ def _resnet(build: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 
 def _densenet121(spatial_dims: int, in_channels: int, num_classes: int, dropout: float) -> nn.Module:
     network = DenseNet121(spatial_dims=spatial_dims, in_channels=in_channels, out_channels=num_classes)
-    network.class_layers.out = _DropoutLinear(_features(network.class_layers.out), num_classes, dropout)
+    network.class_layers.out = DropoutLinear(_features(network.class_layers.out), num_classes, dropout)
     return network
 
 

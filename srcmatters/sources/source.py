@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
@@ -13,6 +11,8 @@ from torch import nn
 from srcmatters.errors import InputError
 from srcmatters.sources.architecture import STANDARD, architecture_of
 from srcmatters.sources.catalogue import find_entry, read_catalogue
+from srcmatters.sources.classifier import Classifier, Origin, weights_digest
+from srcmatters.sources.constructor import is_own
 from srcmatters.sources.conversion import convert, guess_scheme, nearest_scheme
 from srcmatters.sources.conversion_report import ConversionReport
 from srcmatters.sources.entry import Entry
@@ -20,6 +20,7 @@ from srcmatters.sources.loading import Weights, load_strictly
 from srcmatters.sources.network_facts import HEADS, check_network
 from srcmatters.sources.networks import create_network
 from srcmatters.sources.normalisation import Normalisation, read_normalisation
+from srcmatters.sources.own_networks import own_classifier, own_classifier_of
 from srcmatters.sources.schemes import STEMS, find_scheme
 from srcmatters.sources.weight_files import read_weights
 
@@ -44,50 +45,6 @@ class Source:
     def architecture(self) -> str:
         """What the network has to be built like."""
         return STANDARD if self.weights is None else architecture_of(self.weights)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a classifier was made of.
-
-    Args:
-        source: name or file of the source, as it was given.
-        network: name of the network.
-        dropout: dropout rate before the head.
-        weights: :func:`weights_digest` of the classifier as it was made, its random head included.
-    """
-
-    source: str
-    network: str
-    dropout: float
-    weights: str
-
-
-class Classifier(nn.Sequential):
-    """The input normalisation of a source and the network behind it, which remember what they were made of.
-
-    Args:
-        layers: normalisation and network.
-
-    Attributes:
-        origin: None for one that was not made from a source here.
-    """
-
-    # TorchScript would want its type.
-    __jit_ignored_attributes__: ClassVar[list[str]] = ["origin"]
-
-    def __init__(self, *layers: Any) -> None:
-        super().__init__(*layers)
-        self.origin = cast("Origin | None", None)
-
-
-def weights_digest(network: nn.Module) -> str:
-    """Hash of every tensor of a network: the same on every device and in every memory layout."""
-    content = hashlib.blake2b(digest_size=16)
-    for name, tensor in network.state_dict().items():
-        content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        content.update(tensor.detach().cpu().contiguous().numpy())
-    return content.hexdigest()
 
 
 def load_source(source: str | Path, network: str, spatial_dims: int = 2, inflation: str = "centre") -> Source:
@@ -200,8 +157,9 @@ def create_classifier(
     """A network from a source, with the source's input normalisation as its first layer.
 
     Args:
-        network: see :func:`srcmatters.sources.create_network`.
-        source: see :func:`load_source`.
+        network: see :func:`srcmatters.sources.create_network`; or what builds a network of one's own, see
+            :func:`srcmatters.sources.constructor.read_constructor`.
+        source: see :func:`load_source`; of a network of one's own "random" or "constructor".
         spatial_dims: 2 or 3.
         num_classes: size of the output.
         dropout: dropout rate before the classifier.
@@ -215,6 +173,8 @@ def create_classifier(
     Raises:
         InputError: the weights are not those of this network; the message names the tensors.
     """
+    if is_own(network):
+        return own_classifier(network, str(source), spatial_dims, num_classes, dropout, seed)
     loaded = load_source(source, network, spatial_dims, inflation)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -245,6 +205,8 @@ def classifier_of(
     Raises:
         InputError: the weights are those of another network; the message names the tensors.
     """
+    if is_own(network):
+        return own_classifier_of(weights, network, dropout, origin)
     check_network(network)
     stem = weights.get(f"1.{STEMS[network]}")
     head = weights.get(f"1.{HEADS[network]}weight")

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from srcmatters.errors import InputError, did_you_mean
+from srcmatters.sources.constructor import is_own, read_constructor
 from srcmatters.sources.network_facts import HEADS
 
 #: What goes into the classification head: the features of a frozen network.
@@ -54,6 +55,13 @@ _STAGES = {
 }
 
 
+def _own_stages(backbone: nn.Module, head: str) -> tuple[Stage, ...]:
+    """The parts of a network of one's own in the order in which they were written, and its features."""
+    above = head.partition(".")[0]
+    parts = (Stage(name, name) for name, _ in backbone.named_children() if name != above)
+    return (*parts, Stage(FEATURES, head, "input"))
+
+
 def stages(network: str) -> tuple[Stage, ...]:
     """The stages of a network from input to output, the last being :data:`FEATURES`.
 
@@ -72,7 +80,7 @@ def recorded_stages(backbone: nn.Module, network: str, grid: int) -> Iterator[di
 
     Args:
         backbone: as :func:`srcmatters.sources.create_network` builds it, without the input normalisation.
-        network: its name.
+        network: its name; of a network of one's own as a run records it, with its head.
         grid: activations are averaged over as many parts of the image a side.
 
     Yields:
@@ -81,20 +89,33 @@ def recorded_stages(backbone: nn.Module, network: str, grid: int) -> Iterator[di
     """
     activations: dict[str, torch.Tensor] = {}
     with ExitStack() as stack:
-        for stage in stages(network):
+        head = read_constructor(network).head if is_own(network) else None
+        for stage in stages(network) if head is None else _own_stages(backbone, head):
             module = backbone.get_submodule(stage.module)
-            stack.callback(_watch(module, stage, activations, grid).remove)
+            stack.callback(_watch(module, stage, activations, grid, head is not None).remove)
         yield activations
 
 
-def _watch(module: nn.Module, stage: Stage, activations: dict[str, torch.Tensor], grid: int) -> Any:
+def _is_map(tensor: torch.Tensor) -> bool:
+    """Whether activations still have a place in the image."""
+    return tensor.ndim in (4, 5) and any(side > 1 for side in tensor.shape[2:])
+
+
+def _watch(
+    module: nn.Module, stage: Stage, activations: dict[str, torch.Tensor], grid: int, own: bool
+) -> Any:
     def record(found: Any) -> None:
         # Some versions of transformers return a tuple. Averaged at once: what follows may change the tensor.
         first = found[0] if isinstance(found, tuple) else found
+        if not isinstance(first, torch.Tensor) or (own and stage.name != FEATURES and not _is_map(first)):
+            return  # of a network of one's own: a part that pools, or that returns something else
         activations[stage.name] = on_grid(first, grid).float().cpu()
 
     if stage.side == "input":
-        return module.register_forward_pre_hook(lambda _, inputs: record(inputs))
+        # A part of a torch.export program may be handed the size of the batch as well.
+        return module.register_forward_pre_hook(
+            lambda _, inputs: record(tuple(one for one in inputs if isinstance(one, torch.Tensor)))
+        )
     return module.register_forward_hook(lambda _, inputs, output: record(output))
 
 

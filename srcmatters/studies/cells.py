@@ -17,6 +17,7 @@ from srcmatters.confounders import confounder_summaries
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.files import sha256_of
 from srcmatters.runs.private_settings import BOOKKEEPING
+from srcmatters.sources import is_own, network_name, read_constructor
 from srcmatters.studies.bundle_files import read_config_files
 from srcmatters.studies.executors.base import CellTask
 from srcmatters.studies.schema import AXES
@@ -76,7 +77,7 @@ def expand(study: Study) -> list[Cell]:
     fixed = _fixed(study)
     common = [
         _without_places(config),
-        _without_places(fixed),
+        _named(fixed),
         _data_digest(fixed, config),
         study.depth,
         __version__,
@@ -141,6 +142,9 @@ def _cell(
         overrides |= {**choice.overrides, axis: choice.name}
     axes = {axis: choice.name for axis, choice in choices.items()}
     source, digest = _source_digest(str(axes.get("source", "")))
+    if is_own(str(overrides.get("network", ""))):
+        overrides["network"] = _absolute(overrides["network"])
+    axes |= {name: network_name(str(value)) for name, value in axes.items() if name == "network"}
     if digest:
         overrides["source"] = source
         axes["source"] = Path(source).stem
@@ -148,7 +152,7 @@ def _cell(
         overrides["control"] = axes["control"] = control
     elif control != "none":
         raise InputError(f"controls: this bundle has no setting 'control', expected none of {control!r}")
-    identity = {**_without_places(overrides), "source": digest or axes.get("source")}
+    identity = {**_named(overrides), "source": digest or axes.get("source")}
     tag = hashlib.sha256(_plain([common, identity]).encode()).hexdigest()[:_HASH_LENGTH]
     shown = [f"{_PREFIX.get(axis, '')}{_short(value)}" for axis, value in axes.items() if value != "none"]
     name = re.sub(r"[^\w.+-]+", "_", "-".join([*shown, tag]))
@@ -191,6 +195,12 @@ def _without_places(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in BOOKKEEPING}
 
 
+def _named(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without places: of a network of one's own the hash of its file."""
+    kept = _without_places(values)
+    return kept | {name: network_name(str(value)) for name, value in kept.items() if name == "network"}
+
+
 @cache
 def _file_digest(path: str, size: int, changed: int) -> str:  # noqa: ARG001
     return sha256_of(path)
@@ -207,6 +217,12 @@ def _source_digest(source: str) -> tuple[str, str]:
     return (str(path.absolute()), _digest(path)) if path.is_file() else (source, "")
 
 
+def _absolute(network: str) -> str:
+    """What builds a network of one's own, its file found from any folder."""
+    given = read_constructor(network)
+    return network if given.file is None else f"{given.file.absolute()}:{given.call}"
+
+
 def _data_digest(fixed: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     folder = Path(str(fixed.get("dataset_dir", config.get("dataset_dir", ""))))
     table = folder / str(fixed.get("cases", config.get("cases", "")))
@@ -216,7 +232,7 @@ def _data_digest(fixed: Mapping[str, Any], config: Mapping[str, Any]) -> list[st
 def _usefulness(study: Study) -> Any:
     """Sort key: what a comparison of sources needs first."""
     place = {
-        axis: {_short(_shown(choice.name)): number for number, choice in enumerate(choices)}
+        axis: {_short(_shown(axis, choice.name)): number for number, choice in enumerate(choices)}
         for axis, choices in study.axes.items()
     }
     shares = sorted(choice.name for choice in study.axes.get("p_art", ()))
@@ -233,7 +249,9 @@ def _usefulness(study: Study) -> Any:
     return key
 
 
-def _shown(name: Any) -> Any:
+def _shown(axis: str, name: Any) -> Any:
+    if axis == "network":
+        return network_name(str(name))
     return Path(str(name)).stem if Path(str(name)).is_file() else name
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from srcmatters.cohorts import open_cohort
 from srcmatters.confounders import sampled_column
+from srcmatters.sources.constructor import is_own
 from srcmatters.sources.network_facts import NETWORKS, check_network
 from srcmatters.studies.cells import Cell, bundle_config
 from srcmatters.studies.study_file import Study
@@ -49,7 +51,7 @@ def estimate_disk(study: Study, cells: Sequence[Cell]) -> Disk | None:
         states = 1 if one["confounder"] == "none" or sampled_column(one["confounder"], table) else 2
         if cell.images not in seen:
             images += states * len(table) * int(one["image_size"]) ** dims * _FLOAT
-        width, weights = _network_size(one["network"], dims)
+        width, weights = _network_size(one["network"], str(one["source"]), dims)
         if study.depth == "screen" and cell.features not in seen:
             features += states * len(table) * width * _FLOAT
         if study.depth == "finetune" and not (cell.training and cell.training in seen):
@@ -58,8 +60,15 @@ def estimate_disk(study: Study, cells: Sequence[Cell]) -> Disk | None:
     return Disk(images, features, models)
 
 
-def _network_size(name: str, spatial_dims: int) -> tuple[int, int]:
+@cache
+def _network_size(name: str, source: str, spatial_dims: int) -> tuple[int, int]:
     """Features before the head, and bytes of all weights."""
+    if is_own(name):
+        from srcmatters.sources import create_classifier
+
+        network = create_classifier(name, source, spatial_dims)
+        features = network[1].get_parameter(f"{network.head_path}.weight").shape[1]
+        return features, sum(tensor.numel() for tensor in network.state_dict().values()) * _FLOAT
     check_network(name)
     facts = NETWORKS[name]
     return facts.features, facts.values[spatial_dims] * _FLOAT

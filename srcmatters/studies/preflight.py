@@ -9,7 +9,7 @@ from srcmatters.cohorts import CaseChoice, choose_cases, control_labels, open_co
 from srcmatters.confounders import sampled_column
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.preprocessing import confounder_place, create_image_confounder
-from srcmatters.sources import load_source
+from srcmatters.sources import create_classifier, is_own, load_source
 from srcmatters.studies.cells import Cell, bundle_config
 from srcmatters.studies.study_file import Study
 from srcmatters.studies.study_sources import study_sources
@@ -41,7 +41,10 @@ def check_study(study: Study, cells: Sequence[Cell]) -> None:
     if "case_table" in config:
         _check_cases(settings)
     for source, network in study_sources(config, cells):
-        load_source(source, network, int(config.get("spatial_dims", 2)))
+        if is_own(network):
+            create_classifier(network, source, int(config.get("spatial_dims", 2)))
+        else:
+            load_source(source, network, int(config.get("spatial_dims", 2)))
 
 
 def _check_cases(settings: Sequence[Mapping[str, Any]]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from srcmatters.sources.catalogue import find_entry
+from srcmatters.sources.constructor import is_own, read_constructor
 from srcmatters.sources.network_facts import check_network
 from srcmatters.studies.cells import Cell, bundle_config
 from srcmatters.studies.study_file import Study
@@ -18,6 +19,9 @@ def check_sources(study: Study, cells: Sequence[Cell]) -> None:
         InputError: naming the nearest ones.
     """
     for source, network in study_sources(bundle_config(study), cells):
+        if is_own(network):
+            read_constructor(network)
+            continue
         check_network(network)
         find_entry(source, network)
 

@@ -62,6 +62,7 @@ from .screening import (
 from .settings import (
     check_settings as check_settings,
     flag as flag,
+    network_name as network_name,
     source_name as source_name,
 )
 from .two_state_test import (

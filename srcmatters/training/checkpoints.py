@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from srcmatters.errors import InputError
 from srcmatters.runs.file_names import METRICS
-from srcmatters.sources import classifier_of, create_classifier, load_strictly, read_weights
+from srcmatters.sources import classifier_of, create_classifier, load_strictly, read_weights, same_network
 
 #: Settings of the CT bundles that decide what the network sees.
 _CT_INPUT = ("unit", "window", "patch_mm")
@@ -93,7 +93,10 @@ def check_same_run(ckpt: str | Path, settings: Mapping[str, Any], output_dir: st
 def _same(ckpt: str | Path, settings: Mapping[str, Any], names: Sequence[str], why: str) -> None:
     trained = trained_settings(ckpt)
     for name in names:
-        if name in trained and name in settings and trained[name] != settings[name]:
+        if name not in trained or name not in settings:
+            continue
+        same = trained[name] == settings[name]
+        if not (same or (name == "network" and same_network(str(trained[name]), str(settings[name])))):
             raise InputError(f"{name}: got {settings[name]!r}, expected {trained[name]!r}, {why}")
 
 

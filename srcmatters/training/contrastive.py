@@ -10,7 +10,7 @@ import torch
 from monai.losses import ContrastiveLoss
 from torch import nn
 
-from srcmatters.sources.network_facts import HEADS
+from srcmatters.sources.network_facts import HEADS, check_network
 
 Augmentation = Callable[[torch.Tensor], torch.Tensor]
 
@@ -95,6 +95,7 @@ def with_projection(classifier: nn.Sequential, network: str, size: int = 128, se
         size: length of the projection.
         seed: seed of its initialisation.
     """
+    check_network(network)
     parent, _, name = HEADS[network].rstrip(".").rpartition(".")
     owner = classifier[1].get_submodule(parent)
     features = getattr(owner, name).in_features

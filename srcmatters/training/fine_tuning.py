@@ -26,6 +26,7 @@ from srcmatters.training.what_ran import (
     case_settings,
     check_training,
     device_setting,
+    keep_network_code,
     network_settings,
     training_settings,
 )
@@ -89,6 +90,7 @@ class FineTuning:
             validation = self.test.predict(self.network, "validation")
             metrics = self.evidence.write(folder, predictions, validation, **self.test.realised_shares)
             self._draw(folder)
+            keep_network_code(self.network, folder)
         return metrics
 
     def _train(self, ran: Mapping[str, Any], folder: Path) -> None:

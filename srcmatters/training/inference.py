@@ -30,7 +30,8 @@ def without_head(network: nn.Module, name: str) -> nn.Module:
         The same, whose output is (B, p) features.
     """
     classifier = network.get_submodule("1")
-    *above, last = HEADS[name].rstrip(".").split(".")
+    path = getattr(network, "head_path", None) or HEADS[name].rstrip(".")
+    *above, last = path.split(".")
     setattr(classifier.get_submodule(".".join(above)), last, nn.Identity())
     return network
 

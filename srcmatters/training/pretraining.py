@@ -30,7 +30,7 @@ from srcmatters.runs.mlflow_tracking import Tracker
 from srcmatters.runs.output_folder import Results
 from srcmatters.runs.private_settings import places_left_out
 from srcmatters.sources.entry import Entry
-from srcmatters.sources.network_facts import HEADS
+from srcmatters.sources.network_facts import HEADS, check_network
 from srcmatters.sources.normalisation import InputNormalisation
 from srcmatters.sources.source_file import write_source
 from srcmatters.training.handlers import EpochLog, PrepareBatch
@@ -92,6 +92,7 @@ class Pretraining:
         self.results = results
         self.tracker = tracker
         self.settings = dict(settings)
+        check_network(str(self.settings["network"]))
         self.described = dict(described)
         self.config = dict(config)
         self.epochs = epochs

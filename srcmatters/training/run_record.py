@@ -163,5 +163,7 @@ class Evidence:
             for table_name, table in self.tables.items():
                 write_csv(pseudonymise(table), folder / table_name)
             shared = places_left_out(self.config)
-            write_config(shared, folder / CONFIG, source=self.settings["source"])
+            write_config(
+                shared, folder / CONFIG, source=self.settings["source"], network=self.settings["network"]
+            )
             self.tracker.log_folder(folder)

@@ -17,10 +17,11 @@ from srcmatters.errors import InputError
 from srcmatters.preprocessing.feature_cache import FeatureCache
 from srcmatters.preprocessing.state_cache import State
 from srcmatters.runs.file_names import PERMUTATIONS, REFITS, WEIGHTS
+from srcmatters.sources import same_network
 from srcmatters.training.refitted_heads import FrozenCell, permuted_aucs, refitted_aucs
 from srcmatters.training.run_record import Evidence
 from srcmatters.training.two_state_test import TwoStateTest
-from srcmatters.training.what_ran import case_settings, network_settings
+from srcmatters.training.what_ran import case_settings, keep_network_code, network_settings
 
 #: C of the logistic regression, the inverse of its penalty: 1e-5 .. 1 in half decades, one of them is chosen.
 STRENGTHS: tuple[float, ...] = tuple(float(10.0**power) for power in np.arange(-5, 0.25, 0.5))
@@ -137,7 +138,7 @@ class Screening:
             InputError: the network cannot be recorded; see :mod:`srcmatters.training.what_ran`.
         """
         network = network_settings(self.features.network)
-        if network["network"] != self.features.name:
+        if not same_network(network["network"], self.features.name):
             raise InputError(
                 f"features: read as of {self.features.name}, but the network is {network['network']};"
                 " expected --network alone"
@@ -155,6 +156,7 @@ class Screening:
             predictions, validation = tables
             metrics = self.evidence.write(folder, predictions, validation, **recorded)
             self._fit_again(folder, head.strength)
+            keep_network_code(self.features.network, folder)
             if self.save_model:
                 head.put_into(self.features.head)
                 weights = {name: tensor.cpu() for name, tensor in self.features.network.state_dict().items()}

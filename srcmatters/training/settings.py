@@ -16,6 +16,7 @@ from srcmatters.cohorts.study_cases import CONTROLS
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images import file_digest
 from srcmatters.preprocessing.state_cache import UNREADABLE
+from srcmatters.sources import network_name as network_name
 from srcmatters.training.augmentation import AUGMENTATIONS
 
 

@@ -6,7 +6,9 @@ and not the top-level ids. So the record of a run is read off the objects; what 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,9 @@ from srcmatters.images import LoadCTd, Windowd
 from srcmatters.images.windows import window_edges
 from srcmatters.preprocessing import ResamplePatchd
 from srcmatters.preprocessing.state_cache import StateCache
+from srcmatters.runs.file_names import NETWORK_CODE
 from srcmatters.sources import Classifier, weights_digest
+from srcmatters.sources.constructor import code_digest
 from srcmatters.training.augmentation import BatchedRandomAffine
 from srcmatters.training.datasets import CaseDataset
 from srcmatters.training.handlers import EarlyStop, PrepareBatch
@@ -54,6 +58,21 @@ def network_settings(network: nn.Module) -> Settings:
             " that holds what the training starts from (`srcmatters sources convert`)"
         )
     return {"source": source_name(origin.source), "network": origin.network, "dropout": origin.dropout}
+
+
+def keep_network_code(network: nn.Module, folder: Path) -> None:
+    """Copy the file that builds a network of one's own into the folder of a run, which is opened with it.
+
+    Raises:
+        InputError: it is not the file any more that the network was built with.
+    """
+    origin = network.origin if isinstance(network, Classifier) else None
+    if origin is None or origin.code is None:
+        return
+    kept = folder / NETWORK_CODE
+    shutil.copyfile(origin.code, kept)
+    if code_digest(kept) not in origin.network:
+        raise InputError(f"network: {origin.code} was changed while it trained, expected the same file")
 
 
 def case_settings(settings: Mapping[str, Any], cache: StateCache, chosen: StudyCases, fold: int) -> Settings:

@@ -216,3 +216,17 @@ def test_images_of_ct_are_counted_for_every_window_and_patch() -> None:
     axis = (*study.axes["network"][:1], replace(study.axes["network"][0], overrides={"patch_mm": 50}))
     both = replace(study, axes={**study.axes, "network": axis})
     assert len({cell.images for cell in expand(both)}) == 2 * len(one)
+
+
+def test_a_network_of_ones_own_is_named_without_its_place(tiny_study: Make, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for folder in ("a", "b"):
+        (tmp_path / folder / "net.py").write_text("def build():\n    pass\n")
+    words = [f"{tmp_path}/{folder}/net.py:build(width=8)" for folder in ("a", "b")]
+    axes = {"source": ["good"], "p_art": [0], "fold": [0]}
+    first, second = (expand(tiny_study(axes={**axes, "network": [one]}))[0] for one in words)
+    assert first.cell_id == second.cell_id and first.overrides["network"] == words[0]
+    assert str(first.axes["network"]).startswith("net-") and str(tmp_path) not in str(first.axes)
+    (tmp_path / "b" / "net.py").write_text("def build():\n    return 1\n")
+    assert expand(tiny_study(axes={**axes, "network": words[1:]}))[0].cell_id != first.cell_id

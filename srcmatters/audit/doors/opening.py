@@ -70,7 +70,7 @@ def _opened(
     if function is None:
         if not path.exists() and (path.suffix.lower() in _SUFFIXES or len(path.parts) > 1):
             raise InputError(f"MODEL: {spec} does not exist, {_EXPECTED}")
-        return runs_of_ours.open_trained_run(spec, options, tracking_uri, device)
+        return runs_of_ours.open_trained_run(spec, options, tracking_uri, device, trust)
     from srcmatters.audit.doors.functions import open_function
 
     return open_function(function["module"], function["function"], options, trust)

@@ -19,6 +19,7 @@ from srcmatters.preprocessing.feature_cache import head_of
 from srcmatters.preprocessing.patches import slab_to_read
 from srcmatters.runs.file_names import CONFIG, WEIGHTS
 from srcmatters.runs.trained_run import TrainedRun, open_run
+from srcmatters.sources import is_own
 
 #: Steps of `preprocessing` in the configuration of a run that a contract stands for.
 _STEPS = {
@@ -33,11 +34,15 @@ _STEPS = {
 
 
 def open_trained_run(
-    spec: str, options: ContractOptions, tracking_uri: str, device: torch.device | str
+    spec: str,
+    options: ContractOptions,
+    tracking_uri: str,
+    device: torch.device | str,
+    trust: bool = False,
 ) -> Model:
     """A run of ours, by its folder, MLflow id or registered model.
 
-    Its configuration is read as data, never evaluated.
+    Its configuration is read as data, never evaluated. ``trust`` lets a network of one's own be built.
 
     Raises:
         InputError: see :func:`srcmatters.runs.trained_run.open_run`; or its preprocessing is another than
@@ -45,7 +50,7 @@ def open_trained_run(
     """
     run = open_run(spec, tracking_uri)
     _check_preprocessing(run)
-    network = run.network()
+    network = run.network(trust)
     settings = run.settings
     contract = settled_contract(options, _read_contract(settings, _spatial_dims(network)), str(run.folder))
     model = TorchModel(
@@ -77,7 +82,7 @@ def open_exported_bundle(path: Path, options: ContractOptions, device: torch.dev
     settings = rules if rules["modality"] == "ct" else {"image_size": rules["image_size"]}
     contract = settled_contract(options, _read_contract(settings, rules["spatial_dims"]), str(path))
     classes = (rules["finding"]["negative"], rules["finding"]["positive"])
-    head = head_of(network, rules["network"])
+    head = None if is_own(rules["network"]) else head_of(network, rules["network"])
     model = TorchModel(
         rules["name"], contract, network.to(device), "exported bundle", digest, classes, device, head
     )
