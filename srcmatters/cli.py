@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from srcmatters import __version__
+from srcmatters.audit.cohort.command import audit as audit_cohort
 from srcmatters.cohorts.commands import cohorts
 from srcmatters.deployment.predict_command import predict
 from srcmatters.deployment.serve_command import serve
@@ -84,6 +85,7 @@ def results(folder: Path) -> None:
 
 
 command.add_command(bundles)
+cohorts.add_command(audit_cohort)
 command.add_command(cohorts)
 command.add_command(study)
 command.add_command(report)

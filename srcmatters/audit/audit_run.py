@@ -23,6 +23,8 @@ from srcmatters.audit.result import Audit, OutputAudit, Question
 from srcmatters.audit.scoring import Scored, Scorer
 from srcmatters.audit.state_scores import State, StateScores
 from srcmatters.errors import InputError
+from srcmatters.evaluation.ladder import Ladder, climb
+from srcmatters.evaluation.ladder_steps import column_step, image_steps
 from srcmatters.evaluation.outcomes import Outcome
 
 
@@ -72,6 +74,7 @@ def audit_model(
     scored = scorer.score([None, *states.values()])
     losses = _losses_of_twins(twins, images, states, plan, batch_size, num_workers, store)
     outputs = []
+    ladder = _ladder(images, scored, plan.seed) if controls else None
     for place, output in enumerate(model.outputs):
         scores = _scores(scored, images.cases, states, place, descriptions, missing, output)
         evidence = Evidence(
@@ -80,6 +83,7 @@ def audit_model(
             twins={name: values[place] for name, values in losses.items()} if twins else None,
             training_table=training_table,
             digests=scored.digests,
+            ladder=ladder,
             planar=images.modality != "ct",
         )
         if controls:
@@ -151,6 +155,21 @@ def _scores(
 ) -> StateScores:
     confounded = {state: scored.log_odds[row, :, place] for row, state in enumerate(states, start=1)}
     return StateScores(cases, scored.log_odds[0, :, place], confounded, descriptions, missing, output)
+
+
+def _ladder(images: CaseImages, scored: Scored, seed: int) -> tuple[Ladder, np.ndarray] | None:
+    """What is knowable of the label without the model, of the cases with clean scores."""
+    rows = np.flatnonzero(np.isfinite(scored.log_odds[0]).all(axis=1))
+    cases = images.cases.iloc[rows]
+    try:
+        features = image_steps(images.grey(int(row)) for row in rows)
+        columns, _, _ = column_step(cases[attribute_columns(cases)])
+        if columns is not None:
+            features["columns"] = columns
+        labels = cases["label"].to_numpy(dtype=int)
+        return climb(features, labels, cases["patient_id"].to_numpy(), seed), rows
+    except InputError:  # too few patients, or images that are no larger than a thumbnail
+        return None
 
 
 def _losses_of_twins(

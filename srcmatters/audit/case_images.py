@@ -20,6 +20,8 @@ from srcmatters.images import LoadCTd, LoadRadiographd, file_digest
 from srcmatters.preprocessing.both_states import positions
 from srcmatters.preprocessing.confounder_placement import confounder_place
 
+_HU = (-1024.0, 1024.0)  # what becomes 0..1 where a CT is looked at as a picture
+
 
 @dataclass(frozen=True)
 class Refused:
@@ -71,6 +73,13 @@ class CaseImages:
             InputError: the file cannot be read; the line names it.
         """
         return dict(self._load({**self.described(position), "image": self._paths[position]}))
+
+    def grey(self, position: int) -> Tensor:
+        """Image (C, H, W[, D]) of a case in [0, 1], as :meth:`native`; HU of -1024..1024 become 0..1."""
+        image = torch.as_tensor(self.native(position)["image"]).as_subclass(Tensor).float()
+        if self.modality == "ct" and self.unit == "HU":
+            image = (image - _HU[0]) / (_HU[1] - _HU[0])
+        return image.clamp(0, 1)
 
     def described(self, position: int) -> dict[Hashable, Any]:
         """case_id, and x_mm, y_mm and z_mm if known."""

@@ -13,17 +13,19 @@ from torch import Tensor
 
 from srcmatters.audit.state_scores import StateScores
 from srcmatters.audit.two_states import REPLICATES, Measured, TwoStates
+from srcmatters.evaluation.ladder import Ladder
 from srcmatters.evaluation.outcomes import Outcome, outcome_of
 from srcmatters.evaluation.resampling import PatientWeights, resample_patients
 from srcmatters.reports.study_tables import Table
 
 #: What a check may need besides the scores.
-Need = Literal["images", "features", "twins", "training_table", "sent"]
+Need = Literal["images", "features", "twins", "training_table", "sent", "ladder"]
 NEEDS: dict[str, str] = {
     "images": "further images through the model, which scores of a product and --no-controls rule out",
     "features": "the features before the model's head of a confounder that leans, where the door gives them",
     "twins": "five or more twins: the same training data without the confounder (--twins STUDY)",
     "training_table": "the case table of the training data (--trained-on TABLE)",
+    "ladder": "the images, of 16 pixels a side or more, and four patients of either label",
     "sent": "images that were sent through a product (`srcmatters audit prepare`)",
 }
 
@@ -113,6 +115,7 @@ class Evidence:
         sent: manifest and counts of what came back of a product; None.
         changes: each confounder at its default strength, where the images are here.
         digests: (cases,) SHA-256 of each image's file; None.
+        ladder: of the images, and case positions of which it is; None where the images are not here.
         planar: whether the images are single planes (radiographs), and not CT.
     """
 
@@ -127,6 +130,7 @@ class Evidence:
     sent: Any = None
     changes: Mapping[str, Change] = field(default_factory=dict)
     digests: Sequence[str] | None = None
+    ladder: tuple[Ladder, np.ndarray] | None = None
     planar: bool = True
     _states: dict[Any, TwoStates] = field(default_factory=dict, repr=False)
     _weights: PatientWeights | None = field(default=None, repr=False)
@@ -159,6 +163,7 @@ class Evidence:
             "twins": self.twins,
             "training_table": self.training_table,
             "sent": self.sent,
+            "ladder": self.ladder,
         }
         return present[need] is not None
 

@@ -18,13 +18,15 @@ from srcmatters.audit.figures import dose_figure, mixture_figure, verdict_figure
 from srcmatters.audit.result import Audit, OutputAudit, Question
 from srcmatters.confounders import create_confounder
 from srcmatters.errors import InputError
+from srcmatters.evaluation.ladder import Rung
 from srcmatters.evaluation.outcomes import Outcome
 from srcmatters.files import write_text
 from srcmatters.numbers import interval, number
 from srcmatters.phantom import draw_patient, radiograph
 from srcmatters.reports.example_images import example_of
 from srcmatters.reports.example_record import Example
-from srcmatters.reports.inline_svg import legend_colours
+from srcmatters.reports.inline_svg import Picture, legend_colours
+from srcmatters.reports.ladder import ladder_figure
 from srcmatters.reports.provenance import versions, written_on
 from srcmatters.reports.study_tables import Table
 
@@ -106,7 +108,13 @@ def _section(audited: OutputAudit, place: int, audit: Audit) -> dict[str, Any]:
             pictures.append(dose_figure(effect.details["doses"], verdict.subject, f"o{place}dose{row}"))
         curves.append((verdict, effect, pictures, _dose_table(effect)))
     others = [
-        (check.title, check.question, by_check[check.code], check.table(by_check[check.code]))
+        (
+            check.title,
+            check.question,
+            by_check[check.code],
+            check.table(by_check[check.code]),
+            _ladder_picture(by_check[check.code], f"o{place}ladder"),
+        )
         for check in all_checks()
         if check.code in by_check and check.code not in ("sensitivity", "effect", "clean_performance")
     ]
@@ -118,6 +126,11 @@ def _section(audited: OutputAudit, place: int, audit: Audit) -> dict[str, Any]:
         "curves": curves,
         "others": others,
     }
+
+
+def _ladder_picture(findings: Sequence[Finding], key: str) -> Picture | None:
+    rungs = next((one.details["rungs"] for one in findings if "rungs" in one.details), None)
+    return None if rungs is None else ladder_figure([Rung(**rung) for rung in rungs], key)
 
 
 def headline(audited: OutputAudit) -> str:

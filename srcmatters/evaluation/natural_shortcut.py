@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-import torch.nn.functional as functional
 
 from srcmatters.errors import InputError
-from srcmatters.evaluation.linear_probe import linear_probe
+from srcmatters.evaluation.ladder import Ladder, climb
+from srcmatters.evaluation.ladder_steps import THUMBNAIL, column_step, image_steps
 from srcmatters.numbers import interval
-
-THUMBNAIL = 16  # pixels a side: outline, exposure and view, and of the disease what is large
-FRAME = 1  # pixels of a thumbnail that are frame on each side: corners and edges, where there is no lung
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class NaturalShortcut:
         frame_auc: of the same probe on the frame of the thumbnails alone; NaN where it was not measured.
         frame_low: lower end of its interval.
         frame_high: upper end.
+        rungs: every step of the ladder, as :class:`srcmatters.evaluation.ladder.Rung`.
     """
 
     auc: float
@@ -40,6 +40,7 @@ class NaturalShortcut:
     frame_auc: float = float("nan")
     frame_low: float = float("nan")
     frame_high: float = float("nan")
+    rungs: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def present(self) -> bool:
@@ -64,9 +65,13 @@ class NaturalShortcut:
 
 
 def natural_shortcut(
-    images: torch.Tensor | np.ndarray, labels: Sequence[int], patient_ids: Sequence[str], seed: int = 0
+    images: torch.Tensor | np.ndarray,
+    labels: Sequence[int],
+    patient_ids: Sequence[str],
+    seed: int = 0,
+    columns: pd.DataFrame | None = None,
 ) -> NaturalShortcut:
-    """Measure what 16 x 16 thumbnails, and their frame alone, tell of the label.
+    """Measure what 16 x 16 thumbnails, their frame alone, and every step of the ladder tell of the label.
 
     Positives and negatives of a target often come from other wards, machines or ages. What of that survives
     in a thumbnail is a confounder that nobody put in; a network may have read it as well, and neither i.i.d.
@@ -74,15 +79,41 @@ def natural_shortcut(
     shortcut; what corners and edges tell is no finding in a lung.
 
     Args:
-        images: (N, C, H, W[, D]), clean, as the network would get them; channels and slices are averaged.
+        images: (N, C, H, W[, D]), clean, as the network would get them, in [0, 1]; channels and slices are
+            averaged.
         labels: N labels, 0 or 1.
         patient_ids: N patients; none of them is in two folds.
         seed: seed of folds and resampling.
+        columns: N rows that describe patients and acquisitions; None: the ladder starts at the images.
 
     Raises:
         InputError: shapes that differ or are not those above, images smaller than a thumbnail, or too few
             patients to cross-validate.
     """
+    ladder = image_ladder(images, labels, patient_ids, seed, columns)
+    rungs = {rung.step: rung for rung in ladder.rungs}
+    thumbnail, edge = rungs["thumbnail"], rungs["edge"]
+    return NaturalShortcut(
+        thumbnail.auc,
+        thumbnail.low,
+        thumbnail.high,
+        ladder.cases,
+        ladder.patients,
+        edge.auc,
+        edge.low,
+        edge.high,
+        tuple(asdict(rung) for rung in ladder.rungs),
+    )
+
+
+def image_ladder(
+    images: torch.Tensor | np.ndarray,
+    labels: Sequence[int],
+    patient_ids: Sequence[str],
+    seed: int = 0,
+    columns: pd.DataFrame | None = None,
+) -> Ladder:
+    """The ladder of images in memory; arguments and errors as of :func:`natural_shortcut`."""
     images = torch.as_tensor(images)
     if images.ndim not in (4, 5) or len(images) != len(labels):
         raise InputError(
@@ -93,20 +124,8 @@ def natural_shortcut(
         raise InputError(
             f"natural shortcut: images of {tuple(images.shape[2:4])}, expected {THUMBNAIL} pixels or more"
         )
-    patients = [str(name) for name in patient_ids]
-    thumbnails = _thumbnails(images)
-    inner = slice(FRAME, -FRAME)
-    outside = np.ones((THUMBNAIL, THUMBNAIL), dtype=bool)
-    outside[inner, inner] = False
-    probe = linear_probe(thumbnails, labels, patients, seed)
-    frame = linear_probe(thumbnails[:, outside.ravel()], labels, patients, seed)
-    counts = (len(labels), len(set(patients)))
-    return NaturalShortcut(probe.auc, probe.low, probe.high, *counts, frame.auc, frame.low, frame.high)
-
-
-def _thumbnails(images: torch.Tensor) -> np.ndarray:
-    """(N, 256); one image after the other, because a large array is only mapped into memory."""
-    planes = (image.float().mean(0) for image in images)
-    flat = (plane if plane.ndim == 2 else plane.mean(-1) for plane in planes)
-    small = [functional.adaptive_avg_pool2d(plane[None], THUMBNAIL).flatten() for plane in flat]
-    return torch.stack(small).numpy()
+    features = image_steps(images)
+    described = None if columns is None else column_step(columns)[0]
+    if described is not None:
+        features["columns"] = described
+    return climb(features, np.asarray(labels), np.asarray([str(name) for name in patient_ids]), seed)

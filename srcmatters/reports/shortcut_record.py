@@ -67,8 +67,11 @@ def _measured(runs: pd.DataFrame, trust: bool) -> NaturalShortcut | str:
 def _read(path: Path) -> dict[str, NaturalShortcut]:
     """Measurements of before; none where the file is missing or was not written by this version."""
     try:
-        return {digest: NaturalShortcut(**record) for digest, record in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return {
+            digest: NaturalShortcut(**{**record, "rungs": tuple(record["rungs"])})
+            for digest, record in json.loads(path.read_text()).items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return {}
 
 

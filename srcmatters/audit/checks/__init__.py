@@ -4,6 +4,7 @@ from srcmatters.audit.check import Check
 from srcmatters.audit.checks.attributes import Attributes
 from srcmatters.audit.checks.clean_performance import CleanPerformance
 from srcmatters.audit.checks.effect import Effect
+from srcmatters.audit.checks.ladder import LadderCheck
 from srcmatters.audit.checks.origin import Origin
 from srcmatters.audit.checks.overlap import Overlap
 from srcmatters.audit.checks.perturbations import Perturbations
@@ -23,6 +24,7 @@ CHECKS: tuple[type[Check], ...] = (
     Perturbations,
     RefittedHead,
     Attributes,
+    LadderCheck,
     TextInImages,
     Overlap,
     Refusals,
