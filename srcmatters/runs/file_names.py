@@ -7,6 +7,8 @@ PREDICTIONS, VALIDATION = "predictions.csv", "validation.csv"
 TABLES = (PREDICTIONS, VALIDATION)
 #: AUCs of heads that were fitted again: on resampled patients, and to permuted labels.
 REFITS, PERMUTATIONS = "refits.csv", "permutations.csv"
+#: Test cases of a run in both states of confounders that it was not trained under, by ``tested``.
+TRANSFER = "transfer.csv"
 #: Metrics and settings. Where it is, the run is complete: it is moved last.
 METRICS = "metrics.json"
 #: The configuration, with which the run can be repeated.

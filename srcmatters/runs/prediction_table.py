@@ -82,6 +82,24 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
         raise InputError(f"{path}: not a readable prediction table ({reason})") from error
 
 
+def read_transfer(path: str | Path) -> pd.DataFrame:
+    """Read the prediction tables of a run under further confounders, one under another by ``tested``.
+
+    Raises:
+        InputError: not there, or not such tables; names the file and the column.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"case_id": str, "patient_id": str, "tested": str})
+        if "tested" not in table:
+            raise InputError(f"{path}: no column tested, expected the confounder of each row")
+        return pd.concat([SCHEMA.validate(rows) for _, rows in table.groupby("tested", sort=False)])
+    except pandera.errors.SchemaError as error:
+        raise InputError(f"{path}: {str(error).splitlines()[0]}") from error
+    except UNREADABLE_CSV as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a readable prediction table ({reason})") from error
+
+
 def log_odds(scores: pd.Series | np.ndarray) -> np.ndarray:
     """Log-odds of probabilities; 0 and 1 are taken as the nearest doubles inside, which keeps them finite."""
     return logit(np.clip(np.asarray(scores, dtype=np.float64), 1e-16, 1 - 1e-16))

@@ -65,6 +65,9 @@ from .settings import (
     network_name as network_name,
     source_name as source_name,
 )
+from .transfer_test import (
+    TransferTest as TransferTest,
+)
 from .two_state_test import (
     TwoStateTest as TwoStateTest,
 )

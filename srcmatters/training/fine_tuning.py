@@ -16,11 +16,12 @@ from torch import nn
 from srcmatters.errors import InputError
 from srcmatters.preprocessing.images_without_text import without_text
 from srcmatters.reports.run_figures import example_states, training_curves
-from srcmatters.runs.file_names import EXAMPLES, FIGURES, TRAINING_CURVES, WEIGHTS
+from srcmatters.runs.file_names import EXAMPLES, FIGURES, TRAINING_CURVES, TRANSFER, WEIGHTS
 from srcmatters.sources import weights_digest
 from srcmatters.training.handlers import EpochLog
 from srcmatters.training.run_record import Evidence
 from srcmatters.training.shared_training import SharedTraining, training_key
+from srcmatters.training.transfer_test import TransferTest
 from srcmatters.training.two_state_test import TwoStateTest
 from srcmatters.training.what_ran import (
     case_settings,
@@ -45,6 +46,7 @@ class FineTuning:
         epochs: what was logged during training.
         trainings_dir: training runs that cells of a study share, see
             :mod:`srcmatters.training.shared_training`; None: this run trains by itself.
+        transfer: further confounders that the network is tested on; None: none.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class FineTuning:
         evidence: Evidence,
         epochs: EpochLog,
         trainings_dir: str | Path | None = None,
+        transfer: TransferTest | None = None,
     ) -> None:
         self.trainer = trainer
         self.network = network
@@ -62,6 +65,7 @@ class FineTuning:
         self.evidence = evidence
         self.epochs = epochs
         self.trainings_dir = trainings_dir
+        self.transfer = transfer
         self._ran = False
 
     def run(self) -> dict[str, float]:
@@ -89,6 +93,8 @@ class FineTuning:
             predictions = self.test.predict(self.network)
             validation = self.test.predict(self.network, "validation")
             metrics = self.evidence.write(folder, predictions, validation, **self.test.realised_shares)
+            if self.transfer is not None:
+                self.transfer.predicted(self.network).to_csv(folder / TRANSFER, index=False)
             self._draw(folder)
             keep_network_code(self.network, folder)
         return metrics

@@ -18,6 +18,7 @@ from srcmatters.images import file_digest
 from srcmatters.preprocessing.state_cache import UNREADABLE
 from srcmatters.sources import network_name as network_name
 from srcmatters.training.augmentation import AUGMENTATIONS
+from srcmatters.training.mitigation.arms import MITIGATIONS
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ _CHOICES = {
     "protocol": ("corrected", "paper"),
     "assignment": ("image", "patient"),
     "control": CONTROLS,
+    "mitigation": MITIGATIONS,
     "unreadable": UNREADABLE,
 }
 _AUGMENTATION = {name: _Range(0, 180 if name == "rotation" else 1) for name in AUGMENTATIONS}

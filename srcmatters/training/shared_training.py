@@ -31,7 +31,7 @@ from srcmatters.runs.file_names import TRAINING, WEIGHTS
 from srcmatters.runs.private_settings import BOOKKEEPING
 
 #: What is put into images that no network trains on.
-_OF_THE_TEST = ("confounder", "confounder_args", "p_art", "force", "run_name", "overwrite")
+_OF_THE_TEST = ("confounder", "confounder_args", "p_art", "force", "run_name", "overwrite", "tested")
 History = list[dict[str, float]]
 
 

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from srcmatters.errors import InputError
-from srcmatters.training.screening import STRENGTHS, fit_head
+from srcmatters.training.linear_head import STRENGTHS, fit_head
 
 CASES, FEATURES = 60, 200
 
