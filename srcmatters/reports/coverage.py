@@ -25,7 +25,7 @@ def missing_cells(cells: pd.DataFrame) -> list[str]:
         cells: finished runs; ``label`` is the confounder with its parameters.
     """
     found = []
-    setup = ["target", "network", "depth", "protocol", "control", "p_neg"]
+    setup = ["target", "network", "depth", "protocol", "control", "p_neg", "mitigation"]
     for _, members in cells.groupby(setup, sort=True, dropna=False):
         present = set(members[list(_GRID)].itertuples(index=False, name=None))
         grid = product(*(sorted(members[name].unique()) for name in _GRID))

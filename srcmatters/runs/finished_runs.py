@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from srcmatters.errors import UNREADABLE_CSV, InputError
-from srcmatters.runs.file_names import METRICS, PERMUTATIONS, PREDICTIONS, REFITS, VALIDATION
-from srcmatters.runs.prediction_table import read_predictions
+from srcmatters.runs.file_names import METRICS, PERMUTATIONS, PREDICTIONS, REFITS, TRANSFER, VALIDATION
+from srcmatters.runs.prediction_table import read_predictions, read_transfer
 
 #: Settings by which runs are told apart in an analysis, besides source and p_art.
 AXES = ("target", "network", "depth", "protocol", "control", "confounder", "confounder_args", "p_neg")
@@ -27,6 +27,7 @@ _ALWAYS = {
     "depth": "finetune",
     "control": "none",
     "p_neg": 0.0,
+    "mitigation": "none",
 }
 
 
@@ -46,6 +47,7 @@ class StudyResults:
             runs of the screen depth have them.
         permutations: likewise those of heads that were fitted to permuted labels, by ``permutation``, 0 being
             the labels of the run; only null controls of the screen depth have them.
+        transfer: prediction tables under further confounders, by ``tested``; empty if no run has any.
     """
 
     cells: pd.DataFrame
@@ -53,6 +55,7 @@ class StudyResults:
     validation: pd.DataFrame = field(default_factory=pd.DataFrame)
     refits: pd.DataFrame = field(default_factory=pd.DataFrame)
     permutations: pd.DataFrame = field(default_factory=pd.DataFrame)
+    transfer: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def read_runs(folder: str | Path) -> pd.DataFrame:
@@ -110,6 +113,7 @@ def read_results(folder: str | Path) -> StudyResults:
         _stacked(folders, VALIDATION, optional=True),
         _stacked_statistics(folders, REFITS),
         _stacked_statistics(folders, PERMUTATIONS),
+        _stacked_transfer(folders),
     )
 
 
@@ -135,6 +139,15 @@ def _stacked(folders: list[Path], name: str, optional: bool = False) -> pd.DataF
         for number, path in enumerate(folders)
         if not optional or (path / name).is_file()
     ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _stacked_transfer(folders: list[Path]) -> pd.DataFrame:
+    """Tables of further confounders; each of a run is a prediction table."""
+    tables = []
+    for number, folder in enumerate(folders):
+        if (folder / TRANSFER).is_file():
+            tables.append(read_transfer(folder / TRANSFER).assign(cell=number))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 

@@ -23,7 +23,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # What a comparison is grouped and filtered by.
-AXES = ("source", "target", "network", "confounder", "p_art", "p_neg", "fold", "seed", "protocol")
+AXES = (
+    "source",
+    "target",
+    "network",
+    "confounder",
+    "p_art",
+    "p_neg",
+    "mitigation",
+    "fold",
+    "seed",
+    "protocol",
+)
 _PID, _HOST = "srcmatters.pid", "srcmatters.host"
 
 
@@ -33,6 +44,7 @@ def run_name(settings: Mapping[str, Any]) -> str:
     # A pre-training has neither.
     parts += [f"p={settings['p_art']:g}"] if "p_art" in settings else []
     parts += [f"n={settings['p_neg']:g}"] if settings.get("p_neg") else []
+    parts += [settings["mitigation"]] if settings.get("mitigation", "none") != "none" else []
     parts += [f"fold={settings['fold']}"] if "fold" in settings else []
     parts.append(secrets.token_hex(2))
     return " · ".join(Path(str(part)).name for part in parts)

@@ -26,6 +26,7 @@ def default_output_dir(bundle: str | Path, settings: Mapping[str, Any]) -> Path:
     """
     axes = [str(settings[name]) for name in ("target", "network", "confounder", "source")]
     axes += [f"p{settings['p_art']}", *([f"n{settings['p_neg']}"] if settings.get("p_neg") else [])]
+    axes += [str(settings["mitigation"])] if settings.get("mitigation", "none") != "none" else []
     axes += [f"fold{settings['fold']}", f"seed{settings['seed']}"]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:6]
     return Path("mlruns") / "outputs" / Path(bundle).name / "-".join([*axes, digest])

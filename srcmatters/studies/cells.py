@@ -126,6 +126,7 @@ def _points(study: Study) -> Iterator[tuple[dict[str, Choice], str]]:
             axes["p_art"] = (Choice(CONTROL_SHARE),)
             # As many negatives carry under a control as positives, whatever p_neg: one cell stands for all.
             axes |= {"p_neg": axes["p_neg"][:1]} if "p_neg" in axes else {}
+            axes |= {"mitigation": (Choice("none"),)} if "mitigation" in axes else {}
         for values in itertools.product(*axes.values()):
             yield dict(zip(axes, values, strict=True)), control
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-AXES = ("source", "network", "confounder", "p_art", "p_neg", "fold", "seed")
+AXES = ("source", "network", "confounder", "p_art", "p_neg", "mitigation", "fold", "seed")
 DEPTHS = ("finetune", "screen")
 
 _NAME = {"type": "string", "minLength": 1}
@@ -42,6 +42,7 @@ STUDY_SCHEMA: dict[str, Any] = {
                 "confounder": _axis(_CHOICE),
                 "p_art": _axis({"type": "number", "minimum": 0, "maximum": 1}),
                 "p_neg": _axis({"type": "number", "minimum": 0, "maximum": 1}),
+                "mitigation": _axis(_CHOICE),
                 "fold": _axis(_WHOLE),
                 "seed": _axis(_WHOLE),
             },
