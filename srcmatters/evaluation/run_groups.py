@@ -126,11 +126,14 @@ class RunGroup:
 def group_runs(results: StudyResults, plan: AnalysisPlan) -> Iterator[RunGroup]:
     """The groups of a study, one after the other.
 
+    Runs with an arm against the confounder are left out where there are runs without: they are compared with
+    these by :mod:`srcmatters.evaluation.mitigation`.
+
     Raises:
         InputError: two runs of one cell, runs of one source that differ in a setting that is no axis, or
             scores that are no numbers.
     """
-    cells = results.cells
+    cells = _without_arms(results.cells)
     tables = dict(iter(results.predictions.groupby("cell", sort=False)))
     validation, refits = (
         dict(iter(table.groupby("cell", sort=False))) if len(table) else {}
@@ -162,6 +165,14 @@ def group_runs(results: StudyResults, plan: AnalysisPlan) -> Iterator[RunGroup]:
                 refits if dict(zip(AXES, values, strict=True))["control"] == "none" else {}, members.index
             ),
         )
+
+
+def _without_arms(cells: pd.DataFrame) -> pd.DataFrame:
+    if "mitigation" not in cells or cells["mitigation"].nunique() < 2:
+        return cells
+    kept = cells[cells["mitigation"] == "none"]
+    kept.attrs = cells.attrs
+    return kept if len(kept) else cells
 
 
 def _of_all(refits: Mapping[Any, pd.DataFrame], labels: pd.Index) -> dict[Any, pd.DataFrame]:
