@@ -16,6 +16,7 @@ from srcmatters import numbers
 from srcmatters.csv_tables import csv_text
 from srcmatters.errors import InputError
 from srcmatters.evaluation.analysis import Analysis, analyse
+from srcmatters.evaluation.mitigation import MitigationAnalysis
 from srcmatters.evaluation.verdicts import Outcome, Verdict, control_verdicts, verdicts
 from srcmatters.files import write_text
 from srcmatters.reports.check_tables import control_table, detectability_table, subgroup_table
@@ -23,6 +24,7 @@ from srcmatters.reports.coverage import missing_cells, not_tested, unreadable_im
 from srcmatters.reports.example_record import Example, recorded_phantom_examples
 from srcmatters.reports.inline_svg import legend_colours
 from srcmatters.reports.lean_tables import balance_table, effect_table, lean_table
+from srcmatters.reports.mitigation_section import mitigation_section
 from srcmatters.reports.printing import find_browser, print_pdf
 from srcmatters.reports.provenance import hashes, method_facts, settings_table, versions, written_on
 from srcmatters.reports.setups import Setup, confounder_label, setups
@@ -149,6 +151,7 @@ def render_report(
         plan=analysis.plan,
         metric=METRIC_NAMES[analysis.plan.metric],
         notes=analysis.notes,
+        mitigation=(mitigation := mitigation_section(results, analysis.plan)),
         date=written_on(),
         legends={place: _legend(lines, place) for place in ("curves", "effects")},
         sections=[
@@ -167,7 +170,7 @@ def render_report(
         settings=settings_table(cells),
         versions=versions(),
         hashes=hashes(cells, study.sha256),
-        downloads=_downloads(analysis),
+        downloads=_downloads(analysis) + (_downloads(mitigation.analysis) if mitigation else []),
     )
 
 
@@ -256,7 +259,7 @@ def _failed_controls(analysis: Analysis) -> list[str]:
     return [one.text for one in control_verdicts(analysis) if one.outcome is Outcome.LEANS]
 
 
-def _downloads(analysis: Analysis) -> list[tuple[str, int, str]]:
+def _downloads(analysis: Analysis | MitigationAnalysis) -> list[tuple[str, int, str]]:
     """Every table of the analysis in full: name, rows, and a CSV file as a data URI."""
     found = []
     for entry in fields(analysis):
