@@ -72,7 +72,7 @@ def test_group_dro_finds_the_saddle_point_of_an_independent_solver() -> None:
 def test_group_dro_and_dfr_reach_the_accuracy_of_who_ignores_the_confounder() -> None:
     best = norm.cdf(CORE)  # of the first feature alone, in every group
     for mitigation in ("groupdro", "dfr"):
-        assert accuracy(SCREEN_ARMS[mitigation](drawn())) == pytest.approx(best, abs=0.02)
+        assert accuracy(SCREEN_ARMS[mitigation](drawn())) == pytest.approx(best, abs=0.03)
     assert accuracy(SCREEN_ARMS["none"](drawn())) < best - 0.1
 
 
