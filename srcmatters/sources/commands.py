@@ -62,11 +62,12 @@ def fetch(name: str, network: str | None) -> None:
 def inspect(file: Path) -> None:
     """Say what is in a weight FILE, without running anything that is in it."""
     from srcmatters.files import sha256_of
+    from srcmatters.sources.checkpoint_layouts import unwrapped
     from srcmatters.sources.conversion import guess_scheme
     from srcmatters.sources.source_file import read_source_entry
     from srcmatters.sources.weight_files import file_format, read_weights
 
-    weights = read_weights(file)
+    weights = unwrapped(read_weights(file))
     names = list(weights)
     click.echo(f"{file}: {file_format(file)}, SHA-256 {sha256_of(file)}")
     values = sum(tensor.numel() for tensor in weights.values())
@@ -89,6 +90,19 @@ def inspect(file: Path) -> None:
 @click.option("--scheme", help="How FILE names its tensors; the default is the one that fits.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Source file (.safetensors).")
 @click.option("--spatial-dims", type=click.IntRange(2, 3), help="3 inflates weights for images to volumes.")
+@click.option("--input", "preset", help="Input that the weights expect: imagenet, 0..1, -1..1, 0..255, ...")
+@click.option("--mean", help="Subtracted from the image, per channel: 0.5 or 123.7,116.3,103.5.")
+@click.option("--std", help="Divides the image, per channel.")
+@click.option(
+    "--range",
+    "value_range",
+    nargs=2,
+    type=float,
+    default=(0.0, 1.0),
+    show_default=True,
+    help="Black and white in units of --mean and --std.",
+)
+@click.option("--order", default="RGB", show_default=True, help="Of the channels: RGB, BGR or grey.")
 @click.option("--trained-on", default="unknown", show_default=True, help="What to say of the weights.")
 @click.option("--licence", default="unknown", show_default=True, help="Of the weights.")
 @click.option("--citation", default="unknown", show_default=True, help="What to cite.")
@@ -98,17 +112,38 @@ def convert(
     scheme: str | None,
     out: Path,
     spatial_dims: int | None,
+    preset: str | None,
+    mean: str | None,
+    std: str | None,
+    value_range: tuple[float, float],
+    order: str,
     trained_on: str,
     licence: str,
     citation: str,
 ) -> None:
-    """Make somebody's weight FILE into a source file, with the input that its scheme is known to expect."""
+    """Make somebody's weight FILE into a source file; --input or --mean and --std say what it expects.
+
+    FILE may come from torchvision, RadImageNet, torchxrayvision, MedicalNet, DINOv2, DataParallel, Lightning
+    or MoCo, or be the model.pt of a run, which knows its input.
+    """
+    from srcmatters.sources.declared_input import declared_input
     from srcmatters.sources.file_conversion import convert_file
 
     words = {"trained_on": trained_on, "licence": licence, "citation": citation}
-    entry, report = convert_file(file, network, scheme, out, spatial_dims, words)
+    numbers = {name: _numbers(name, text) for name, text in (("mean", mean), ("std", std))}
+    declared = declared_input(preset, value_range=value_range, order=order, **numbers)
+    if declared is None and order != "RGB":
+        raise InputError(f"order: got {order} alone, expected it with --input or --mean and --std")
+    entry, report = convert_file(file, network, scheme, out, spatial_dims, words, declared)
     click.echo(f"{report}\n  normalisation of the input: {entry.normalisation['kind']}; {entry.notes}")
     click.echo(f"{out}: `--source {out} --network {network}`")
+
+
+def _numbers(name: str, text: str | None) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError as error:
+        raise InputError(f"{name}: got {text}, expected numbers separated by commas") from error
 
 
 @sources.command()

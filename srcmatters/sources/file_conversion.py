@@ -9,12 +9,15 @@ from typing import Any
 from srcmatters.errors import InputError
 from srcmatters.files import sha256_of
 from srcmatters.sources.catalogue import read_catalogue
+from srcmatters.sources.checkpoint_layouts import network_of_run, unwrapped
 from srcmatters.sources.conversion import convert, guess_scheme
 from srcmatters.sources.conversion_report import ConversionReport
+from srcmatters.sources.declared_input import INPUTS
 from srcmatters.sources.entry import Entry
 from srcmatters.sources.loading import Weights
 from srcmatters.sources.network_facts import check_network
-from srcmatters.sources.schemes import find_scheme
+from srcmatters.sources.normalisation import CHANNEL_ORDERS
+from srcmatters.sources.schemes import ANY_TRAINING, STEMS, find_scheme
 from srcmatters.sources.source_file import write_source
 from srcmatters.sources.weight_files import read_weights
 
@@ -26,37 +29,70 @@ def convert_file(
     out: Path,
     spatial_dims: int | None,
     words: Mapping[str, str],
+    declared: Mapping[str, Any] | None = None,
 ) -> tuple[Entry, ConversionReport]:
     """Convert a weight file and write it as a source file.
 
-    The input that the weights expect is the one of the catalogue's entries in the same naming scheme: a file
-    does not say it.
-
     Args:
-        file: weights in any known scheme, but for our own: those are a source already, or belong to a run.
+        file: weights in any known scheme, or the model.pt of a run of ours, which knows its input.
         network: that will take them.
         scheme: how the file names its tensors; None: the only one that fits.
         out: source file to write.
         spatial_dims: 2 or 3, of the network; None: as in the file.
         words: trained_on, licence and citation of the entry.
+        declared: normalisation that the weights expect, see
+            :func:`srcmatters.sources.declared_input.declared_input`; None: that of the scheme, where all
+            files of it expect the same (RadImageNet, torchxrayvision, MedicalNet).
 
     Returns:
         The entry that was written, and what became of every tensor.
 
     Raises:
-        InputError: the file does not fit, several schemes do, or ``out`` cannot be written.
+        InputError: the file does not fit, several schemes do, nobody says what input it expects, or ``out``
+            cannot be written.
     """
     check_network(network)
-    weights = read_weights(file)
-    scheme = scheme or _only_scheme(weights, network, file)
+    weights = unwrapped(read_weights(file))
+    own = network_of_run(weights)
+    if own is not None:
+        weights, known = own
+        if declared is not None:
+            raise InputError(f"{file}: a run of ours knows the input that it was trained with, expected none")
+        scheme = "monai"
+    else:
+        scheme = scheme or _only_scheme(weights, network, file)
+        known = dict(declared or _known_normalisation(scheme, file))
     rules = find_scheme(scheme, network)
-    known = _normalisation(scheme, file)
-    dims = spatial_dims or rules.spatial_dims or 2
+    _check_order(known, rules.channels, file)
+    dims = spatial_dims or rules.spatial_dims or _dims(weights, network)
+    turn = declared is not None and known["channel_order"] == "BGR" and rules.orders != ("BGR",)
+    if turn:
+        weights = {**weights, **_turned_stem(weights, network, file)}
     converted, report = convert(weights, scheme, network, dims, origin=f"{file} into {network}")
-    notes = f"converted from {file.name} (SHA-256 {sha256_of(file)}), scheme {scheme}"
+    what = "the model of a run" if own else f"scheme {scheme}"
+    notes = f"converted from {file.name} (SHA-256 {sha256_of(file)}), {what}"
     entry = _entry(out.stem, report, {**words, "normalisation": as_rgb(known), "notes": notes})
     write_source(out, entry, converted)
     return entry, report
+
+
+def _check_order(known: Mapping[str, Any], channels: int | None, file: Path) -> None:
+    order = known["channel_order"]
+    if channels is not None and CHANNEL_ORDERS[order] != channels:
+        raise InputError(f"{file}: order: got {order}, but the network in the file takes {channels} channels")
+
+
+def _dims(weights: Weights, network: str) -> int:
+    stem = weights.get(STEMS[network])
+    return stem.ndim - 2 if stem is not None and stem.ndim in (4, 5) else 2
+
+
+def _turned_stem(weights: Weights, network: str, file: Path) -> Weights:
+    """The first kernel for RGB, of a file in a scheme whose files usually take RGB already."""
+    names = [name for name in weights if name.removeprefix("module.") == STEMS[network]]
+    if not names:
+        raise InputError(f"{file}: order: BGR needs the first kernel {STEMS[network]}, which is not there")
+    return {names[0]: weights[names[0]].flip(1)}
 
 
 def _entry(name: str, report: ConversionReport, fields: Mapping[str, Any]) -> Entry:
@@ -81,13 +117,23 @@ def _only_scheme(weights: Weights, network: str, file: Path) -> str:
     return fitting[0]
 
 
-def _normalisation(scheme: str, file: Path) -> Mapping[str, Any]:
+def _known_normalisation(scheme: str, file: Path) -> Mapping[str, Any]:
+    """What a file of the catalogue, or every file of a scheme, expects."""
+    digest = sha256_of(file)
+    for entry in read_catalogue():
+        if entry.sha256 == digest:
+            return entry.normalisation
     entries = [entry for entry in read_catalogue() if entry.scheme == scheme and entry.location]
-    if not entries or any(entry.normalisation != entries[0].normalisation for entry in entries):
-        several = ", ".join(entry.source for entry in entries)
-        why = f"those of {several} differ" if entries else "no source of the catalogue has it"
-        raise InputError(f"{file}: scheme {scheme} does not tell what input the weights expect: {why}")
-    return entries[0].normalisation
+    if scheme in ANY_TRAINING or not entries:
+        why = "such files come from any training"
+    elif any(entry.normalisation != entries[0].normalisation for entry in entries):
+        why = f"those of {', '.join(entry.source for entry in entries)} differ"
+    else:
+        return entries[0].normalisation
+    raise InputError(
+        f"{file}: scheme {scheme} does not tell what input the weights expect ({why}): declare it with"
+        f" --input ({', '.join(INPUTS)}) or --mean, --std and --range, and --order if it is not RGB"
+    )
 
 
 def as_rgb(normalisation: Mapping[str, Any]) -> dict[str, Any]:

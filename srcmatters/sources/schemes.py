@@ -152,6 +152,9 @@ SCHEMES: dict[str, Scheme] = {
     ),
 }
 
+#: Schemes whose names every training of such a network gives: they say nothing of the input.
+ANY_TRAINING = ("torchvision", "efficientnet-pytorch", "monai")
+
 
 def find_scheme(scheme: str, network: str) -> Scheme:
     """The rules of a naming scheme.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import torch
 from torch import nn
 
 from srcmatters.errors import InputError
+from srcmatters.files import sha256_of
 from srcmatters.sources.architecture import STANDARD, architecture_of
 from srcmatters.sources.catalogue import find_entry, read_catalogue
+from srcmatters.sources.checkpoint_layouts import network_of_run, unwrapped
 from srcmatters.sources.classifier import Classifier, Origin, weights_digest
 from srcmatters.sources.constructor import is_own
 from srcmatters.sources.conversion import convert, guess_scheme, nearest_scheme
@@ -21,7 +24,7 @@ from srcmatters.sources.network_facts import HEADS, check_network
 from srcmatters.sources.networks import create_network
 from srcmatters.sources.normalisation import Normalisation, read_normalisation
 from srcmatters.sources.own_networks import own_classifier, own_classifier_of
-from srcmatters.sources.schemes import STEMS, find_scheme
+from srcmatters.sources.schemes import ANY_TRAINING, STEMS, find_scheme
 from srcmatters.sources.weight_files import read_weights
 
 
@@ -52,7 +55,8 @@ def load_source(source: str | Path, network: str, spatial_dims: int = 2, inflati
 
     Args:
         source: "random"; a source of the catalogue, which is fetched if it is not here; a source file made
-            here, by name or path; or somebody's weight file, if its tensors tell which naming scheme it
+            here, by name or path; the model.pt of a run of ours, with the input that it was trained with; or
+            somebody's weight file, if its tensors tell which naming scheme it
             follows and the catalogue knows what files of that scheme expect: in torchvision's naming it is
             taken to expect RGB in [0, 1] with ImageNet's mean and standard deviation.
         network: name of the network that will take the weights.
@@ -118,8 +122,12 @@ def _fetched(entry: Entry) -> Weights:
 
 def _from_file(path: Path, network: str, spatial_dims: int, inflation: str) -> Source:
     """Somebody's weights, of which nothing is known but the file."""
-    weights = read_weights(path)
+    weights = unwrapped(read_weights(path))
     origin = f"source {path} into {network}"
+    own = network_of_run(weights)
+    if own is not None:
+        converted, report = convert(own[0], "monai", network, spatial_dims, inflation, origin)
+        return Source(path.stem, converted, read_normalisation(own[1], origin), report)
     fitting = [scheme for _, scheme, _ in guess_scheme(weights, network)]
     schemes = [scheme for scheme in fitting if scheme != "monai"]
     if not fitting:
@@ -129,6 +137,12 @@ def _from_file(path: Path, network: str, spatial_dims: int, inflation: str) -> S
         could = f"could be of {' or '.join(schemes)}" if schemes else "says nothing of the input it expects"
         raise InputError(f"{origin}: the file {could}, expected a source file: `srcmatters sources convert`")
     normalisation = _known_normalisation(schemes[0], origin)
+    if schemes[0] in ANY_TRAINING and sha256_of(path) not in {entry.sha256 for entry in read_catalogue()}:
+        warnings.warn(
+            f"source {path}: taken to expect ImageNet's mean and standard deviation in RGB, which the file"
+            " does not say; if it was trained with another input, declare it: `srcmatters sources convert`",
+            stacklevel=2,
+        )
     converted, report = convert(weights, schemes[0], network, spatial_dims, inflation, origin)
     return Source(path.stem, converted, normalisation, report)
 

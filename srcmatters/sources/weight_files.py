@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from srcmatters.errors import InputError
+from srcmatters.sources.checkpoint_layouts import nested_state
 from srcmatters.sources.download import LARGEST_WEIGHTS, looks_like_a_page
 from srcmatters.sources.keras_files import HDF5_SIGNATURE, Unusable, read_keras
 from srcmatters.sources.module_files import STAND_INS, is_published_network, state_of
@@ -33,7 +34,8 @@ def read_weights(path: Path) -> Weights:
         path: the file.
 
     Returns:
-        Tensors by the names in the file, on the CPU; a state dict nested under "state_dict" is taken out.
+        Tensors by the names in the file, on the CPU; a state dict that a training framework nested is taken
+        out (:func:`srcmatters.sources.checkpoint_layouts.nested_state`).
 
     Raises:
         InputError: the file is missing, empty, truncated, a web page, compressed, holds code, claims more
@@ -45,8 +47,7 @@ def read_weights(path: Path) -> Weights:
         raise InputError(f"{path}: not a readable weight file ({error})") from error
     except Exception as error:  # a damaged file makes the unpickler stumble over anything, KeyErrors included
         raise InputError(f"{path}: not a readable weight file ({_reason(error)})") from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    content = nested_state(content)
     if not isinstance(content, Mapping) or not content:
         raise InputError(f"{path}: holds a {type(content).__name__}, expected a state dict of tensors")
     for name, tensor in content.items():

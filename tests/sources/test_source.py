@@ -269,7 +269,7 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     "list.pth": lambda path: torch.save([torch.ones(1)], path),
     "nothing.pth": lambda path: torch.save({}, path),
     "numbers.pth": lambda path: torch.save({0: torch.ones(1)}, path),
-    "nested.pth": lambda path: torch.save({"model": {"conv1.weight": torch.ones(1)}}, path),
+    "nested.pth": lambda path: torch.save({"deep": {"conv1.weight": torch.ones(1)}}, path),
 }
 
 
