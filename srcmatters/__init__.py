@@ -7,7 +7,7 @@ measures how much of its score is the disease and how much the confounder.
 import os
 import sys
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # MLflow reports to its makers unless it is told not to. MONAI may have imported it before us: then it decides
 # again; it has sent nothing by then.

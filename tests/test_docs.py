@@ -1,0 +1,84 @@
+"""What the documentation promises is there: links, commands, options, versions; and the README is short."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+import srcmatters
+from srcmatters.cli import command
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
+    *(ROOT / "bundles").glob("*/docs/README.md"),
+]
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_FENCE = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+#: Commands that take any setting of a bundle beside their own options.
+_ANY_SETTING = ("study",)
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles)
+    return set(plain)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in _LINK.findall(page.read_text()):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{page.name}: {link}"
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), f"{page.name}: {link}"
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of a page's blocks that call srcmatters, continued lines joined."""
+    text = "\n".join(_FENCE.findall(page.read_text())).replace("\\\n", " ")
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line.startswith("srcmatters ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_and_option_exists(page: Path) -> None:
+    for line in commands(page):
+        words = shlex.split(line.split(" | ")[0], comments=True)[1:]
+        context, found = click.Context(command), command
+        path = []
+        while isinstance(found, click.Group) and words and not words[0].startswith("-"):
+            path.append(words.pop(0))
+            inner = found.get_command(context, path[-1])
+            assert inner is not None, f"{page.name}: {line}"
+            found = inner
+        if path and path[0] in _ANY_SETTING:
+            continue
+        known = {name for parameter in found.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        for word in words:
+            if word.startswith("--"):
+                assert word.split("=")[0] in known | {"--help"}, f"{page.name}: {line}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().split()) <= 1200
+
+
+def test_one_version_everywhere() -> None:
+    version = srcmatters.__version__
+    assert re.search(r"^## (\S+) ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == version
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    for path in (ROOT / "bundles").glob("*/configs/metadata.json"):
+        metadata = json.loads(path.read_text())
+        assert metadata["version"] == version == metadata["required_packages_version"]["srcmatters"]
+        assert version in metadata["changelog"]
