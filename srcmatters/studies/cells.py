@@ -180,7 +180,7 @@ def _shared_training(settings: Mapping[str, Any], identity: Mapping[str, Any]) -
     return _plain({name: value for name, value in identity.items() if name not in _OF_THE_CONFOUNDER})
 
 
-_OF_THE_CONFOUNDER = ("confounder", "confounder_args", "p_art", "force")
+_OF_THE_CONFOUNDER = ("confounder", "confounder_args", "p_art", "force", "tested")
 _PREFIX = {"p_art": "p", "p_neg": "n", "fold": "fold", "seed": "seed"}
 
 

@@ -31,7 +31,16 @@ from srcmatters.runs.file_names import TRAINING, WEIGHTS
 from srcmatters.runs.private_settings import BOOKKEEPING
 
 #: What is put into images that no network trains on.
-_OF_THE_TEST = ("confounder", "confounder_args", "p_art", "force", "run_name", "overwrite", "tested")
+_OF_THE_TEST = (
+    "confounder",
+    "confounder_args",
+    "p_art",
+    "force",
+    "tested",
+    "run_name",
+    "overwrite",
+    "tested",
+)
 History = list[dict[str, float]]
 
 
@@ -71,7 +80,7 @@ def training_key(
         case carries it, or a mitigation may put it into images.
     """
     split = chosen.split
-    if ran.get("mitigation", "none") != "none":
+    if {**config, **ran}.get("mitigation", "none") != "none":
         return None
     if cache.states == 2 and any(chosen.carries[rows].any() for rows in (split.train, split.validation)):
         return None

@@ -148,4 +148,4 @@ def test_the_key_of_a_training_is_what_it_depends_on() -> None:
         training_key(ran, config, SimpleNamespace(**{**vars(cache), "pixel_digest": str}), chosen, "weights"),
     ]
     assert len({key, *others}) == 6 and None not in others
-    assert training_key({**ran, "mitigation": "augment"}, config, cache, chosen, "weights") is None
+    assert training_key(ran, {**config, "mitigation": "augment"}, cache, chosen, "weights") is None
