@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from srcmatters.cohorts.case_table import STRUCTURE
+from srcmatters.cohorts.case_table import is_structure
 from srcmatters.runs.prediction_table import prediction_table
 
 
@@ -76,7 +76,7 @@ class StateScores:
     def table(self) -> pd.DataFrame:
         """case_id, patient_id, label, groups, log_odds_clean and one column per state."""
         structure = [name for name in ("case_id", "patient_id", "label") if name in self.cases]
-        groups = [name for name in self.cases.columns if name not in STRUCTURE]
+        groups = [name for name in self.cases.columns if not is_structure(name)]
         table = self.cases[[*structure, *groups]].reset_index(drop=True)
         columns = {"log_odds_clean": self.clean}
         columns |= {column_of(state): scores for state, scores in self.confounded.items()}

@@ -24,6 +24,9 @@ POSITION = ("x_mm", "y_mm", "z_mm")
 #: Sets that a column ``split`` can name.
 SPLITS = ("train", "validation", "test")
 
+#: Begins the name of a column with the set of each case in one fold, for a split that was published.
+SPLIT_OF_FOLD = "split_fold"
+
 _FINITE = pa.Check(np.isfinite, error="a finite number")
 
 #: Columns that every case table has once it is read, and what they hold. Any other column (sex, age, view,
@@ -39,6 +42,9 @@ SCHEMA = pa.DataFrameSchema(
         ),
         "age": pa.Column(float, pa.Check.in_range(0, 120), nullable=True, required=False, coerce=True),
         "split": pa.Column(str, pa.Check.isin(SPLITS, error=" or ".join(SPLITS)), required=False),
+        rf"^{SPLIT_OF_FOLD}\d+$": pa.Column(
+            str, pa.Check.isin(SPLITS, error=" or ".join(SPLITS)), nullable=True, required=False, regex=True
+        ),
         # Where to look in a volume, DICOM patient coordinates (LPS, mm).
         **{
             name: pa.Column(
@@ -54,6 +60,11 @@ SCHEMA = pa.DataFrameSchema(
 RESERVED = ("true_label", "fold", "carries", "environment", "score_clean", "score_confounded")
 #: Columns that describe the table itself; all others are groups.
 STRUCTURE = ("case_id", "patient_id", "image", "label", "true_label", "split", *POSITION)
+
+
+def is_structure(column: object) -> bool:
+    """Whether a column describes the table itself, so that it is no group."""
+    return column in STRUCTURE or str(column).startswith(SPLIT_OF_FOLD)
 
 
 def check_cases(cases: pd.DataFrame, origin: str | Path) -> pd.DataFrame:  # noqa: C901

@@ -38,6 +38,28 @@ def nih(
     click.echo(f"{path}: {len(cases)} images, {int(cases['label'].sum())} with {finding}")
 
 
+@cohorts.command(name="published")
+@click.argument("splits", type=Path)
+@click.option("--images", required=True, type=Path, help="Folder in or below which the images are.")
+@click.option("--out", type=Path, help="Case table to write [default: cases.csv in the folder of images].")
+def published_lists(splits: Path, images: Path, out: Path | None) -> None:
+    """Case table of the published lists in SPLITS (train_fold1.csv, val_fold1.csv, ..., test.csv)."""
+    from srcmatters.cohorts import write_cases
+    from srcmatters.cohorts.published.lists import read_published_lists
+
+    place = out or images / "cases.csv"
+    cases = read_published_lists(splits, images, place.parent)
+    folds = [str(name) for name in cases if str(name).startswith("split_fold")]
+    path = write_cases(cases, place)
+    counts = cases[folds[0]].value_counts()
+    shown = ", ".join(f"{counts[name]} {name}" for name in ("train", "validation", "test") if name in counts)
+    click.echo(
+        f"{path}: {len(cases)} images, {int(cases['label'].sum())} positive, {len(folds)} folds ({shown})"
+    )
+    if "test" not in counts:
+        click.echo(f"{splits} has no test.csv: a run needs test cases as well")
+
+
 @cohorts.command()
 @click.argument("folder", type=Path)
 @click.option("--labels", required=True, type=Path, help="CSV: label, and patient_id, image or case_id.")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from srcmatters.cohorts.case_table import SPLITS
+from srcmatters.cohorts.case_table import SPLIT_OF_FOLD, SPLITS
 from srcmatters.errors import InputError
 
 
@@ -34,8 +34,9 @@ def split_cases(
     Without a column ``split`` the test set is cross-validated: fold ``fold`` of ``num_folds`` is the test
     set and one part in ``validation_folds`` of the rest validates. With a column ``split`` the rows "test"
     are the test set of every fold, and fold ``fold`` of ``num_folds`` of the rows "train" validates, as in
-    the paper; rows "validation", where there are any, are the validation set of every fold.
-    Where labels were shuffled (column ``true_label``) the true ones divide the cases.
+    the paper; rows "validation", where there are any, are the validation set of every fold. Columns
+    ``split_fold0``, ``split_fold1``, ... say the set of each case in each fold; where one is empty the case
+    is not used. Where labels were shuffled (column ``true_label``) the true ones divide the cases.
 
     Args:
         cases: case table.
@@ -56,11 +57,12 @@ def split_cases(
     # A chance draw of shuffled labels may leave a small set with one class; that refuses no fold of a study.
     labels = cases["true_label" if "true_label" in cases else "label"]
     everyone = np.arange(len(cases))
-    if "split" in cases:
-        train, validation, test = (np.flatnonzero(cases["split"] == name) for name in SPLITS)
+    column = split_column(cases, fold)
+    if column is not None:
+        train, validation, test = (np.flatnonzero(cases[column] == name) for name in SPLITS)
         if not len(validation):
             train, validation = _part(cases, train, fold, num_folds, seed)
-        _check_apart(cases)
+        _check_apart(cases, column)
     else:
         rest, test = _part(cases, everyone, fold, num_folds, seed)
         train, validation = _part(cases, rest, 0, validation_folds, seed, "validation_folds")
@@ -75,15 +77,30 @@ def split_cases(
     return Split(train, validation, test)
 
 
-def _check_apart(cases: pd.DataFrame) -> None:
-    """Refuse a column ``split`` that has a patient in two sets."""
-    sets = cases.groupby("patient_id")["split"].unique()
+def split_column(cases: pd.DataFrame, fold: int) -> str | None:
+    """The column that says the set of each case in a fold; None where folds are drawn.
+
+    Raises:
+        InputError: there are such columns, and none of this fold.
+    """
+    column = f"{SPLIT_OF_FOLD}{fold}"
+    if column in cases:
+        return column
+    others = [str(name) for name in cases if str(name).startswith(SPLIT_OF_FOLD)]
+    if others:
+        raise InputError(f"fold: got {fold}, expected one of the {len(others)} folds of {', '.join(others)}")
+    return "split" if "split" in cases else None
+
+
+def _check_apart(cases: pd.DataFrame, column: str) -> None:
+    """Refuse a column with the sets that has a patient in two of them."""
+    sets = cases.dropna(subset=column).groupby("patient_id")[column].unique()
     shared = sets[sets.map(len) > 1]
     if len(shared):
         names = " and ".join(sorted(shared.iloc[0], key=SPLITS.index))
         raise InputError(
-            f"cases, column 'split': {len(shared)} patients are in several sets, such as {shared.index[0]} in"
-            f" {names}; expected every patient in one of them"
+            f"cases, column {column!r}: {len(shared)} patients are in several sets, such as {shared.index[0]}"
+            f" in {names}; expected every patient in one of them"
         )
 
 

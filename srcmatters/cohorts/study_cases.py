@@ -12,7 +12,7 @@ import pandas as pd
 from srcmatters.case_stream import case_stream
 from srcmatters.cohorts.assignment import assign
 from srcmatters.cohorts.duplicates import patients_of_one_image
-from srcmatters.cohorts.folds import Split, split_cases
+from srcmatters.cohorts.folds import Split, split_cases, split_column
 from srcmatters.cohorts.sampled import sample_cohort
 from srcmatters.errors import InputError
 
@@ -106,7 +106,8 @@ def control_labels(cases: pd.DataFrame, control: str = "none", seed: int = 0, fo
     if control != "shuffled_labels":
         return cases
     labels = cases["label"].to_numpy().copy()
-    parts = cases["split"].to_numpy() if "split" in cases else np.zeros(len(cases))
+    column = split_column(cases, fold)
+    parts = np.zeros(len(cases)) if column is None else cases[column].fillna("").to_numpy()
     stream = case_stream(seed, "", f"shuffled labels, fold {fold}")
     for part in np.unique(parts):
         rows = np.flatnonzero(parts == part)
@@ -224,7 +225,7 @@ def _sampled(cases: pd.DataFrame, column: str, choice: CaseChoice) -> StudyCases
     entries = cases[column].dropna()
     if entries.empty:
         raise InputError(f"confounder: the column {column!r} of the case table is empty")
-    if "split" in cases:
+    if split_column(cases, choice.fold) is not None:
         raise InputError(
             f"confounder: {column} is sampled and chooses its own test patients, which the column 'split' of"
             " the case table forbids; expected a table without it"

@@ -63,7 +63,11 @@ def sampled_column(confounder: str, columns: Iterable[object]) -> str | None:
     names = [*confounder_summaries(), "none"]
     if confounder in names:
         return None
-    sampled = [str(column) for column in columns if column not in _STRUCTURE]
+    sampled = [
+        str(column)
+        for column in columns
+        if column not in _STRUCTURE and not str(column).startswith("split_fold")
+    ]
     if confounder not in sampled:
         hint = did_you_mean(str(confounder), [*names, *sampled])
         raise InputError(f"confounder: {confounder!r} is unknown{hint}")

@@ -10,7 +10,7 @@ import pandera.errors
 import pandera.pandas as pa
 from scipy.special import expit, logit
 
-from srcmatters.cohorts.case_table import STRUCTURE
+from srcmatters.cohorts.case_table import is_structure
 from srcmatters.csv_tables import read_csv
 from srcmatters.errors import UNREADABLE_CSV, InputError
 
@@ -52,7 +52,7 @@ def prediction_table(
         logits_confounded: (cases,) the same for the confounded ones.
         environments: (cases,) "iid", "ood", "iid+ood" or "clean" (neither) for a sampled confounder.
     """
-    groups = [name for name in cases.columns if name not in STRUCTURE]
+    groups = [name for name in cases.columns if not is_structure(name)]
     table = cases[["case_id", "patient_id"]].copy()
     table["fold"] = fold
     table["label"] = cases["label"]

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from srcmatters.cohorts import open_cohort
+from srcmatters.cohorts.folds import split_column
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.evaluation.planning import (
     CLEAN_AUC,
@@ -114,8 +115,9 @@ def _size(study: Study, cells: Sequence[Cell]) -> StudySize | None:
         return None
     one = {**config, **cells[0].overrides}
     table = open_cohort(one["dataset_dir"], one["cases"], one.get("modality", "xray"))
-    if "split" in table:
-        table = table[table["split"] == "test"]
+    column = split_column(table, int(one.get("fold", 0)))
+    if column is not None:
+        table = table[table[column] == "test"]
     patients = table.groupby("label")["patient_id"].nunique()
     counts = [
         len({cell.overrides.get(name, config.get(name, 0)) for cell in cells}) for name in ("fold", "seed")

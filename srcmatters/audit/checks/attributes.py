@@ -12,7 +12,7 @@ from scipy.special import logit
 
 from srcmatters.audit.check import Check, Evidence, Finding
 from srcmatters.audit.checks.effect import decision_threshold
-from srcmatters.cohorts.case_table import STRUCTURE
+from srcmatters.cohorts.case_table import is_structure
 from srcmatters.evaluation.attribute_dependence import Dependence, attribute_dependence
 from srcmatters.evaluation.attribute_encoding import Encoding, attribute_encoding
 from srcmatters.evaluation.attribute_groups import LEAST_PATIENTS, AttributeGroups, attribute_groups
@@ -99,7 +99,7 @@ class _Attribute:
 
 def attribute_columns(cases: pd.DataFrame) -> list[str]:
     """Columns of a case table that describe patients or acquisitions."""
-    return [str(name) for name in cases.columns if name not in (*STRUCTURE, "digest")]
+    return [str(name) for name in cases.columns if not is_structure(name) and name != "digest"]
 
 
 def _measured(evidence: Evidence, column: str) -> _Attribute | Finding:
