@@ -20,6 +20,8 @@ from srcmatters.errors import InputError
 #: The last feature map of each network.
 LAST_MAPS = {
     "efficientnet_lite0": "_conv_head",
+    "efficientnet_lite1": "_conv_head",
+    "efficientnet_lite2": "_conv_head",
     "resnet10": "layer4",
     "resnet18": "layer4",
     "resnet34": "layer4",

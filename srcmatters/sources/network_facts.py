@@ -25,6 +25,8 @@ class NetworkFacts:
 
 NETWORKS = {
     "efficientnet_lite0": NetworkFacts("_fc.", 1280, {2: 3_415_635, 3: 4_098_195}),
+    "efficientnet_lite1": NetworkFacts("_fc.", 1280, {2: 4_191_970, 3: 5_092_162}),
+    "efficientnet_lite2": NetworkFacts("_fc.", 1280, {2: 4_871_794, 3: 5_849_170}),
     "resnet10": NetworkFacts("fc.", 512, {2: 4_912_590, 3: 14_406_222}),
     "resnet18": NetworkFacts("fc.", 512, {2: 11_187_158, 3: 33_214_550}),
     "resnet34": NetworkFacts("fc.", 512, {2: 21_302_758, 3: 63_531_622}),

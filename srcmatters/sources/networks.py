@@ -15,13 +15,19 @@ from srcmatters.sources.architecture import STANDARD, rebuild
 from srcmatters.sources.network_facts import check_network
 from srcmatters.sources.vision_transformer import VIT_B14, VisionTransformer
 
+#: Kernel, stride and expansion of the stages of an EfficientNet.
+_STAGE_KINDS = ("k3_s11_e1", "k3_s22_e6", "k5_s22_e6", "k3_s22_e6", "k5_s11_e6", "k5_s22_e6", "k3_s11_e6")
+
 
 class EfficientNetLite0(EfficientNet):
     """EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excitation and with ReLU6 for swish.
 
+    Lite1 and Lite2 have more of the same blocks, Lite2 wider ones; stem, head, first and last stage stay.
+
     Built from MONAI's blocks, so it exists in 3D as well. Padding is the one of a 224 pixel input, which is
-    the same for every multiple of 32. BatchNorm momentum is .1 instead of TensorFlow's .01, which leaves the
-    running statistics far behind in the few hundred iterations of a fine-tuning.
+    the same for every multiple of 32; that of Lite1 and Lite2 is of 240 and 260 pixels, as in the port whose
+    weights are loaded. BatchNorm momentum is .1 instead of TensorFlow's .01, which leaves the running
+    statistics far behind in the few hundred iterations of a fine-tuning.
 
     Args:
         spatial_dims: 2 or 3.
@@ -32,24 +38,27 @@ class EfficientNetLite0(EfficientNet):
     Source: Tan and Le 2019 (arXiv 1905.11946); the Lite variants of the TensorFlow TPU models.
     """
 
+    #: Blocks and channels of each of the seven stages.
+    repeats: tuple[int, ...] = (1, 2, 2, 3, 3, 4, 1)
+    widths: tuple[int, ...] = (16, 24, 40, 80, 112, 192, 320)
+    #: Pixels of an image that the padding of each convolution is that of.
+    side: int = 224
+
     def __init__(
         self, spatial_dims: int = 2, in_channels: int = 3, num_classes: int = 2, dropout: float = 0.2
     ) -> None:
         super().__init__(
             blocks_args_str=[
-                "r1_k3_s11_e1_i32_o16",
-                "r2_k3_s22_e6_i16_o24",
-                "r2_k5_s22_e6_i24_o40",
-                "r3_k3_s22_e6_i40_o80",
-                "r3_k5_s11_e6_i80_o112",
-                "r4_k5_s22_e6_i112_o192",
-                "r1_k3_s11_e6_i192_o320",
+                f"r{repeat}_{kind}_i{before}_o{width}"
+                for repeat, kind, before, width in zip(
+                    self.repeats, _STAGE_KINDS, (32, *self.widths), self.widths, strict=False
+                )
             ],
             spatial_dims=spatial_dims,
             in_channels=in_channels,
             num_classes=num_classes,
             dropout_rate=dropout,
-            image_size=224,
+            image_size=self.side,
             norm=("batch", {"eps": 1e-3, "momentum": 0.1}),
         )
         for module in self.modules():
@@ -63,6 +72,20 @@ class EfficientNetLite0(EfficientNet):
         # MONAI draws the classifier from +-1/sqrt(num_classes): with two classes and 1280 features training
         # would start at a cross-entropy of 5 instead of log 2.
         self._fc.reset_parameters()
+
+
+class EfficientNetLite1(EfficientNetLite0):
+    """EfficientNet-Lite1, see :class:`EfficientNetLite0`."""
+
+    repeats = (1, 3, 3, 4, 4, 5, 1)
+    side = 240
+
+
+class EfficientNetLite2(EfficientNetLite1):
+    """EfficientNet-Lite2, see :class:`EfficientNetLite0`."""
+
+    widths = (16, 24, 48, 88, 120, 208, 352)
+    side = 260
 
 
 class DropoutLinear(nn.Linear):
@@ -115,6 +138,8 @@ def _vit_b14(spatial_dims: int, in_channels: int, num_classes: int, dropout: flo
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "efficientnet_lite0": EfficientNetLite0,
+    "efficientnet_lite1": EfficientNetLite1,
+    "efficientnet_lite2": EfficientNetLite2,
     "resnet10": _resnet(resnet10),
     "resnet18": _resnet(resnet18),
     "resnet34": _resnet(resnet34),
@@ -135,7 +160,7 @@ def create_network(
     """A randomly initialised network.
 
     Args:
-        name: efficientnet_lite0, resnet10, resnet18, resnet34, resnet50, densenet121 or vit_b14.
+        name: efficientnet_lite0, _lite1, _lite2, resnet10, 18, 34, 50, densenet121 or vit_b14.
         spatial_dims: 2 or 3; vit_b14 has 2.
         in_channels: channels of the input.
         num_classes: size of the output; logits, shape (B, num_classes).

