@@ -68,10 +68,13 @@ def confounders() -> None:
 @command.group(
     cls=_Lazy,
     module="srcmatters.sources.commands",
-    others={"compare": "srcmatters.source_comparison.command"},
+    others={
+        "compare": "srcmatters.source_comparison.command",
+        "rank": "srcmatters.source_comparison.rank_command",
+    },
 )
 def sources() -> None:
-    """Sources: list them, fetch and check them, look into weight files, compare two."""
+    """Sources: list them, fetch and check them, look into weight files, compare and rank them."""
 
 
 @command.command()

@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-# Okabe and Ito's palette without black and yellow; markers and dashes say the same without colour.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+#: Okabe and Ito's palette without black and yellow; markers and dashes say the same without colour.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 _PER_ROW = 3
 
 
@@ -85,9 +85,9 @@ def _line(
         places,
         values.to_numpy(),
         yerr=np.stack([side.to_numpy().clip(min=0) for side in reach]),
-        color=_COLOURS[number % len(_COLOURS)],
-        marker=_MARKERS[number % len(_MARKERS)],
-        linestyle=_DASHES[number % len(_DASHES)],
+        color=COLOURS[number % len(COLOURS)],
+        marker=MARKERS[number % len(MARKERS)],
+        linestyle=DASHES[number % len(DASHES)],
         markersize=5,
         linewidth=1.5,
         elinewidth=1,

@@ -12,7 +12,7 @@ from srcmatters.errors import InputError
 
 @click.group()
 def sources() -> None:
-    """Sources: list them, fetch and check them, look into weight files, compare two."""
+    """Sources: list them, fetch and check them, look into weight files, compare and rank them."""
 
 
 @sources.command(name="list")

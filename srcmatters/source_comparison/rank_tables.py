@@ -1,0 +1,83 @@
+"""Tables of a ranking of sources, for the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from srcmatters.evaluation.leans import LEAST_CLEAN_AUC
+from srcmatters.source_comparison.ranking import SourceRanking
+
+_WIDTH = 140  # redirected into a file or a pipe there is no terminal whose width would be known
+
+
+def print_ranking(ranking: SourceRanking, title: str) -> None:
+    """Print rank, clean AUC, leans and CKA, then the robustness indices, one row per source.
+
+    Args:
+        ranking: of :func:`srcmatters.source_comparison.ranking.rank_sources`.
+        title: written above.
+    """
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    console.print(escape(title), style="bold", highlight=False)
+    console.print("Clean AUC, learned lean at p_art 1, CKA to ImageNet [95 % interval]", style="italic")
+    console.print(_leans(ranking))
+    if len(ranking.robustness):
+        console.print(
+            "Robustness index: nearer for the same label (1) or the same property (0)", style="italic"
+        )
+        console.print(_wide(ranking, ranking.robustness, "against", "index"))
+    for line in remarks(ranking):
+        console.print(escape(line), highlight=False)
+
+
+def remarks(ranking: SourceRanking) -> list[str]:
+    """What has to be known to read the table."""
+    lines = [
+        "Ranks follow the mean learned lean. Sources whose intervals overlap are not told apart by these"
+        " images."
+    ]
+    unknown = ranking.sources.loc[ranking.sources["rank"].isna(), "source"].tolist()
+    if unknown:
+        lines.append(
+            f"Not ranked, since the clean AUC is not shown to lie above {LEAST_CLEAN_AUC:g}: a source that"
+            f" does not know the target has nothing to lose: {', '.join(unknown)}."
+        )
+    return lines
+
+
+def _leans(ranking: SourceRanking) -> Table:
+    confounders = list(dict.fromkeys(ranking.leans["confounder"])) if len(ranking.leans) else []
+    table = Table()
+    for heading in ("rank", "source", "clean AUC", *confounders, "mean lean", "CKA"):
+        table.add_column(escape(heading), justify="left" if heading == "source" else "right", overflow="fold")
+    for row in ranking.sources.to_dict("records"):
+        own = ranking.leans[ranking.leans["source"] == row["source"]] if confounders else ranking.leans
+        leans = [_interval(one, "lean", "+.2f") for one in own.to_dict("records")]
+        rank = "-" if pd.isna(row["rank"]) else str(row["rank"])
+        mean = "-" if pd.isna(row["mean_lean"]) else f"{row['mean_lean']:+.2f}"
+        alike = "-" if pd.isna(row["cka"]) else f"{row['cka']:.2f} ± {row['cka_error']:.2f}"
+        cells = (rank, row["source"], _interval(row, "clean_auc", ".2f"), *leans, mean, alike)
+        table.add_row(*(escape(str(cell)) for cell in cells))
+    return table
+
+
+def _wide(ranking: SourceRanking, rows: pd.DataFrame, columns: str, value: str) -> Table:
+    names = list(dict.fromkeys(rows[columns]))
+    table = Table()
+    for heading in ("source", *names):
+        table.add_column(escape(heading), justify="left" if heading == "source" else "right", overflow="fold")
+    for source in ranking.sources["source"]:
+        own = rows[rows["source"] == source].set_index(columns)
+        table.add_row(escape(source), *(escape(_interval(own.loc[name], value, ".2f")) for name in names))
+    return table
+
+
+def _interval(row: Mapping[Hashable, Any] | pd.Series, name: str, form: str) -> str:
+    return f"{row[name]:{form}} [{row['low']:{form}}, {row['high']:{form}}]"
