@@ -39,6 +39,10 @@ from .inference import (
     ScoreWriter as ScoreWriter,
     without_head as without_head,
 )
+from .mitigation.fine_tuning_arms import (
+    training_batches as training_batches,
+    training_loss as training_loss,
+)
 from .overrides import (
     check_overrides as check_overrides,
 )

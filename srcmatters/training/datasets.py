@@ -18,7 +18,9 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
+from srcmatters.errors import InputError
 from srcmatters.preprocessing.state_cache import StateCache
+from srcmatters.training.mitigation.training_cases import carrier_groups
 
 
 class CaseDataset(Dataset[dict[str, Any]]):
@@ -29,8 +31,10 @@ class CaseDataset(Dataset[dict[str, Any]]):
         rows: positions in the cache's case table.
         carries: (number of cases in the table,) bool; who carries the confounder. None: nobody.
         device: the chosen cases are held there, each in its state; on a CPU they stay memory-mapped.
+        both_states: a batch has the confounded state of all cases as well.
 
-    A batch is a dictionary: image (B, C, H, W[, D]) float32, label (B,) int64, case_id list of str.
+    A batch is a dictionary: image (B, C, H, W[, D]) float32, label (B,) int64, case_id list of str; with both
+    states also confounded (like image) and carries (B,) bool.
 
     Attributes:
         carries: (rows,) bool, which of them carry the confounder.
@@ -42,6 +46,7 @@ class CaseDataset(Dataset[dict[str, Any]]):
         rows: Sequence[int] | np.ndarray,
         carries: np.ndarray | None = None,
         device: torch.device | str = "cpu",
+        both_states: bool = False,
     ) -> None:
         self.rows = np.asarray(rows)
         self.cache = cache
@@ -56,6 +61,16 @@ class CaseDataset(Dataset[dict[str, Any]]):
         else:
             self._images = cache.images[state, positions].to(device).unsqueeze(0)
             self._state, self._position = torch.zeros_like(state), torch.arange(len(positions))
+        self._confounded = None
+        if both_states:
+            if cache.states < 2:
+                raise InputError(
+                    "mitigation: this arm puts the confounder into images, and no image has one; expected"
+                    " none, balanced or dfr"
+                )
+            self._confounded = cache.state("confounded")
+            if torch.device(device).type != "cpu":
+                self._confounded = self._confounded[positions].to(device)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -67,11 +82,15 @@ class CaseDataset(Dataset[dict[str, Any]]):
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
         """A batch: DataLoader asks for all of its items at once."""
         chosen = torch.as_tensor(indices)
-        return {
+        batch: dict[str, Any] = {
             "image": self._images[self._state[chosen], self._position[chosen]],
             "label": self.labels[chosen.to(self.labels.device)],
             "case_id": [str(self.data["case_id"].iloc[index]) for index in indices],
         }
+        if self._confounded is not None:
+            batch["confounded"] = self._confounded[self._position[chosen]]
+            batch["carries"] = torch.from_numpy(self.carries)[chosen].to(self.labels.device)
+        return batch
 
 
 def _balanced(dataset: CaseDataset, seed: int, distributed: bool) -> Sampler[int]:
@@ -82,6 +101,24 @@ def _balanced(dataset: CaseDataset, seed: int, distributed: bool) -> Sampler[int
     if distributed:
         return DistributedWeightedRandomSampler(dataset, weights, generator=generator)
     return WeightedRandomSampler(weights, len(dataset), generator=generator)
+
+
+class GroupBalancedSampler(WeightedRandomSampler):
+    """Draw with replacement, every combination of label and carrier equally often; an epoch as many as cases.
+
+    Args:
+        dataset: the cases.
+        seed: seed of the draw.
+
+    Raises:
+        InputError: one of the four groups is empty.
+    """
+
+    def __init__(self, dataset: CaseDataset, seed: int) -> None:
+        labels = dataset.labels.cpu().numpy()
+        groups = carrier_groups(labels, dataset.carries, "balanced")
+        weights = (1 / np.bincount(groups))[groups].tolist()
+        super().__init__(weights, len(dataset), generator=torch.Generator().manual_seed(seed))
 
 
 def _as_is(batch: Any) -> Any:
@@ -95,6 +132,7 @@ def case_loader(
     seed: int = 0,
     distributed: bool = False,
     balanced: bool = False,
+    mitigation: str = "none",
 ) -> DataLoader[Any]:
     """A DataLoader over ready batches; its order depends on the seed alone.
 
@@ -106,10 +144,18 @@ def case_loader(
         seed: seed of the order.
         distributed: each process of a torch.distributed group gets its share.
         balanced: draw with replacement, both labels equally often, whatever their numbers.
+        mitigation: "balanced" draws every combination of label and carrier equally often.
+
+    Raises:
+        InputError: group balancing in a process group, or of a group without a case.
     """
     generator = torch.Generator().manual_seed(seed)
     sampler: Sampler[int]
-    if shuffle and balanced:
+    if shuffle and mitigation == "balanced":
+        if distributed:
+            raise InputError("mitigation: balanced draws in one process, expected --distributed false")
+        sampler = GroupBalancedSampler(dataset, seed)
+    elif shuffle and balanced:
         sampler = _balanced(dataset, seed, distributed)
     elif distributed:
         sampler = DistributedSampler(dataset, shuffle=shuffle, seed=seed)

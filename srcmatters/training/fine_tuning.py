@@ -19,6 +19,8 @@ from srcmatters.reports.run_figures import example_states, training_curves
 from srcmatters.runs.file_names import EXAMPLES, FIGURES, TRAINING_CURVES, TRANSFER, WEIGHTS
 from srcmatters.sources import weights_digest
 from srcmatters.training.handlers import EpochLog
+from srcmatters.training.mitigation.fine_tuning_arms import arm_of
+from srcmatters.training.mitigation.last_layer import refit_last_layer
 from srcmatters.training.run_record import Evidence
 from srcmatters.training.shared_training import SharedTraining, training_key
 from srcmatters.training.transfer_test import TransferTest
@@ -47,6 +49,7 @@ class FineTuning:
         trainings_dir: training runs that cells of a study share, see
             :mod:`srcmatters.training.shared_training`; None: this run trains by itself.
         transfer: further confounders that the network is tested on; None: none.
+        mitigation: "dfr" fits the last layer again when the training is over.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class FineTuning:
         epochs: EpochLog,
         trainings_dir: str | Path | None = None,
         transfer: TransferTest | None = None,
+        mitigation: str = "none",
     ) -> None:
         self.trainer = trainer
         self.network = network
@@ -66,6 +70,7 @@ class FineTuning:
         self.epochs = epochs
         self.trainings_dir = trainings_dir
         self.transfer = transfer
+        self.mitigation = mitigation
         self._ran = False
 
     def run(self) -> dict[str, float]:
@@ -90,6 +95,8 @@ class FineTuning:
             self._train(ran, folder)
             best = torch.load(folder / WEIGHTS, weights_only=True)
             self.network.load_state_dict(best)
+            if self.mitigation == "dfr":
+                self._refit(folder)
             predictions = self.test.predict(self.network)
             validation = self.test.predict(self.network, "validation")
             metrics = self.evidence.write(folder, predictions, validation, **self.test.realised_shares)
@@ -98,6 +105,11 @@ class FineTuning:
             self._draw(folder)
             keep_network_code(self.network, folder)
         return metrics
+
+    def _refit(self, folder: Path) -> None:
+        settings, test = self.evidence.settings, self.test
+        refit_last_layer(self.network, settings["network"], test.cache, test.chosen, int(settings["seed"]))
+        torch.save(self.network.state_dict(), folder / WEIGHTS)
 
     def _train(self, ran: Mapping[str, Any], folder: Path) -> None:
         """Leave the best weights in ``folder``, and the epochs in the log."""
@@ -129,6 +141,7 @@ class FineTuning:
             **network_settings(self.network),
             **training_settings(asked, self.trainer, evaluator, self.network),
             "depth": "finetune",
+            "mitigation": arm_of(self.trainer, self.mitigation == "dfr"),
             "device": device_setting(asked.get("device", "cpu"), self.network),
         }
         if not (torch.distributed.is_initialized() and torch.distributed.get_rank() > 0):

@@ -31,7 +31,7 @@ from srcmatters.runs.file_names import NETWORK_CODE
 from srcmatters.sources import Classifier, weights_digest
 from srcmatters.sources.constructor import code_digest
 from srcmatters.training.augmentation import BatchedRandomAffine
-from srcmatters.training.datasets import CaseDataset
+from srcmatters.training.datasets import CaseDataset, GroupBalancedSampler
 from srcmatters.training.handlers import EarlyStop, PrepareBatch
 from srcmatters.training.settings import source_name
 
@@ -175,7 +175,8 @@ def training_settings(
     if any(id(weight) not in weights for group in groups for weight in group["params"]):
         raise InputError("optimizer: it has weights that are not network_def's, expected those alone")
     loader = _loader(trainer)
-    balanced = isinstance(loader.sampler, WeightedRandomSampler | DistributedWeightedRandomSampler)
+    weighted = isinstance(loader.sampler, WeightedRandomSampler | DistributedWeightedRandomSampler)
+    balanced = weighted and not isinstance(loader.sampler, GroupBalancedSampler)
     ran = {
         "max_epochs": trainer.state.max_epochs,
         "batch_size": loader.batch_size,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from monai.bundle import ConfigWorkflow
 
 from srcmatters.errors import InputError, find_input_error
@@ -35,9 +36,11 @@ SMALL: dict[str, Any] = {
 def screen(tmp_path: Path, radiograph_cohort: Path) -> Callable[..., Path]:
     """Run the bundle at screen depth; the folder of the run."""
 
-    def run(**overrides: Any) -> Path:
-        places = {"dataset_dir": str(radiograph_cohort), "output_dir": str(tmp_path / "run")}
-        files = [str(CONFIGS / name) for name in ("train.yaml", "screen.yaml")]
+    def run(
+        names: Sequence[str] = ("train.yaml", "screen.yaml"), folder: str = "run", **overrides: Any
+    ) -> Path:
+        places = {"dataset_dir": str(radiograph_cohort), "output_dir": str(tmp_path / folder)}
+        files = [str(CONFIGS / name) for name in names]
         workflow = ConfigWorkflow(
             files,
             workflow_type="train",
@@ -47,7 +50,7 @@ def screen(tmp_path: Path, radiograph_cohort: Path) -> Callable[..., Path]:
         )
         workflow.initialize()
         workflow.run()
-        return tmp_path / "run"
+        return tmp_path / folder
 
     return run
 
@@ -66,11 +69,30 @@ def test_an_arm_is_recorded_and_tested_on_further_confounders(screen: Callable[.
     assert not (folder / "refits.csv").exists(), "its refits would be ERM's"
 
 
+def test_an_arm_of_all_weights_is_recorded_and_its_network_kept(screen: Callable[..., Path]) -> None:
+    quick = {"max_epochs": 1, "batch_size": 16, "tested": ["denoise"], "image_size": 32, "log_images": False}
+    arms = ("none", "balanced", "augment", "paired", "dfr")
+    folders = {arm: screen(names=("train.yaml",), folder=arm, mitigation=arm, **quick) for arm in arms}
+    weights = {arm: torch.load(folder / "model.pt", weights_only=True) for arm, folder in folders.items()}
+    for arm, folder in folders.items():
+        record = json.loads((folder / "metrics.json").read_text())
+        assert record["settings"]["mitigation"] == arm
+        assert set(pd.read_csv(folder / "transfer.csv")["tested"]) == {"denoise"}
+        changed = {
+            name for name, tensor in weights["none"].items() if not torch.equal(tensor, weights[arm][name])
+        }
+        if arm == "dfr":
+            assert changed == {"1.fc.weight", "1.fc.bias"}
+        else:
+            assert (len(changed) > 10) == (arm != "none")
+
+
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
         ({"mitigation": "pared"}, "mitigation: 'pared' is unknown: did you mean 'paired'"),
         ({"mitigation": "balanced", "p_neg": 0}, "expected p_neg between 0 and 1"),
+        ({"mitigation": "groupdro", "names": ("train.yaml",)}, "is an arm of the screen depth"),
         ({"tested": ["denoize"]}, "did you mean 'denoise'"),
         ({"tested": ["denoise", "denoise"]}, "tested: denoise is there twice"),
         ({"tested": {"denoise": 1}}, "tested: got {'denoise': 1}, expected a list of confounders"),

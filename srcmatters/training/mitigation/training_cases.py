@@ -47,16 +47,7 @@ class TrainingCases:
         Raises:
             InputError: one of the four groups is empty.
         """
-        groups = 2 * self.labels.astype(int) + self.carries
-        sizes = np.bincount(groups, minlength=4)
-        if not sizes.all():
-            label, carrying = divmod(int(np.flatnonzero(sizes == 0)[0]), 2)
-            who = f"{'none' if carrying else 'all'} of the {'positives' if label else 'negatives'} carry"
-            raise InputError(
-                f"mitigation: {mitigation} has to balance four groups, but {who} the confounder in training;"
-                f" expected {'p_art' if label else 'p_neg'} between 0 and 1"
-            )
-        return groups
+        return carrier_groups(self.labels, self.carries, mitigation)
 
     def require_two_states(self, mitigation: str) -> None:
         """Refuse a confounder that cannot be put into a case.
@@ -69,3 +60,26 @@ class TrainingCases:
                 f"mitigation: {mitigation} puts the confounder into images, which a sampled one does not"
                 " allow; expected none, balanced, groupdro or dfr"
             )
+
+
+def carrier_groups(labels: np.ndarray, carries: np.ndarray, mitigation: str) -> np.ndarray:
+    """(n,) group of each case: 0 and 1 negatives without and with the confounder, 2 and 3 positives.
+
+    Args:
+        labels: (n,) 0 or 1.
+        carries: (n,) bool.
+        mitigation: name of the arm, for the message.
+
+    Raises:
+        InputError: one of the four groups is empty.
+    """
+    groups = 2 * labels.astype(int) + carries
+    sizes = np.bincount(groups, minlength=4)
+    if not sizes.all():
+        label, carrying = divmod(int(np.flatnonzero(sizes == 0)[0]), 2)
+        who = f"{'none' if carrying else 'all'} of the {'positives' if label else 'negatives'} carry"
+        raise InputError(
+            f"mitigation: {mitigation} has to balance four groups, but {who} the confounder in training;"
+            f" expected {'p_art' if label else 'p_neg'} between 0 and 1"
+        )
+    return groups
