@@ -40,9 +40,9 @@ def refit_last_layer(
     """
     rows = np.sort(np.concatenate([chosen.split.train, chosen.split.validation]))
     cases = cache.cases.iloc[rows]
-    states = [_features(network, name, cache, rows, state) for state in ("clean", "confounded")]
     training = TrainingCases(
-        *states,
+        _features(network, name, cache, rows, "clean"),
+        _features(network, name, cache, rows, "confounded"),
         cases["label"].to_numpy(),
         chosen.carries[rows],
         cases["patient_id"].to_numpy(),
