@@ -54,7 +54,7 @@ def is_false(verdict: Verdict, own: dict[tuple[str, str], float], margin: float)
         return abs(value) >= margin
     # What it names as the most that is not excluded must not be exceeded.
     if verdict.outcome is Outcome.INCONCLUSIVE and verdict.kind == "lean":
-        return value > max(verdict.high, 0.0)
+        return value > verdict.not_excluded
     if verdict.outcome is Outcome.INCONCLUSIVE:
         return abs(value) > max(abs(verdict.low), abs(verdict.high))
     return False

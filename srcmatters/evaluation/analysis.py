@@ -14,7 +14,7 @@ from srcmatters.evaluation.cell_tables import environment_rows, gap_rows
 from srcmatters.evaluation.contrasts import adjusted_p_values, contrast_rows, with_families
 from srcmatters.evaluation.controls import Reference, control_rows, reference_tables
 from srcmatters.evaluation.curves import curve_rows, interaction_rows
-from srcmatters.evaluation.leans import lean_rows, with_adjusted
+from srcmatters.evaluation.leans import lean_rows, with_adjusted, with_not_excluded
 from srcmatters.evaluation.resampled_runs import resample_runs
 from srcmatters.evaluation.run_groups import RunGroup, group_runs
 from srcmatters.evaluation.subgroups import subgroup_rows
@@ -35,9 +35,9 @@ _COLUMNS = {
                      *_with_ends("sensitivity", "specificity"), "folds", "seeds", "cases", "patients"),
     "gaps": (*_CELL, "iid_minus_ood", "low", "high",
              *_with_ends("effect", "probability_effect", "superiority", "flips")),
-    "leans": (*_CELL, "family", "metric", "lean", "low", "high", *_with_ends("superiority"), "p_value",
-              "p_value_adjusted", "p_beyond", "p_beyond_adjusted", "p_equivalence", "p_equivalence_adjusted",
-              "of_patients", "of_folds", "of_seeds", "trainings", "seeds", "training_cohort"),
+    "leans": (*_CELL, "family", "metric", "lean", "low", "high", "not_excluded", *_with_ends("superiority"),
+              "p_value", "p_value_adjusted", "p_beyond", "p_beyond_adjusted", "p_equivalence",
+              "p_equivalence_adjusted", "of_patients", "of_folds", "of_seeds", "trainings", "seeds", "training_cohort"),
     "controls": (*_CELL, "metric", "null", "value", "low", "high", "p_value", "p_value_adjusted", "p_beyond",
                  "p_beyond_adjusted", "p_equivalence", "p_equivalence_adjusted", "permutation_mean",
                  "p_permutation", "trainings"),
@@ -168,7 +168,7 @@ def _finished(rows: dict[str, list[dict[str, Any]]], plan: AnalysisPlan) -> dict
         p_values = tables["interactions"]["p_value"]
         tables["interactions"]["p_adjusted"] = adjusted_p_values(p_values, "fdr_bh")
     if rows["leans"]:
-        tables["leans"] = with_adjusted(tables["leans"], "family")
+        tables["leans"] = with_not_excluded(with_adjusted(tables["leans"], "family"), plan.confidence)
     if rows["controls"]:
         # All controls of a study are one family, whatever their metric.
         together = tables["controls"].assign(family="controls")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.evaluation.contrasts import adjusted_p_values, boundary_errors
@@ -51,6 +52,8 @@ def _lean(runs: ResampledRuns, source: str, p_art: float, plan: AnalysisPlan) ->
         "lean": lean.value,
         "low": low,
         "high": high,
+        "standard_error": lean.standard_error,
+        "degrees_of_freedom": lean.degrees_of_freedom,
         "p_value": lean.p_value(),
         "p_beyond": lean.p_beyond(plan.equivalence_margin),
         "p_equivalence": lean.p_equivalence(plan.equivalence_margin),
@@ -82,6 +85,22 @@ def with_adjusted(rows: pd.DataFrame, group_by: str) -> pd.DataFrame:
             corrected = adjusted_p_values(members[name], "holm")
             adjusted.loc[members.index, f"{name}_adjusted"] = corrected
     return adjusted
+
+
+def with_not_excluded(rows: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """A copy with ``not_excluded``: losses that all together are exceeded in no more than 1 - confidence.
+
+    One-sided limits at 1 - (1 - confidence) / n over the n rows of a family (Bonferroni), never below the end
+    of the row's own interval: a study that says twelve times what is not excluded is right in all of them.
+
+    Args:
+        rows: with lean, high, standard_error, degrees_of_freedom and family.
+        confidence: of the study.
+    """
+    members = rows.groupby("family")["lean"].transform("size")
+    quantile = stats.t.isf((1 - confidence) / members, rows["degrees_of_freedom"])
+    limit = np.minimum(rows["lean"] + quantile * rows["standard_error"], LEAN_RANGE[1])
+    return rows.assign(not_excluded=np.fmax(np.fmax(limit, rows["high"]), 0.0).where(rows["high"].notna()))
 
 
 def ignorance(environments: pd.DataFrame, margin: float) -> dict[str, str]:

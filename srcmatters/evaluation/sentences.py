@@ -70,8 +70,7 @@ def lean_sentence(
         ),
         "INCONCLUSIVE": (
             f"a lean on {plain} is neither shown nor excluded: {size} AUC lost, {learned} {where}; a fall"
-            " of up to"
-            f" {number(max(row.high, 0.0))} is not excluded."
+            f" of up to {number(row.not_excluded)} is not excluded."
         ),
     }
     text = f"{who}: {texts[outcome]}"

@@ -51,6 +51,8 @@ class Verdict:
         high: upper end.
         reason: why, where the outcome is NOT RANKED, NOT APPLICABLE or SKIPPED; else "".
         metric: what the value is of: "learned_lean", "iid_minus_ood_auc", "ood_auc", ...
+        not_excluded: of a lean, the largest loss of AUC that the study does not exclude, at least 0,
+            corrected for all leans that it judges; NaN otherwise.
     """
 
     kind: Kind
@@ -64,11 +66,7 @@ class Verdict:
     high: float = field(default=float("nan"))
     reason: str = ""
     metric: str = "learned_lean"
-
-    @property
-    def not_excluded(self) -> float:
-        """The largest loss of AUC that the interval does not exclude, at least 0; NaN without an interval."""
-        return max(self.high, 0.0) if np.isfinite(self.high) else float("nan")
+    not_excluded: float = field(default=float("nan"))
 
 
 def verdicts(analysis: Analysis) -> list[Verdict]:
@@ -129,7 +127,18 @@ def _leans(
             outcome, reason = Outcome.NOT_RANKED, reasons[row.source]
         ends = (row.lean, row.low, row.high)
         found.append(
-            Verdict("lean", outcome, axes, (row.source,), row.p_art, text, *ends, reason, row.metric)
+            Verdict(
+                "lean",
+                outcome,
+                axes,
+                (row.source,),
+                row.p_art,
+                text,
+                *ends,
+                reason,
+                row.metric,
+                row.not_excluded,
+            )
         )
     return found
 

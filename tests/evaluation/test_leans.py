@@ -1,5 +1,4 @@
-"""What was learnt: the loss under reversal against that at p_art 0, paired, and never of what knows"
-" nothing."""
+"""What was learnt: the loss under reversal against that at p_art 0, paired, never of what knows nothing."""
 
 from __future__ import annotations
 
@@ -8,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from scipy.special import expit, logit
 from synthetic_study import draw_study
 
 from srcmatters.evaluation import AnalysisPlan, Mixture, analyse, environment_auc
+from srcmatters.evaluation.leans import with_not_excluded
 from srcmatters.evaluation.resampled_statistics import resampled_superiority
 from srcmatters.evaluation.resampling import resample_patients
 from srcmatters.evaluation.verdicts import Outcome, verdicts
@@ -164,3 +165,27 @@ def test_refitted_heads_take_the_place_of_the_bootstrap() -> None:
     assert not partly.leans["training_cohort"].any(), "unpaired refits are not used"
     leans = [one for one in verdicts(partly) if one.kind == "lean" and not one.reason]
     assert leans and all("For this training cohort" in one.text for one in leans)
+
+
+def test_what_is_not_excluded_holds_for_all_leans_of_a_study_together() -> None:
+    """Twelve leans a study: their own intervals' ends are exceeded somewhere in a quarter of the studies."""
+    rng, studies, leans, dof = np.random.default_rng(0), 400, 12, 6
+    exceeded = {"high": 0, "not_excluded": 0}
+    for _ in range(studies):
+        error = 0.04 * np.sqrt(rng.chisquare(dof, leans) / dof)
+        lean = rng.normal(0.1, 0.04, leans)
+        rows = pd.DataFrame({"lean": lean, "standard_error": error})
+        rows = rows.assign(degrees_of_freedom=dof, family="declared")
+        rows["high"] = lean + stats.t.ppf(0.975, dof) * error
+        judged = with_not_excluded(rows, 0.95)
+        for name in exceeded:
+            exceeded[name] += bool((judged[name] < 0.1).any())
+    assert exceeded["high"] / studies > 0.15
+    # Bonferroni's level, and three standard errors of 400 studies.
+    assert exceeded["not_excluded"] / studies < 0.05 + 3 * np.sqrt(0.05 * 0.95 / studies)
+
+
+def test_a_single_lean_keeps_its_own_interval() -> None:
+    row = {"lean": [0.1], "high": [0.2], "standard_error": [0.05], "degrees_of_freedom": [1e9]}
+    row |= {"family": ["a"]}
+    assert with_not_excluded(pd.DataFrame(row), 0.95)["not_excluded"].tolist() == [0.2]
