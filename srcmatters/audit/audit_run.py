@@ -19,6 +19,7 @@ from srcmatters.audit.checks.sensitivity import Sensitivity
 from srcmatters.audit.contract import InputContract
 from srcmatters.audit.doors.model import Model
 from srcmatters.audit.doses import Dosed, available_doses
+from srcmatters.audit.regions.masks import disease_column
 from srcmatters.audit.result import Audit, OutputAudit, Question
 from srcmatters.audit.scoring import Scored, Scorer
 from srcmatters.audit.state_scores import State, StateScores
@@ -200,6 +201,8 @@ def _add_images(evidence: Evidence, scorer: Scorer, states: Mapping[State, Dosed
         return scorer.changed(rows, change)[:, place]
 
     evidence.score_images = score
+    evidence.disease = disease_column(scorer.images.cases)
+    evidence.region = scorer.images.region
     evidence.changes = {
         state.confounder: _change(scorer.images, scorer.model.contract, one)
         for state, one in states.items()

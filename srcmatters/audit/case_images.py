@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import torch
 from monai.transforms import MapTransform
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from srcmatters.audit.contract import InputContract
 from srcmatters.audit.doses import Dosed
+from srcmatters.audit.regions.masks import disease_column, region_of
 from srcmatters.confounders import Confounderd
 from srcmatters.errors import find_input_error
 from srcmatters.images import LoadCTd, LoadRadiographd, file_digest
@@ -62,6 +64,11 @@ class CaseImages:
             if modality == "ct"
             else LoadRadiographd(keys="image", modality="radiograph", body_part=body_part)
         )
+        self._load_mask: MapTransform = (
+            LoadCTd(keys="image", unit="display", slab_mm=slab_mm, gaps=gaps)
+            if modality == "ct"
+            else LoadRadiographd(keys="image", modality="radiograph")
+        )
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -80,6 +87,28 @@ class CaseImages:
         if self.modality == "ct" and self.unit == "HU":
             image = (image - _HU[0]) / (_HU[1] - _HU[0])
         return image.clamp(0, 1)
+
+    def region(
+        self, position: int, image: Tensor | None = None, kind: str | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Native image (H, W[, D]) of a case, and where the disease is in it; None where nothing says it.
+
+        Args:
+            position: of the case.
+            image: its native image if it is at hand.
+            kind: "mask", "lungs_mask", "box" or "nodule"; None: how the case table says where the disease is.
+
+        Raises:
+            InputError: the image or its mask cannot be read, or they differ in size.
+        """
+        native = self.native(position)["image"] if image is None else image
+        plane = torch.as_tensor(native).as_subclass(Tensor)[0].numpy()
+        kind = kind or disease_column(self.cases)
+        if kind is None:
+            return plane, None
+        return plane, region_of(
+            native, self.described(position), self.cases.iloc[position], kind, self._load_mask
+        )
 
     def described(self, position: int) -> dict[Hashable, Any]:
         """case_id, and x_mm, y_mm and z_mm if known."""

@@ -19,13 +19,14 @@ from srcmatters.evaluation.resampling import PatientWeights, resample_patients
 from srcmatters.reports.study_tables import Table
 
 #: What a check may need besides the scores.
-Need = Literal["images", "features", "twins", "training_table", "sent", "ladder"]
+Need = Literal["images", "features", "twins", "training_table", "sent", "ladder", "region"]
 NEEDS: dict[str, str] = {
     "images": "further images through the model, which scores of a product and --no-controls rule out",
     "features": "the features before the model's head of a confounder that leans, where the door gives them",
     "twins": "five or more twins: the same training data without the confounder (--twins STUDY)",
     "training_table": "the case table of the training data (--trained-on TABLE)",
     "ladder": "the images, of 16 pixels a side or more, and four patients of either label",
+    "region": "the images themselves",
     "sent": "images that were sent through a product (`srcmatters audit prepare`)",
 }
 
@@ -116,6 +117,9 @@ class Evidence:
         changes: each confounder at its default strength, where the images are here.
         digests: (cases,) SHA-256 of each image's file; None.
         ladder: of the images, and case positions of which it is; None where the images are not here.
+        region: image (H, W[, D]) of a case position, and where the disease is in it or None; takes the native
+            image if it is at hand, and a kind of region; None where the images are not here.
+        disease: how the case table says where the disease is; None where it does not.
         planar: whether the images are single planes (radiographs), and not CT.
     """
 
@@ -131,6 +135,8 @@ class Evidence:
     changes: Mapping[str, Change] = field(default_factory=dict)
     digests: Sequence[str] | None = None
     ladder: tuple[Ladder, np.ndarray] | None = None
+    region: Callable[..., tuple[np.ndarray, np.ndarray | None]] | None = None
+    disease: str | None = None
     planar: bool = True
     _states: dict[Any, TwoStates] = field(default_factory=dict, repr=False)
     _weights: PatientWeights | None = field(default=None, repr=False)
@@ -164,6 +170,7 @@ class Evidence:
             "training_table": self.training_table,
             "sent": self.sent,
             "ladder": self.ladder,
+            "region": self.region,
         }
         return present[need] is not None
 

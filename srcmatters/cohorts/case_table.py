@@ -56,10 +56,17 @@ SCHEMA = pa.DataFrameSchema(
     index=pa.Index(int),
 )
 
+#: Folder of masks beside the images: what is in it is no image of its own.
+MASKS = "masks"
+#: Columns that say where in an image something is: files of masks, and a box (left, top) in pixels.
+MASK_COLUMNS = ("mask", "lungs_mask")
+BOX = ("box_x", "box_y", "box_width", "box_height")
+REGION = (*MASK_COLUMNS, *BOX)
+
 #: Columns of the prediction table and of shuffled labels, which a case table would overwrite.
 RESERVED = ("true_label", "fold", "carries", "environment", "score_clean", "score_confounded")
 #: Columns that describe the table itself; all others are groups.
-STRUCTURE = ("case_id", "patient_id", "image", "label", "true_label", "split", *POSITION)
+STRUCTURE = ("case_id", "patient_id", "image", "label", "true_label", "split", *POSITION, *REGION)
 
 
 def is_structure(column: object) -> bool:
@@ -183,6 +190,13 @@ def read_cases(dataset_dir: str | Path, cases: str | Path = "cases.csv") -> pd.D
         if not Path(image).exists():
             raise InputError(f"{path}, row {row}, column 'image': {image} does not exist")
     _check_inside(table["image"], rows, folder, path)
+    for column in table.columns.intersection(list(MASK_COLUMNS)):
+        named = table[column].notna()
+        table[column] = [
+            str(folder.absolute() / str(mask)) if known else None
+            for mask, known in zip(table[column], named, strict=True)
+        ]
+        _check_inside(table[column][named], rows[named.to_numpy()], folder, path)
     return table
 
 

@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
+from srcmatters.cohorts.case_table import MASKS
 from srcmatters.errors import InputError
 from srcmatters.images.dicom_series import NoImageError, headers
 from srcmatters.images.digests import file_signature
@@ -20,7 +21,7 @@ def find_ct(root: Path) -> list[str]:
     """
     found: list[Path] = []
     for folder, inner, names in os.walk(root):
-        inner[:] = [name for name in inner if not name.startswith(".")]
+        inner[:] = [name for name in inner if not name.startswith(".") and name != MASKS]
         files = [Path(folder) / name for name in names if not name.startswith(".")]
         found += [path for path in files if is_volume(path) or has_ending(path, PICTURES)]
         found += _dicom_images(Path(folder), [path for path in files if may_be_dicom(path)])

@@ -11,7 +11,7 @@ import pandas as pd
 from filelock import FileLock
 
 from srcmatters import phantom
-from srcmatters.cohorts.case_table import read_cases
+from srcmatters.cohorts.case_table import MASKS, read_cases
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images.reading import PICTURES, VOLUMES, has_ending, is_volume, may_be_dicom
 
@@ -77,7 +77,11 @@ def find_images(dataset_dir: str | Path, modality: str = "xray") -> list[str]:
         if not scans:
             raise InputError(f"dataset_dir: {folder} holds no CT (DICOM, {', '.join(VOLUMES)}, pictures)")
         return scans
-    visible = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    visible = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".") and MASKS not in path.relative_to(folder).parts
+    ]
     found = [str(path) for path in visible if _may_be_radiograph(path)]
     if not found:
         raise InputError(f"dataset_dir: {folder} holds no image (DICOM, {', '.join(PICTURES + VOLUMES)})")

@@ -8,12 +8,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from srcmatters.cohorts.case_table import MASKS
 from srcmatters.files import atomic_path
 from srcmatters.phantom.candidates import candidate_mm, with_benign_nodule
 from srcmatters.phantom.computed_tomography import FIELD_MM, WHOLE, ct_volume, slab_slices
 from srcmatters.phantom.files import write_ct_series, write_digital_xray, write_nifti, write_png
+from srcmatters.phantom.lesion_masks import ct_mask, radiograph_mask
 from srcmatters.phantom.patient import PhantomPatient, draw_patient, require
 from srcmatters.phantom.radiography import radiograph
 
@@ -39,10 +42,13 @@ def write_phantom_cohort(
     slab_mm: float | None = None,
     benign: float = 0.0,
 ) -> pd.DataFrame:
-    """Write a synthetic cohort: ``images/`` and ``cases.csv``.
+    """Write a synthetic cohort: ``images/``, ``masks/`` and ``cases.csv``.
 
     Labels are balanced, and sex, view, manufacturer, contrast agent and slice thickness are independent of
     the label by construction. Everything goes to a temporary sibling directory that is renamed at the end.
+
+    The column ``mask`` names a file of the lesion's pixels; of a negative they are those that the same draws
+    would have changed.
 
     A CT's columns x_mm, y_mm, z_mm (LPS) are those of its candidate: the centre of a positive's nodule, and
     in a negative the place where one would have been drawn; diameter_mm is empty where no nodule is there.
@@ -78,13 +84,16 @@ def write_phantom_cohort(
     require("benign", benign, 0 <= benign <= 1, "a share in [0, 1]")
     draw_patient(0, seed, difficulty)
     if modality == "xray":
-        write = partial(write_radiograph_case, file_format=file_format, image_size=image_size)
+        write = partial(
+            write_radiograph_case, file_format=file_format, image_size=image_size, difficulty=difficulty
+        )
     else:
         write = partial(
             write_ct_case, file_format=file_format, slab_mm=slab_mm, difficulty=difficulty, benign=benign
         )
     with new_directory(final) as folder:
         (folder / "images").mkdir()
+        (folder / MASKS).mkdir()
         drawn = (draw_patient(index, seed, difficulty) for index in range(patients))
         cases = [write(folder, patient) for patient in acquisitions(drawn, images_per_patient)]
         pd.DataFrame(cases).to_csv(folder / "cases.csv", index=False, lineterminator="\n")
@@ -142,16 +151,18 @@ def case_row(patient: PhantomPatient, suffix: str, modality: str) -> dict[str, o
 
 
 def write_radiograph_case(
-    directory: Path, patient: PhantomPatient, file_format: str, image_size: int
+    directory: Path, patient: PhantomPatient, file_format: str, image_size: int, difficulty: float
 ) -> dict[str, object]:
-    """Write one radiograph and return its row of the table."""
+    """Write one radiograph and its mask, and return its row of the table."""
     row = case_row(patient, ".png" if file_format == "png" else ".dcm", "xray")
     path, pixels = directory / str(row["image"]), radiograph(patient, image_size)
     if file_format == "png":
         write_png(path, pixels)
     else:
         write_digital_xray(path, pixels, patient)
-    return row
+    mask = f"{MASKS}/{row['case_id']}.png"
+    write_png(directory / mask, 255 * radiograph_mask(patient, image_size, difficulty).astype(np.uint8))
+    return row | {"mask": mask}
 
 
 def write_ct_case(
@@ -162,7 +173,7 @@ def write_ct_case(
     difficulty: float,
     benign: float,
 ) -> dict[str, object]:
-    """Write one CT and return its row of the table; the other arguments are those of the cohort."""
+    """Write one CT and its mask, and return its row of the table; other arguments are of the cohort."""
     row = case_row(patient, ".nii.gz" if file_format == "nifti" else "", "ct")
     # Pairs of patients, one of each label, share the thickness.
     thickness = SLICE_THICKNESSES_MM[patient.index // 2 % 2]
@@ -175,7 +186,11 @@ def write_ct_case(
         write_nifti(path, volume, spacing, slices)
     else:
         write_ct_series(path, volume, painted, spacing, slices)
+    mask = f"{MASKS}/{row['case_id']}.nii.gz"
+    inside = ct_mask(patient, spacing, slices, difficulty)
+    write_nifti(directory / mask, 255 * inside.astype(np.uint8), spacing, slices)
     return row | {
+        "mask": mask,
         "diameter_mm": painted.nodule.diameter_mm if painted.nodule else None,
         "slice_thickness_mm": thickness,
         "contrast": patient.contrast_agent,

@@ -18,7 +18,7 @@ from srcmatters.errors import InputError, did_you_mean
 
 _FILE = "summaries.json"
 #: Columns of a case table that say who and what a case is, and cannot be sampled.
-_STRUCTURE = ("case_id", "patient_id", "image", "label", "true_label", "split")
+_STRUCTURE = ("case_id", "patient_id", "image", "label", "true_label", "split", "mask")
 
 
 @dataclass(frozen=True)

@@ -249,7 +249,7 @@ def test_a_cohort_is_byte_identical_when_written_again(tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "c" / name).read_bytes()
         image = Image.open(tmp_path / "a" / name)
         assert image.mode == "L" and image.size == (64, 64)
-    expected = {"case_id", "image", "patient_id", "label", "sex", "age", "view", "manufacturer"}
+    expected = {"case_id", "image", "patient_id", "label", "sex", "age", "view", "manufacturer", "mask"}
     assert set(table.columns) == expected
 
 

@@ -121,7 +121,7 @@ def test_the_table_of_slabs_says_who_how_and_where(slabs: tuple[Path, pd.DataFra
     table = slabs[1]
     assert set(table.columns) == {
         *("case_id", "image", "patient_id", "label", "sex", "age", "manufacturer", "contrast"),
-        *("slice_thickness_mm", "diameter_mm", "x_mm", "y_mm", "z_mm"),
+        *("slice_thickness_mm", "diameter_mm", "mask", "x_mm", "y_mm", "z_mm"),
     }
     assert table["diameter_mm"][table["label"] == 1].notna().all()
     assert 0 < table["diameter_mm"][table["label"] == 0].notna().sum() < 4

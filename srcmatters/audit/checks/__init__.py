@@ -10,6 +10,7 @@ from srcmatters.audit.checks.overlap import Overlap
 from srcmatters.audit.checks.perturbations import Perturbations
 from srcmatters.audit.checks.refitted_head import RefittedHead
 from srcmatters.audit.checks.refusals import Refusals
+from srcmatters.audit.checks.regions import Regions
 from srcmatters.audit.checks.sensitivity import Sensitivity
 from srcmatters.audit.checks.sham import Sham
 from srcmatters.audit.checks.text_in_images import TextInImages
@@ -25,6 +26,7 @@ CHECKS: tuple[type[Check], ...] = (
     RefittedHead,
     Attributes,
     LadderCheck,
+    Regions,
     TextInImages,
     Overlap,
     Refusals,

@@ -1,0 +1,1 @@
+"""Interventions on regions of an image: does the model look where the disease is?"""
