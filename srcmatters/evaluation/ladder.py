@@ -140,7 +140,7 @@ def beyond_step(
         step: its name.
         seed: of the resampling.
     """
-    strata = _quintiles(probe)
+    strata = quintiles(probe)
     weights = resample_patients(np.asarray(patients).astype(str), RESAMPLINGS, seed)
     rows = weights.rows(np.asarray(patients).astype(str))
     labels = np.asarray(labels)
@@ -150,7 +150,7 @@ def beyond_step(
     return Beyond(step, auc(Ranking(labels, scores, rows)), auc(within), float(low), float(high), left)
 
 
-def _quintiles(probe: LinearProbe) -> np.ndarray:
+def quintiles(probe: LinearProbe) -> np.ndarray:
     """(cases,) 0 .. 4 by rank within the fold: scores of different folds come from different classifiers."""
     rank = np.empty(len(probe.scores))
     for fold in np.unique(probe.folds):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from srcmatters.errors import InputError
-from srcmatters.evaluation.ladder import Ladder, climb
+from srcmatters.evaluation.ladder import Ladder, climb, quintiles
 from srcmatters.evaluation.ladder_steps import THUMBNAIL, column_step, image_steps
 from srcmatters.numbers import interval
 
@@ -30,6 +30,8 @@ class NaturalShortcut:
         frame_low: lower end of its interval.
         frame_high: upper end.
         rungs: every step of the ladder, as :class:`srcmatters.evaluation.ladder.Rung`.
+        plain_step: title of the step without anatomy that tells most; "" where none tells more than chance.
+        quintiles: of its out-of-fold score by case_id; empty where no names were given.
     """
 
     auc: float
@@ -41,6 +43,8 @@ class NaturalShortcut:
     frame_low: float = float("nan")
     frame_high: float = float("nan")
     rungs: tuple[Mapping[str, Any], ...] = ()
+    plain_step: str = ""
+    quintiles: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def present(self) -> bool:
@@ -70,6 +74,7 @@ def natural_shortcut(
     patient_ids: Sequence[str],
     seed: int = 0,
     columns: pd.DataFrame | None = None,
+    case_ids: Sequence[str] = (),
 ) -> NaturalShortcut:
     """Measure what 16 x 16 thumbnails, their frame alone, and every step of the ladder tell of the label.
 
@@ -85,6 +90,7 @@ def natural_shortcut(
         patient_ids: N patients; none of them is in two folds.
         seed: seed of folds and resampling.
         columns: N rows that describe patients and acquisitions; None: the ladder starts at the images.
+        case_ids: N names, to find the quintile of a case again; (): none are kept.
 
     Raises:
         InputError: shapes that differ or are not those above, images smaller than a thumbnail, or too few
@@ -93,6 +99,9 @@ def natural_shortcut(
     ladder = image_ladder(images, labels, patient_ids, seed, columns)
     rungs = {rung.step: rung for rung in ladder.rungs}
     thumbnail, edge = rungs["thumbnail"], rungs["edge"]
+    best = ladder.without_anatomy
+    strata = np.zeros(0) if best is None else quintiles(ladder.probes[best.step])
+    kept = dict(zip(map(str, case_ids), map(int, strata), strict=True)) if best and case_ids else {}
     return NaturalShortcut(
         thumbnail.auc,
         thumbnail.low,
@@ -103,6 +112,8 @@ def natural_shortcut(
         edge.low,
         edge.high,
         tuple(asdict(rung) for rung in ladder.rungs),
+        "" if best is None else best.title,
+        kept,
     )
 
 

@@ -23,6 +23,7 @@ from srcmatters.reports.check_tables import control_table, detectability_table, 
 from srcmatters.reports.coverage import missing_cells, not_tested, unreadable_images
 from srcmatters.reports.example_record import Example, recorded_phantom_examples
 from srcmatters.reports.inline_svg import legend_colours
+from srcmatters.reports.ladder import target_ladder
 from srcmatters.reports.lean_tables import balance_table, effect_table, lean_table
 from srcmatters.reports.mitigation_section import mitigation_section
 from srcmatters.reports.printing import find_browser, print_pdf
@@ -138,6 +139,7 @@ def render_report(
     lines = source_lines(list(dict.fromkeys(source for setup in found for source in setup.sources)))
     plain = cells[cells["control"] == "none"]
     examples = _examples(plain, study.path, options)
+    measured = shortcuts(plain, study.path, options.data, options.trust)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("srcmatters.reports"),
         autoescape=True,
@@ -163,7 +165,10 @@ def render_report(
         without_example=examples[1],
         patients_shown=options.images,
         difference_colours=legend_colours(),
-        shortcuts=shortcuts(plain, study.path, options.data, options.trust),
+        shortcuts=measured,
+        ladders={
+            target: target_ladder(target, one, plain, results.predictions) for target, one in measured.items()
+        },
         missing=missing_cells(cells) if study.unfinished is None else study.unfinished,
         unreadable=unreadable_images(cells),
         not_tested=not_tested(cells, results.predictions, analysis.plan),

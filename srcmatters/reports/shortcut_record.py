@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from srcmatters.cohorts.case_table import STRUCTURE
 from srcmatters.errors import InputError
 from srcmatters.evaluation.natural_shortcut import NaturalShortcut, natural_shortcut
 from srcmatters.files import write_text
@@ -57,8 +58,13 @@ def _measured(runs: pd.DataFrame, trust: bool) -> NaturalShortcut | str:
     try:
         cache = open_images(runs["output_dir"].iloc[0], trust)
         cases = cache.cases
+        described = [name for name in cases.columns if name not in STRUCTURE]
         return natural_shortcut(
-            cache.state("clean"), cases["label"].astype(int).tolist(), cases["patient_id"].tolist()
+            cache.state("clean"),
+            cases["label"].astype(int).tolist(),
+            cases["patient_id"].tolist(),
+            columns=cases[described],
+            case_ids=cases["case_id"].tolist(),
         )
     except InputError as error:
         return str(error)

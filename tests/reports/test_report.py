@@ -301,6 +301,7 @@ def test_images_of_the_target_come_from_the_run_itself(
     measured = shortcuts(real_run, tmp_path)
     assert isinstance(measured["cohort"], NaturalShortcut)
     assert measured["cohort"].cases == 48
+    assert [rung["step"] for rung in measured["cohort"].rungs][:2] == ["columns", "mean_sd"]
     # The second time the record is enough: the images may be gone.
     monkeypatch.setattr(trained_run, "open_images", lambda path: pytest.fail("opened the images"))
     assert shortcuts(real_run, tmp_path) == measured

@@ -221,6 +221,7 @@ def _demographics(table: pd.DataFrame | None) -> dict[str, Any]:
 def _shortcut(found: NaturalShortcut | str | None) -> dict[str, Any] | str:
     if isinstance(found, NaturalShortcut):
         known = asdict(found)  # JSON has no NaN
+        del known["quintiles"]  # names cases
         return {name: None if value != value else value for name, value in known.items()}
     return f"MISSING: {found or 'no image was opened for this export.'}"
 
