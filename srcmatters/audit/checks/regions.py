@@ -73,9 +73,9 @@ class Regions(Check):
         ]
         columns = ("region", "intervention", "AUC", "cost in AUC", "shift of positives", "of negatives")
         note = (
-            "Cost: clean AUC minus that of the changed images, paired. Shift: mean change of the log-odds. The"
-            " size of a region stays visible in what is filled or kept, and may tell the label: compare with"
-            " the matched region."
+            "Cost: clean AUC minus that of the changed images, paired. Shift: mean change of the log-odds."
+            " The size of a region stays visible in what is filled or kept, and may tell the label: compare"
+            " with the matched region."
         )
         return Table("Regions", columns, [("", rows)], labels=2, note=note) if rows else None
 
