@@ -34,6 +34,10 @@ SCHEMA = pa.DataFrameSchema(
 )
 
 
+#: Of several tables one under another, in which a case is there as often as there are tables.
+_STACKED = SCHEMA.update_column("case_id", unique=False)
+
+
 def prediction_table(
     cases: pd.DataFrame,
     fold: int,
@@ -92,7 +96,9 @@ def read_transfer(path: str | Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype={"case_id": str, "patient_id": str, "tested": str})
         if "tested" not in table:
             raise InputError(f"{path}: no column tested, expected the confounder of each row")
-        return pd.concat([SCHEMA.validate(rows) for _, rows in table.groupby("tested", sort=False)])
+        if table.duplicated(["tested", "case_id"]).any():
+            raise InputError(f"{path}: a case is there twice under one tested confounder, expected it once")
+        return _STACKED.validate(table)
     except pandera.errors.SchemaError as error:
         raise InputError(f"{path}: {str(error).splitlines()[0]}") from error
     except UNREADABLE_CSV as error:
