@@ -44,6 +44,8 @@ class CaseChoice:
         control: see :data:`CONTROLS`; with one, ``p_art`` of the negatives of each set carry it as well,
             whatever ``p_neg``.
         p_neg: share of the negatives that carry it; 0 for a sampled confounder.
+        train_size: training cases, in the labels' proportion; 0: all. Those of a smaller size are among those
+            of a larger one.
     """
 
     sampled: str | None = None
@@ -57,6 +59,7 @@ class CaseChoice:
     protocol: str = "corrected"
     control: str = "none"
     p_neg: float = 0.0
+    train_size: int = 0
 
     @property
     def carrying_negatives(self) -> float:
@@ -151,6 +154,7 @@ def _chosen(cases: pd.DataFrame, choice: CaseChoice) -> StudyCases:
     if choice.sampled is not None:
         return _sampled(cases, choice.sampled, choice)
     split = split_cases(cases, choice.fold, choice.num_folds, choice.validation_folds, choice.seed)
+    split = replace(split, train=drawn_training(cases, split.train, choice))
     if choice.protocol == "paper" and choice.control == "none":
         drawn = assign(cases, choice.p_art, choice.seed, choice.assignment, nested=False, p_neg=choice.p_neg)
         return StudyCases(split, drawn)
@@ -165,6 +169,31 @@ def _chosen(cases: pd.DataFrame, choice: CaseChoice) -> StudyCases:
             p_neg=choice.carrying_negatives,
         )
     return StudyCases(split, carries)
+
+
+def drawn_training(cases: pd.DataFrame, rows: np.ndarray, choice: CaseChoice) -> np.ndarray:
+    """The training rows of ``train_size``: by the ranks of their patients, nested, in the labels' proportion.
+
+    Raises:
+        InputError: more than there are, or too few for both labels.
+    """
+    if not choice.train_size:
+        return rows
+    labels = cases["label"].to_numpy()[rows]
+    positives = round(choice.train_size * float(labels.mean()))
+    if choice.train_size > len(rows) or not 0 < positives < choice.train_size:
+        raise InputError(
+            f"train_size: got {choice.train_size}, expected 0 or up to {len(rows)}, with cases of both labels"
+        )
+    purpose = f"training cases, fold {choice.fold}"
+    patients = cases["patient_id"].to_numpy()[rows]
+    rank = {name: case_stream(choice.seed, str(name), purpose).random() for name in np.unique(patients)}
+    order = np.argsort([rank[name] for name in patients], kind="stable")
+    kept = [
+        order[labels[order] == label][:count]
+        for label, count in ((1, positives), (0, choice.train_size - positives))
+    ]
+    return rows[np.sort(np.concatenate(kept))]
 
 
 def _with_shares(chosen: StudyCases, cases: pd.DataFrame) -> StudyCases:
@@ -216,6 +245,11 @@ def choose_readable(
 
 
 def _sampled(cases: pd.DataFrame, column: str, choice: CaseChoice) -> StudyCases:
+    if choice.train_size:
+        raise InputError(
+            f"train_size: got {choice.train_size}, but {column} is sampled, which chooses its training cases;"
+            " expected 0, or train_size in confounder_args"
+        )
     if choice.p_neg:
         raise InputError(
             f"p_neg: got {choice.p_neg}, but {column} is sampled, which chooses negatives without it;"

@@ -12,12 +12,12 @@ import pandas as pd
 
 from srcmatters.evaluation.analysis import Analysis
 
-_SETUP = ("target", "network", "depth", "protocol", "p_neg")
+_SETUP = ("target", "network", "depth", "protocol", "p_neg", "adaptation", "train_size")
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Runs that can be compared with each other: one target, network, depth, protocol and p_neg.
+    """Runs that can be compared with each other: one target, network, depth, protocol, p_neg, ...
 
     Args:
         name: the axes that the study varies, for a heading; "" where there is one setup only.
@@ -25,7 +25,7 @@ class Setup:
             parameters as well.
         controls: the rows of the analysis' table ``controls``.
         sources: in the order in which they are drawn.
-        values: target, network, depth, protocol and p_neg.
+        values: of :data:`_SETUP`.
     """
 
     name: str

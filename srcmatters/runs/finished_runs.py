@@ -15,7 +15,8 @@ from srcmatters.runs.file_names import METRICS, PERMUTATIONS, PREDICTIONS, REFIT
 from srcmatters.runs.prediction_table import read_predictions, read_transfer
 
 #: Settings by which runs are told apart in an analysis, besides source and p_art.
-AXES = ("target", "network", "depth", "protocol", "control", "confounder", "confounder_args", "p_neg")
+AXES = ("target", "network", "depth", "protocol", "control", "confounder", "confounder_args", "p_neg",
+        "adaptation", "train_size")  # fmt: skip
 
 _NEEDED = ("target", "network", "confounder", "source", "p_art")
 _FIGURES = ("clean_auc", "iid_auc", "ood_auc")
@@ -28,6 +29,8 @@ _ALWAYS = {
     "control": "none",
     "p_neg": 0.0,
     "mitigation": "none",
+    "adaptation": "full",
+    "train_size": 0,
 }
 
 
@@ -105,6 +108,7 @@ def read_results(folder: str | Path) -> StudyResults:
         present = cells[name] if name in cells else pd.Series(None, index=cells.index, dtype=object)
         cells[name] = present.where(present.notna(), meaning)
     cells = cells.infer_objects().astype({"p_neg": float})
+    cells.loc[cells["depth"] == "screen", "adaptation"] = "linear"
     cells.attrs["settings"] = sorted({*names, *_ALWAYS})
     folders = [Path(name) for name in cells["output_dir"]]
     return StudyResults(

@@ -58,7 +58,7 @@ _STAGES = {
 }
 
 
-def _own_stages(backbone: nn.Module, head: str) -> tuple[Stage, ...]:
+def own_stages(backbone: nn.Module, head: str) -> tuple[Stage, ...]:
     """The parts of a network of one's own in the order in which they were written, and its features."""
     above = head.partition(".")[0]
     parts = (Stage(name, name) for name, _ in backbone.named_children() if name != above)
@@ -93,7 +93,7 @@ def recorded_stages(backbone: nn.Module, network: str, grid: int) -> Iterator[di
     activations: dict[str, torch.Tensor] = {}
     with ExitStack() as stack:
         head = read_constructor(network).head if is_own(network) else None
-        for stage in stages(network) if head is None else _own_stages(backbone, head):
+        for stage in stages(network) if head is None else own_stages(backbone, head):
             module = backbone.get_submodule(stage.module)
             stack.callback(_watch(module, stage, activations, grid, head is not None).remove)
         yield activations

@@ -181,7 +181,9 @@ def _shared_training(settings: Mapping[str, Any], identity: Mapping[str, Any]) -
 
 
 _OF_THE_CONFOUNDER = ("confounder", "confounder_args", "p_art", "force", "tested")
-_PREFIX = {"p_art": "p", "p_neg": "n", "fold": "fold", "seed": "seed"}
+#: In which the cells of a study run, after p_art's extremes and before its values in between.
+_ORDER = ("seed", "fold", "confounder", "network", "adaptation", "train_size")
+_PREFIX = {"p_art": "p", "p_neg": "n", "train_size": "size", "fold": "fold", "seed": "seed"}
 
 
 def _short(value: Any) -> str:
@@ -243,7 +245,7 @@ def _usefulness(study: Study) -> Any:
     def key(cell: Cell) -> tuple[int, ...]:
         at = {axis: order[_short(cell.axes[axis])] for axis, order in place.items() if axis != "p_art"}
         tier = 0 if cell.axes.get("p_art") in extremes else 1
-        order = [at.get(axis, 0) for axis in ("seed", "fold", "confounder", "network")]
+        order = [at.get(axis, 0) for axis in _ORDER]
         share = -shares.index(cell.axes["p_art"]) if cell.axes.get("p_art") in shares else 0
         return (controls.index(cell.axes.get("control", "none")), tier, *order, share, at.get("source", 0))
 

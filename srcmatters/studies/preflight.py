@@ -16,8 +16,8 @@ from srcmatters.studies.study_sources import study_sources
 from srcmatters.training import check_settings
 
 # Settings that a bundle need not have; those that it has are checked.
-_OF_THE_SPLIT = ("confounder", "confounder_args", "p_art", "p_neg", "fold", "num_folds", "validation_folds",
-                 "seed", "assignment", "protocol", "control")  # fmt: skip
+_OF_THE_SPLIT = ("confounder", "confounder_args", "p_art", "p_neg", "train_size", "fold", "num_folds",
+                 "validation_folds", "seed", "assignment", "protocol", "control")  # fmt: skip
 
 
 def check_study(study: Study, cells: Sequence[Cell]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-AXES = ("source", "network", "confounder", "p_art", "p_neg", "mitigation", "fold", "seed")
+AXES = ("source", "network", "confounder", "p_art", "p_neg", "mitigation", "adaptation", "train_size", "fold",
+        "seed")  # fmt: skip
 DEPTHS = ("finetune", "screen")
 
 _NAME = {"type": "string", "minLength": 1}
@@ -43,6 +44,8 @@ STUDY_SCHEMA: dict[str, Any] = {
                 "p_art": _axis({"type": "number", "minimum": 0, "maximum": 1}),
                 "p_neg": _axis({"type": "number", "minimum": 0, "maximum": 1}),
                 "mitigation": _axis(_CHOICE),
+                "adaptation": _axis(_NAME),
+                "train_size": _axis(_WHOLE),
                 "fold": _axis(_WHOLE),
                 "seed": _axis(_WHOLE),
             },

@@ -1,3 +1,6 @@
+from .adaptation import (
+    trained_parameters as trained_parameters,
+)
 from .augmentation import (
     BatchedRandomAffine as BatchedRandomAffine,
     BatchedRandomIntensity as BatchedRandomIntensity,

@@ -14,10 +14,12 @@ from monai.engines import SupervisedTrainer
 from torch import nn
 
 from srcmatters.errors import InputError
+from srcmatters.preprocessing.feature_cache import head_of
 from srcmatters.preprocessing.images_without_text import without_text
 from srcmatters.reports.run_figures import example_states, training_curves
 from srcmatters.runs.file_names import EXAMPLES, FIGURES, TRAINING_CURVES, TRANSFER, WEIGHTS
 from srcmatters.sources import weights_digest
+from srcmatters.training.adaptation import adaptation_of, linear_head, moved_share
 from srcmatters.training.handlers import EpochLog
 from srcmatters.training.mitigation.fine_tuning_arms import arm_of
 from srcmatters.training.mitigation.last_layer import refit_last_layer
@@ -50,6 +52,7 @@ class FineTuning:
             :mod:`srcmatters.training.shared_training`; None: this run trains by itself.
         transfer: further confounders that the network is tested on; None: none.
         mitigation: "dfr" fits the last layer again when the training is over.
+        adaptation: see :func:`srcmatters.training.adaptation.trained_parameters`.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class FineTuning:
         trainings_dir: str | Path | None = None,
         transfer: TransferTest | None = None,
         mitigation: str = "none",
+        adaptation: str = "full",
     ) -> None:
         self.trainer = trainer
         self.network = network
@@ -69,6 +73,7 @@ class FineTuning:
         self.evidence = evidence
         self.epochs = epochs
         self.trainings_dir = trainings_dir
+        self.adaptation = adaptation
         self.transfer = transfer
         self.mitigation = mitigation
         self._ran = False
@@ -99,7 +104,8 @@ class FineTuning:
                 self._refit(folder)
             predictions = self.test.predict(self.network)
             validation = self.test.predict(self.network, "validation")
-            metrics = self.evidence.write(folder, predictions, validation, **self.test.realised_shares)
+            found = {**self.test.realised_shares, "moved_share": moved_share(self.network, self._moved())}
+            metrics = self.evidence.write(folder, predictions, validation, **found)
             if self.transfer is not None:
                 self.transfer.predicted(self.network).to_csv(folder / TRANSFER, index=False)
             self._draw(folder)
@@ -115,7 +121,14 @@ class FineTuning:
         """Leave the best weights in ``folder``, and the epochs in the log."""
 
         def train() -> list[dict[str, float]]:
-            self.trainer.run()
+            if self.adaptation in ("linear", "lp_ft"):
+                seed = int(self.evidence.settings["seed"])
+                head = head_of(self.network, str(ran["network"]))
+                linear_head(self.network, self.test.cache, self.test.chosen, seed).put_into(head)
+            if self.adaptation == "linear":
+                torch.save(self.network.state_dict(), folder / WEIGHTS)
+            else:
+                self.trainer.run()
             return self.epochs.history
 
         key = None
@@ -130,16 +143,25 @@ class FineTuning:
         trained = SharedTraining(str(self.trainings_dir)).run(key, folder, train)
         self.epochs.take_over(trained.history)
 
+    def _moved(self) -> list[nn.Parameter]:
+        return [weight for group in self.trainer.optimizer.param_groups for weight in group["params"]]
+
     def _record_what_runs(self) -> dict[str, Any]:
         if self._ran:
             raise InputError("run: this workflow has run already, expected initialize() before another run")
         self._ran = True
+        if self.adaptation == "linear" and self.mitigation != "none":
+            raise InputError(
+                f"adaptation: linear trains no network, and mitigation {self.mitigation} acts while one trains;"
+                " expected depth screen"
+            )
         asked, test = self.evidence.settings, self.test
         evaluator = self.epochs.evaluator
         ran = {
             **case_settings(asked, test.cache, test.chosen, test.fold),
             **network_settings(self.network),
             **training_settings(asked, self.trainer, evaluator, self.network),
+            "adaptation": adaptation_of(self.network, self._moved(), self.adaptation),
             "depth": "finetune",
             "mitigation": arm_of(self.trainer, self.mitigation == "dfr"),
             "device": device_setting(asked.get("device", "cpu"), self.network),
@@ -154,7 +176,8 @@ class FineTuning:
         settings = self.evidence.settings
         title = " · ".join(str(settings[axis]) for axis in ("source", "network", "confounder"))
         title += f" · p_art {settings['p_art']:g} · fold {settings['fold']}"
-        training_curves(self.epochs.history, title).savefig(folder / FIGURES / TRAINING_CURVES, dpi=150)
+        if self.epochs.history:
+            training_curves(self.epochs.history, title).savefig(folder / FIGURES / TRAINING_CURVES, dpi=150)
         examples = self._examples()
         if examples is not None:
             examples.savefig(folder / FIGURES / EXAMPLES, dpi=150)

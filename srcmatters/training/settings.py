@@ -46,6 +46,7 @@ class _Range:
 _RANGES = {
     "p_art": _Range(0, 1),
     "p_neg": _Range(0, 1),
+    "train_size": _Range(0, whole=True),
     "fold": _Range(0, whole=True),
     "num_folds": _Range(2, whole=True),
     "validation_folds": _Range(2, whole=True),

@@ -90,8 +90,8 @@ def case_settings(settings: Mapping[str, Any], cache: StateCache, chosen: StudyC
     choice = chosen.choice
     if choice is None:
         raise InputError("chosen: nothing tells how these cases were chosen, expected cohorts.choose_cases")
-    names = ("p_art", "p_neg", "fold", "num_folds", "validation_folds", "seed", "assignment", "protocol",
-             "control")  # fmt: skip
+    names = ("p_art", "p_neg", "train_size", "fold", "num_folds", "validation_folds", "seed", "assignment",
+             "protocol", "control")  # fmt: skip
     ran = {name: getattr(choice, name) for name in names}
     if fold != choice.fold:
         raise InputError(f"fold: the test has {fold}, the cases {choice.fold}; expected --fold alone")
