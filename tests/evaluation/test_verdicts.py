@@ -20,6 +20,8 @@ AXES = {
     "confounder": "tag",
     "confounder_args": "{}",
     "p_neg": 0.0,
+    "adaptation": "full",
+    "train_size": 0,
 }
 NOTHING = pd.DataFrame()
 

@@ -70,6 +70,7 @@ def draw_study(
             cells.append(axes)
     fixed = {"target": "drawn", "network": "none", "depth": "finetune", "protocol": "corrected"}
     fixed |= {"control": "none", "confounder_args": "{}", "p_neg": 0.0, "num_folds": folds}
+    fixed |= {"adaptation": "full", "train_size": 0}
     frame = pd.DataFrame(cells).assign(**fixed)
     frame.attrs["settings"] = list(frame.columns)
     return StudyResults(frame, pd.concat(tables, ignore_index=True), pd.concat(checks, ignore_index=True))
