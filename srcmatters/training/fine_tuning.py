@@ -152,8 +152,8 @@ class FineTuning:
         self._ran = True
         if self.adaptation == "linear" and self.mitigation != "none":
             raise InputError(
-                f"adaptation: linear trains no network, which mitigation {self.mitigation} acts upon; expected"
-                " depth screen"
+                f"adaptation: linear trains no network, which mitigation {self.mitigation} acts upon;"
+                " expected depth screen"
             )
         asked, test = self.evidence.settings, self.test
         evaluator = self.epochs.evaluator
