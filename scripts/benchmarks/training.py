@@ -22,6 +22,7 @@ from monai.bundle import create_workflow
 
 CONFIG = Path(__file__).parents[2] / "bundles" / "xray_classification" / "configs" / "train.yaml"
 NEVER = 10**6
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class DataWait:
@@ -45,20 +46,29 @@ class DataWait:
 class BareLoop:
     """What one would write without any framework."""
 
-    def __init__(self, network: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, batch_size: int):
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        batch_size: int,
+        dtype: torch.dtype = torch.float16,
+    ):
+        self.dtype = dtype
         self.network = network.train()
         self.images = images.contiguous(memory_format=torch.channels_last)
         self.labels, self.batch_size = labels, batch_size
         self.optimiser = torch.optim.AdamW(network.parameters(), lr=3e-4)
         self.amp = images.device.type == "cuda"
-        self.scaler = torch.amp.GradScaler(images.device.type, enabled=self.amp)
+        scaled = self.amp and dtype == torch.float16
+        self.scaler = torch.amp.GradScaler(images.device.type, enabled=scaled)
 
     def epoch(self, iterations: int) -> None:
         for start in range(0, iterations * self.batch_size, self.batch_size):
             images = self.images[start : start + self.batch_size]
             labels = self.labels[start : start + self.batch_size]
             self.optimiser.zero_grad(set_to_none=True)
-            with torch.autocast(images.device.type, enabled=self.amp):
+            with torch.autocast(images.device.type, self.dtype, enabled=self.amp):
                 loss = torch.nn.functional.cross_entropy(self.network(images), labels)
             self.scaler.scale(loss).backward()
             self.scaler.step(self.optimiser)
@@ -91,7 +101,13 @@ def measure(arguments: argparse.Namespace, folder: str) -> dict[str, float]:
     iterations = len(resolved("train::dataloader"))
     ready = dataset.__getitems__(list(range(len(dataset))))
     network = copy.deepcopy(resolved("network_def")).to(device, memory_format=torch.channels_last)
-    bare = BareLoop(network, ready["image"].to(device), ready["label"].to(device), arguments.batch_size)
+    bare = BareLoop(
+        network,
+        ready["image"].to(device),
+        ready["label"].to(device),
+        arguments.batch_size,
+        DTYPES[arguments.dtype],
+    )
 
     def synchronise() -> None:
         if device.type == "cuda":
@@ -145,6 +161,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=5, help="rounds that count")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="of the bare loop on a GPU")
     parser.add_argument("--json", type=Path, help="write the figures there as one flat object")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
