@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from srcmatters.errors import InputError
+
 #: Begins the name of everything unfinished. Whoever looks for results passes over names with a dot in front.
 UNFINISHED = ".unfinished-"
 
@@ -41,6 +43,24 @@ def remove_abandoned(folder: Path) -> None:
         pid = path.name.removeprefix(ours).split("-")[0]
         if pid.isdigit() and not process_is_alive(int(pid)):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def foreign_text(path: Path, largest: int = 2**20) -> str:
+    """The text of a small file that somebody else may have made: JSON or YAML that will be parsed.
+
+    Args:
+        path: the file.
+        largest: bytes.
+
+    Raises:
+        InputError: larger than that: parsing takes many times the memory.
+        OSError: it cannot be read.
+        ValueError: it is no UTF-8.
+    """
+    size = path.stat().st_size
+    if size > largest:
+        raise InputError(f"{path}: {size:,} bytes, expected {largest:,} at most")
+    return path.read_text(encoding="utf-8")
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from srcmatters.files import UNFINISHED, atomic_path, sha256_of, write_text
+from srcmatters.errors import InputError
+from srcmatters.files import UNFINISHED, atomic_path, foreign_text, sha256_of, write_text
 
 _HALF = """
 import sys, time
@@ -57,3 +58,10 @@ def test_the_digest_is_that_of_the_standard(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     # FIPS 180-2, appendix B.1
     assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_large_text_of_somebody_else_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "rules.json").write_text("[" * 2000)
+    with pytest.raises(InputError, match=r"rules.json: 2,000 bytes, expected 1,000 at most"):
+        foreign_text(tmp_path / "rules.json", 1000)
+    assert foreign_text(tmp_path / "rules.json", 2000) == "[" * 2000

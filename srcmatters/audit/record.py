@@ -17,7 +17,7 @@ from srcmatters.audit.result import Audit, OutputAudit
 from srcmatters.csv_tables import csv_text, read_csv
 from srcmatters.errors import InputError
 from srcmatters.evaluation.outcomes import Outcome
-from srcmatters.files import write_text
+from srcmatters.files import foreign_text, write_text
 from srcmatters.reports.provenance import versions, written_on
 from srcmatters.schemas import first_mistake
 
@@ -138,10 +138,10 @@ def read_record(path: str | Path) -> dict[str, Any]:
     file = _file_of(Path(path))
     if file is None:
         raise InputError(f"{path}: no {RECORD}, expected the --out folder of `srcmatters audit run`")
-    if file.stat().st_size > _LARGEST:
-        raise InputError(f"{file}: {file.stat().st_size:,} bytes, expected an audit of at most {_LARGEST:,}")
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = json.loads(foreign_text(file, _LARGEST))
+    except InputError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: not readable ({str(error).splitlines()[0]})") from error
     mistake = first_mistake(schema(), record)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from srcmatters import numbers
+from srcmatters.export.markdown import escaped
 
 _ENVIRONMENTS = {"clean_auc": "clean", "iid_auc": "i.i.d.", "ood_auc": "o.o.d."}
 
@@ -17,8 +18,8 @@ def model_text(card: Mapping[str, Any]) -> str:
         card: ``model_card.json``.
     """
     return (
-        f"{card['name']}. Each version is one exported run. The alias `audited` is the last one that was"
-        f" tested under a confounder, `unaudited` the last one that was not. {card['notice']}"
+        f"{escaped(card['name'])}. Each version is one exported run. The alias `audited` is the last one that"
+        f" was tested under a confounder, `unaudited` the last one that was not. {card['notice']}"
     )
 
 
@@ -32,7 +33,7 @@ def version_text(rules: Mapping[str, Any], card: Mapping[str, Any]) -> str:
     threshold = rules["threshold"]
     return "\n\n".join(
         [
-            card["summary"],
+            escaped(card["summary"]),
             _verdict(card),
             f"**Decision.** Positive at a {card['decision']['output']} of {threshold['value']:.4f} or more"
             f" ({threshold['rule']}, fixed on {threshold['cases']} validation cases; calibration:"
@@ -46,9 +47,11 @@ def version_text(rules: Mapping[str, Any], card: Mapping[str, Any]) -> str:
 
 def _verdict(card: Mapping[str, Any]) -> str:
     if not card["audited"]:
-        return f"**NOT AUDITED.** {card['verdict']}"
+        return f"**NOT AUDITED.** {escaped(card['verdict'])}"
     lines = [_row(row) for row in card["audit"]["tested"]]
-    heading = f"**Audited** on {card['audit']['of']}. {card['verdict']} AUC with 95 % intervals:"
+    heading = (
+        f"**Audited** on {escaped(card['audit']['of'])}. {escaped(card['verdict'])} AUC with 95 % intervals:"
+    )
     return "\n".join([heading, "", *lines])
 
 

@@ -31,6 +31,7 @@ from srcmatters.export.declared_rules import (
     spatial_dims,
 )
 from srcmatters.export.licence import licence_text
+from srcmatters.export.markdown import escaped
 from srcmatters.export.model_card.card import CardFacts, model_card, render_card
 from srcmatters.export.model_card.chai import as_xml
 from srcmatters.export.model_card.checklist import checklist
@@ -223,7 +224,7 @@ def _inference(rules: Mapping[str, Any]) -> str:
 
 def templates() -> jinja2.Environment:
     """The templates of configurations and texts, which are not HTML."""
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("srcmatters.export"),
         autoescape=False,
         trim_blocks=True,
@@ -231,6 +232,8 @@ def templates() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
+    environment.filters["md"] = escaped
+    return environment
 
 
 def _json(content: Any) -> str:

@@ -20,7 +20,7 @@ from srcmatters.exported_bundle.monitors import DISTANCE_NUMBERS, ConfounderProb
 from srcmatters.exported_bundle.programs import read_program
 from srcmatters.exported_bundle.rules_schema import RULES_SCHEMA, RULES_VERSION
 from srcmatters.exported_bundle.unpacking import unpack
-from srcmatters.files import sha256_of
+from srcmatters.files import foreign_text, sha256_of
 from srcmatters.sources import classifier_of, is_own, read_weights
 
 RULES = "configs/clinical.json"
@@ -184,11 +184,10 @@ def _check_sums(origin: Path, folder: Path, rules: dict[str, Any]) -> None:
 def _read_rules(origin: Path, file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{origin}: no {RULES}, expected a bundle of `srcmatters export`")
-    size = file.stat().st_size
-    if size > _MOST_BYTES:
-        raise InputError(f"{origin}, {RULES}: {size} bytes, expected {_MOST_BYTES} at most")
     try:
-        rules = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number)
+        rules = json.loads(foreign_text(file, _MOST_BYTES), parse_constant=_no_number)
+    except InputError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{origin}, {RULES}: not readable ({first_line(error)})") from error
     version = rules.get("version") if isinstance(rules, dict) else None

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from srcmatters.errors import UNREADABLE_CSV, InputError
+from srcmatters.files import foreign_text
 from srcmatters.runs.file_names import METRICS, PERMUTATIONS, PREDICTIONS, REFITS, TRANSFER, VALIDATION
 from srcmatters.runs.prediction_table import read_predictions, read_transfer
 
@@ -158,7 +159,7 @@ def _stacked_transfer(folders: list[Path]) -> pd.DataFrame:
 def _read_record(path: Path) -> dict[str, Any] | None:
     """Figures and, under "settings", settings that one can group by; None for a retest."""
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(foreign_text(path))
         if "retest_of" in record:
             return None
         settings = {name: _shown(value) for name, value in record["settings"].items()}

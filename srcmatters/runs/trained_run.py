@@ -19,6 +19,7 @@ from torch import nn
 
 from srcmatters.cohorts.study_cases import StudyCases
 from srcmatters.errors import InputError, find_input_error, first_line
+from srcmatters.files import foreign_text
 from srcmatters.preprocessing.state_cache import StateCache
 from srcmatters.runs.file_names import (
     CONFIG,
@@ -258,7 +259,7 @@ def _mapping(file: Path, parse: Any) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{file.parent}: no {file.name}, expected the output of a finished run")
     try:
-        content = parse(file.read_text())
+        content = parse(foreign_text(file))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{file}: not readable ({first_line(error)})") from error
     if not isinstance(content, dict):

@@ -17,7 +17,7 @@ from srcmatters.audit.doors.model import Model
 from srcmatters.audit.doors.torch_model import TorchModel
 from srcmatters.audit.doors.torchscript import open_torchscript
 from srcmatters.errors import InputError, first_line
-from srcmatters.files import sha256_of
+from srcmatters.files import foreign_text, sha256_of
 from srcmatters.sources import load_strictly, read_weights
 
 #: Classifiers of ``monai.networks.nets`` whose constructors take numbers and words only.
@@ -107,7 +107,7 @@ def _config(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text()
+        text = foreign_text(file)
         content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{file}: not readable ({first_line(error)})") from error

@@ -1,0 +1,29 @@
+"""A user's words in Markdown stay words."""
+
+from __future__ import annotations
+
+import pytest
+
+from srcmatters.export.markdown import escaped
+from srcmatters.export.mlflow_descriptions import model_text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["![x](http://a)", "<script>", "a | b", "**bold**", "`code`", "# title\n\nsecond", "a\\b"],
+)
+def test_nothing_that_markdown_reads_is_left(text: str) -> None:
+    shown = escaped(text)
+    assert "\n" not in shown
+    plain = shown.replace("\\\\", "")
+    for sign in "`*[]<>|#!":
+        assert plain.count(sign) == plain.count(f"\\{sign}")
+
+
+def test_ordinary_words_stay_as_they_are() -> None:
+    assert escaped("Pneumonia, p_art .5 (tag)") == "Pneumonia, p_art .5 (tag)"
+
+
+def test_the_registry_shows_a_name_as_it_is() -> None:
+    card = {"name": "[free](http://evil) model", "notice": "notice"}
+    assert r"\[free\](http://evil) model" in model_text(card)
