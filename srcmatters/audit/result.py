@@ -102,6 +102,23 @@ class Audit:
         """The worst over the outputs."""
         return min((one.outcome for one in self.outputs), key=_ORDER.index)
 
+    def table(self) -> pd.DataFrame:
+        """One row per verdict, the worst first: output, confounder, outcome, value, low, high, text."""
+        rows = [
+            {
+                "output": one.output,
+                "confounder": verdict.subject,
+                "outcome": str(verdict.outcome),
+                "value": verdict.value,
+                "low": verdict.low,
+                "high": verdict.high,
+                "text": verdict.text,
+            }
+            for one in self.outputs
+            for verdict in one.verdicts
+        ]
+        return pd.DataFrame(rows)
+
     @property
     def refusals(self) -> list[tuple[str, str, int]]:
         """(state, kind of reason, number of images) of what has no score; names nobody."""

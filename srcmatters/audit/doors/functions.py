@@ -79,7 +79,7 @@ def open_function(module: str, function: str, options: ContractOptions, trust: b
         raise InputError(f"{module}:{function}: no function of this name in {path or module}")
     contract = settled_contract(options, {}, f"{module}:{function}")
     name = f"{Path(module).stem if module.endswith('.py') else module}:{function}"
-    model = FunctionModel(name, contract, loaded, options.batch or _annotated(loaded), digest)
+    model = FunctionModel(name, contract, loaded, options.batch or annotated_batch(loaded), digest)
     model.runs = what
     return model
 
@@ -124,7 +124,8 @@ def _imported(module: str, path: Path | None) -> ModuleType:
         ) from error
 
 
-def _annotated(function: Callable[[Any], Any]) -> str:
+def annotated_batch(function: Callable[..., Any]) -> str:
+    """What a function is handed by its annotation: "numpy" for an ndarray, otherwise "torch"."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
