@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from srcmatters.audit.cohort.file_facts import date_columns, file_facts, order_facts
-from srcmatters.audit.cohort.leaks import empty_cells, fact_leaks, shared_between
+from srcmatters.audit.cohort.leaks import empty_cells, fact_leaks, near_between, shared_between
 from srcmatters.cli import command
 from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 from srcmatters.errors import InputError
@@ -32,6 +32,7 @@ def test_one_command_from_folder_to_page(radiograph_cohort: Path, tmp_path: Path
     steps = [row["step"] for row in record["ladder"]]
     assert steps[:3] == ["columns", "mean_sd", "histogram"] and "centre_masked" in steps
     assert record["cases"] == {"cases": 48, "positives": 24, "patients": 48}
+    assert record["shared"]["look_alikes"] == 0 and "look the same" in shown
     page = (tmp_path / "cohort_audit.html").read_text()
     for text in (shown, page):
         assert "disease changes a histogram, too" in " ".join(text.split())
@@ -119,6 +120,16 @@ def test_duplicates_and_patients_in_two_sets() -> None:
     }
     apart = cases.assign(x_mm=[0, 0, 1, 2, 0], y_mm=0, z_mm=0)
     assert shared_between(apart, ["x", "y", "z", "z", "w"])["duplicates"] == 0
+
+
+def test_images_that_look_the_same_are_counted_across_patients() -> None:
+    cases = pd.DataFrame({"patient_id": ["a", "a", "b", "c"], "label": [0, 0, 1, 0]})
+    hashes = np.random.default_rng(0).integers(1, 2**63, (4, 4), dtype=np.uint64)
+    hashes[1] = hashes[0]
+    assert near_between(cases, hashes) == {"look_alikes": 0, "look_alikes_of_both_labels": 0}
+    hashes[2] = hashes[0] ^ np.uint64(1)
+    hashes[3] = hashes[0] ^ np.uint64(2)
+    assert near_between(cases, hashes) == {"look_alikes": 5, "look_alikes_of_both_labels": 3}
 
 
 def test_facts_of_files(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from torch import Tensor
 from tqdm import tqdm
@@ -13,10 +14,18 @@ from tqdm import tqdm
 from srcmatters.audit.case_images import CaseImages
 from srcmatters.audit.checks.attributes import attribute_columns
 from srcmatters.audit.cohort.file_facts import date_columns, file_facts, order_facts
-from srcmatters.audit.cohort.leaks import EmptyCell, FactLeak, empty_cells, fact_leaks, shared_between
+from srcmatters.audit.cohort.leaks import (
+    EmptyCell,
+    FactLeak,
+    empty_cells,
+    fact_leaks,
+    near_between,
+    shared_between,
+)
 from srcmatters.errors import InputError
 from srcmatters.evaluation.ladder import CAUTION, Ladder, climb
 from srcmatters.evaluation.ladder_steps import column_step, image_steps
+from srcmatters.images.perceptual_hash import perceptual_hash
 from srcmatters.reports.provenance import versions, written_on
 
 #: Grows by new fields only; a field that changes its meaning makes a new number.
@@ -81,7 +90,8 @@ def audit_cohort(images: CaseImages, seed: int = 0) -> CohortAudit:
         raise InputError(f"cases, column 'label': every label is {cases['label'].iloc[0]}, expected 0 and 1")
     read: list[int] = []
     unreadable: list[str] = []
-    features = image_steps(_grey(images, read, unreadable))
+    hashes: list[np.ndarray] = []
+    features = image_steps(_grey(images, read, unreadable, hashes))
     labels, patients = cases["label"].to_numpy(dtype=int), cases["patient_id"].to_numpy().astype(str)
     described = cases[attribute_columns(cases)]
     facts, header = file_facts(cases["image"].tolist())
@@ -100,7 +110,7 @@ def audit_cohort(images: CaseImages, seed: int = 0) -> CohortAudit:
         climb(features, labels[read], patients[read], seed),
         tuple(leaks),
         tuple(empty_cells(others, labels, patients)),
-        shared_between(cases, digests),
+        shared_between(cases, digests) | near_between(cases.iloc[read], np.stack(hashes)),
         counts,
         tuple(used),
         tuple(dict.fromkeys([*left_out, *untested])),
@@ -108,8 +118,10 @@ def audit_cohort(images: CaseImages, seed: int = 0) -> CohortAudit:
     )
 
 
-def _grey(images: CaseImages, read: list[int], unreadable: list[str]) -> Iterator[Tensor]:
-    """Images in [0, 1]; rows of those that were read, and reasons of those that were not, are filled in."""
+def _grey(
+    images: CaseImages, read: list[int], unreadable: list[str], hashes: list[np.ndarray]
+) -> Iterator[Tensor]:
+    """Images in [0, 1]; rows and hashes of those that were read, and reasons of the others, are filled in."""
     for row in tqdm(range(len(images)), desc="images", unit="image", leave=False):
         try:
             image = images.grey(row)
@@ -117,6 +129,7 @@ def _grey(images: CaseImages, read: list[int], unreadable: list[str]) -> Iterato
             unreadable.append(str(error))
             continue
         read.append(row)
+        hashes.append(perceptual_hash(image.numpy()))
         yield image
     if not read:
         raise InputError(f"no image can be read, the first because: {(unreadable or ['there is none'])[0]}")

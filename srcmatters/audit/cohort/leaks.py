@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from srcmatters.cohorts.duplicates import near_pairs
 from srcmatters.cohorts.study_cases import shuffled_by_patient
 from srcmatters.evaluation.attribute_groups import AttributeGroups, attribute_groups
 from srcmatters.evaluation.contrasts import adjusted_p_values
@@ -169,6 +170,26 @@ def empty_cells(columns: pd.DataFrame, labels: np.ndarray, patients: np.ndarray)
                 if not any(other < key for other, _ in empty):
                     empty.append((key, EmptyCell(", ".join([word, *words]), expected)))
     return [one for _, one in empty]
+
+
+def near_between(cases: pd.DataFrame, hashes: np.ndarray) -> dict[str, int]:
+    """Counts of pairs of images of different patients that look the same, exact copies included.
+
+    Args:
+        cases: case table.
+        hashes: (cases, 4) perceptual hashes.
+
+    Returns:
+        ``look_alikes`` and, of these, ``look_alikes_of_both_labels``.
+    """
+    first, second = near_pairs(hashes).T
+    patients, labels = cases["patient_id"].to_numpy(), cases["label"].to_numpy()
+    strangers = patients[first] != patients[second]
+    torn = labels[first] != labels[second]
+    return {
+        "look_alikes": int(strangers.sum()),
+        "look_alikes_of_both_labels": int((strangers & torn).sum()),
+    }
 
 
 def shared_between(cases: pd.DataFrame, digests: Sequence[str]) -> dict[str, int]:

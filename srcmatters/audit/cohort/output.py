@@ -43,6 +43,9 @@ def sentences(audit: CohortAudit) -> list[str]:
         f"{counted(shared['duplicates'], 'image is', 'images are')} there more than once"
         f" ({shared['duplicates_of_both_labels']} with both labels,"
         f" {shared['duplicates_of_several_patients']} under several patients).",
+        f"{counted(shared['look_alikes'], 'pair')} of images of different patients look the same"
+        f" ({shared['look_alikes_of_both_labels']} with different labels); copies that were cropped or"
+        " rotated are not found.",
         f"{counted(shared['patients_of_both_labels'], 'patient has', 'patients have')} images of both"
         " labels.",
     ]
