@@ -185,44 +185,52 @@ def read_cases(dataset_dir: str | Path, cases: str | Path = "cases.csv") -> pd.D
     table = read_their_csv(path, text)
     rows = table.index + 2
     table = check_cases(table, path)
+    _check_inside(table["image"], rows, folder, path)
     table["image"] = [str(folder.absolute() / image) for image in table["image"]]
     for row, image in zip(rows, table["image"], strict=True):
         if not Path(image).exists():
             raise InputError(f"{path}, row {row}, column 'image': {image} does not exist")
-    _check_inside(table["image"], rows, folder, path)
     for column in table.columns.intersection(list(MASK_COLUMNS)):
         named = table[column].notna()
+        _check_inside(table[column][named], rows[named.to_numpy()], folder, path)
         table[column] = [
             str(folder.absolute() / str(mask)) if known else None
             for mask, known in zip(table[column], named, strict=True)
         ]
-        _check_inside(table[column][named], rows[named.to_numpy()], folder, path)
     return table
 
 
-def _check_inside(images: pd.Series, rows: pd.Index, folder: Path, path: Path) -> None:
-    """Refuse a table that somebody sent and that points to files that its folder does not hold.
+def _check_inside(column: pd.Series, rows: pd.Index, folder: Path, path: Path) -> None:
+    """Refuse a table that somebody sent and that leads out of its folder (``../``); warn of absolute paths.
 
-    Symbolic links in the folder are the user's own and may lead anywhere.
+    An absolute path is of this machine: whoever writes one means it. Symbolic links in the folder are the
+    user's own and may lead anywhere.
+
+    Args:
+        column: names as the table has them.
+        rows: of the file.
+        folder: that relative names start from.
+        path: of the table.
     """
     root = os.path.abspath(folder)
     outside = [
-        (row, image)
-        for row, image in zip(rows, images, strict=True)
-        if not os.path.abspath(image).startswith(root + os.sep)
+        (row, str(name))
+        for row, name in zip(rows, column, strict=True)
+        if not os.path.abspath(folder / str(name)).startswith(root + os.sep)
     ]
-    if not outside:
-        return
-    row, image = outside[0]
-    message = (
-        f"{path}, row {row}, column 'image': {image} lies outside of {root}, as do {len(outside)} of"
-        f" {len(images)} images"
-    )
-    if not os.environ.get(OUTSIDE):
+    relative = [(row, name) for row, name in outside if not os.path.isabs(name)]
+    if relative and not os.environ.get(OUTSIDE):
+        row, name = relative[0]
         raise InputError(
-            f"{message}, expected images in the table's folder; if you trust the table, set {OUTSIDE}=1"
+            f"{path}, row {row}, column {column.name!r}: {name} leads out of {root}, as do {len(relative)} of"
+            f" {len(column)}, expected files in the table's folder; if you trust the table, set {OUTSIDE}=1"
         )
-    warnings.warn(message, stacklevel=3)
+    if outside:
+        warnings.warn(
+            f"{path}, column {column.name!r}: {len(outside)} of {len(column)} files lie outside of its"
+            f" folder, such as {outside[0][1]}",
+            stacklevel=3,
+        )
 
 
 def write_cases(cases: pd.DataFrame, path: str | Path) -> Path:
