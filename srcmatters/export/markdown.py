@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_SPECIAL = re.compile(r"([\\`*\[\]<>|!#])")
+# Brackets alone make no link: intervals keep theirs.
+_SPECIAL = re.compile(r"([\\`*<>|#]|!(?=\[)|(?<=\])\()")
 
 
 def escaped(text: object) -> str:
