@@ -231,6 +231,7 @@ def draw_study(scenario: Scenario, number: int) -> Draw:
                     cells.append({**axes, "seed": seed, "control": control})
     fixed = {"target": "drawn", "network": "linear", "depth": scenario.depth, "protocol": "corrected"}
     frame = pd.DataFrame(cells).assign(**fixed, confounder_args="{}", p_neg=0.0, num_folds=scenario.folds)
+    frame = frame.assign(adaptation="full", train_size=0)
     frame.attrs["settings"] = list(frame.columns)
     stacked = pd.concat(refits, ignore_index=True) if refits else pd.DataFrame()
     return Draw(StudyResults(frame, pd.concat(tables, ignore_index=True), refits=stacked), losses)

@@ -250,7 +250,7 @@ def test_a_screen_scores_the_same_cases_without_training_a_network(run: Run, tmp
         "refits.csv",
         "validation.csv",
     ]
-    assert set(screened) == {*tuned, "inverse_regularisation"}
+    assert set(screened) == {*tuned, "inverse_regularisation"} - {"moved_share"}
     for name in ("predictions.csv", "validation.csv"):
         one, other = read_predictions(tmp_path / "tuned" / name), read_predictions(out / name)
         scores = ["score_clean", "score_confounded"]
@@ -287,7 +287,7 @@ def test_a_saved_screen_is_a_network_that_gives_its_scores(
 def test_a_screen_repeats_itself_to_the_byte(run: Run, tmp_path: Path) -> None:
     run(SCREEN, image_size=32)
     config = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
-    assert config["fit_settings"] == {"depth": "screen"}
+    assert config["fit_settings"] == {"depth": "screen", "mitigation": "@mitigation"}
     start(str(tmp_path / "out" / "config.yaml"), output_dir=str(tmp_path / "again"), image_size=32).run()
     for name in ("predictions.csv", "validation.csv"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()

@@ -20,7 +20,8 @@ from srcmatters.evaluation.verdicts import Outcome, Verdict, verdicts
 
 def verdict(kind: str, outcome: Outcome, *sources: str, low: float = -1.0, high: float = 1.0) -> Verdict:
     ends = {"value": (low + high) / 2, "low": low, "high": high}
-    return Verdict(kind, outcome, {"confounder": "tag0"}, sources, 1.0, "", **ends)  # type: ignore[arg-type]
+    axes = {"confounder": "tag0"}
+    return Verdict(kind, outcome, axes, sources, 1.0, "", **ends, not_excluded=high)  # type: ignore[arg-type]
 
 
 def test_what_is_false_is_counted_as_such() -> None:
