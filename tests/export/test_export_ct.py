@@ -95,7 +95,7 @@ def test_a_network_of_grey_patches_does_not_score_hu(
         np.testing.assert_allclose(
             found["probability"], [expected[str(p)] for p in found["image"]], atol=1e-4
         )
-        (refused,) = predictor.predict([next(ct_cohort.rglob("*.nii.gz"))])
+        (refused,) = predictor.predict([next((ct_cohort / "images").glob("*.nii.gz"))])
     assert refused.status == "refused" and "expected 8-bit grey values; HU need" in refused.reasons[0]
     with pytest.raises(RuntimeError) as caught:
         _score(exported, dataset_dir=str(ct_cohort), **common)
