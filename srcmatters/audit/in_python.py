@@ -61,8 +61,8 @@ def run(
         InputError: whatever the caller can mend, in one line.
 
     Example:
-        >>> found = srcmatters.audit.run("model.onnx", "images", size="224", value_range="imagenet")
-        >>> found.table()[["confounder", "outcome", "value", "low", "high"]]
+        >>> audit = srcmatters.audit.run("model.onnx", "images", size="224", value_range="imagenet")
+        >>> audit.table()[["confounder", "outcome", "value", "low", "high"]]
     """
     unknown = [name for name in contract if name not in ContractOptions.__dataclass_fields__]
     if unknown:
