@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run")
 @click.option("--to", required=True, type=click.Path(path_type=Path), help="New folder, or FILE.zip.")
-@click.option("--audit", "study", type=click.Path(path_type=Path), help="Study of runs trained alike.")
+@click.option(
+    "--audit",
+    "study",
+    type=click.Path(path_type=Path),
+    help="Study of runs trained alike, or an audit of RUN.",
+)
 @click.option("--unaudited", is_flag=True, help="Export without an audit; every output says so.")
 @click.option("--finding", default="positive", show_default=True, help="What label 1 means: Mass.")
 @click.option("--finding-code", nargs=3, metavar="VALUE SCHEME MEANING", help="4147007 SCT Mass")

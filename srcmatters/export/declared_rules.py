@@ -29,7 +29,7 @@ class ExportOptions:
     """How a run is exported.
 
     Args:
-        study: folder of the runs that audit it; None: the run audits itself.
+        study: folder of the runs that audit it, or of an audit of it; None: the run audits itself.
         unaudited: export without an audit, even where a confounder was tested, and say so on every output.
         sensitivity: wished share of the positives that are found, (0, 1]; None: Youden's threshold.
         calibration: "temperature", "isotonic" or "none".

@@ -60,8 +60,9 @@ def _row(row: Mapping[str, Any]) -> str:
         f"{shown} {_figure(row[name])}" for name, shown in _ENVIRONMENTS.items() if row.get(name)
     )
     given = "" if row["confounder_args"] == "{}" else f" {row['confounder_args']}"
+    share = "" if row["p_art"] is None else f", p_art {numbers.share(row['p_art'])}"
     return (
-        f"- **{row['confounder']}**{given}, p_art {numbers.share(row['p_art'])}: {areas}; i.i.d. minus o.o.d."
+        f"- **{row['confounder']}**{given}{share}: {areas}; i.i.d. minus o.o.d."
         f" {_figure(row['iid_minus_ood'])}"
     )
 

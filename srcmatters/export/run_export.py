@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from srcmatters.audit.record import is_audit
 from srcmatters.clean_shutdown import ended_cleanly
 from srcmatters.errors import InputError, first_line
 from srcmatters.evaluation.natural_shortcut import NaturalShortcut, natural_shortcut
@@ -32,6 +33,7 @@ from srcmatters.export.declared_rules import (
 )
 from srcmatters.export.licence import licence_text
 from srcmatters.export.markdown import escaped
+from srcmatters.export.model_audit import model_audit
 from srcmatters.export.model_card.card import CardFacts, model_card, render_card
 from srcmatters.export.model_card.chai import as_xml
 from srcmatters.export.model_card.checklist import checklist
@@ -79,16 +81,21 @@ def export(run: TrainedRun, to: str | Path, options: ExportOptions | None = None
         )
     if options.failure_images:
         _check_failure_images(run, options)
-    found = None if options.unaudited else audit(run, options.study)
+    found = None if options.unaudited else evidence(run, options.study)
     if found is None and not options.unaudited:
         raise InputError(
             f"{run.folder}: no audit: it was trained under no confounder (confounder"
-            f" {run.settings['confounder']}, p_art {run.settings['p_art']}); give a study of such runs with"
-            " --audit, or export with --unaudited"
+            f" {run.settings['confounder']}, p_art {run.settings['p_art']}); give a study of such runs, or an"
+            f" audit of it (srcmatters audit run {run.folder}), with --audit, or export with --unaudited"
         )
     with _whole(to) as folder:
         _write(run, folder, options, found)
     return to
+
+
+def evidence(run: TrainedRun, study: str | Path | None) -> dict[str, Any] | None:
+    """What audits the run: a study or an audit of it, told apart by what the path holds."""
+    return model_audit(run, study) if study is not None and is_audit(study) else audit(run, study)
 
 
 def _write(run: TrainedRun, folder: Path, options: ExportOptions, found: dict[str, Any] | None) -> None:
@@ -164,14 +171,18 @@ def _compared(run: TrainedRun, network: nn.Module, images: TrainingImages | None
 
 
 def _take_places(found: dict[str, Any]) -> dict[str, Path]:
-    """One run of each audited confounder, in which its images are; the paths leave the record."""
+    """One run of each audited confounder, in which its images are; the paths leave the record.
+
+    An audit of the model alone has no such runs, and so no monitors.
+    """
     probed: dict[str, Path] = {}
     for row in found["tested"]:
         places = row.pop("output_dirs")
         name = str(row["confounder"])
         if row["confounder_args"] != "{}":
             name += f" {row['confounder_args']}"
-        probed.setdefault(name, Path(places[0]))
+        if places:
+            probed.setdefault(name, Path(places[0]))
     return probed
 
 

@@ -209,5 +209,10 @@ def _reliability(card: Mapping[str, Any]) -> list[Tree]:
         result
         for row in card["audit"]["tested"]
         for key, shown in (*_AREAS.items(), ("iid_minus_ood", "i.i.d. minus o.o.d. AUC"))
-        for result in _result(f"{row['confounder']}, p_art {row['p_art']}: {shown}", row.get(key))
+        for result in _result(f"{_setting(row)}: {shown}", row.get(key))
     ]
+
+
+def _setting(row: Mapping[str, Any]) -> str:
+    name = str(row["confounder"])
+    return name if row["p_art"] is None else f"{name}, p_art {row['p_art']}"

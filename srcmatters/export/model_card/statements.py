@@ -120,6 +120,8 @@ def environments_in_words(run: TrainedRun, rules: Mapping[str, Any]) -> str:
         "clean: nobody carries the confounder; i.i.d.: as in the training; o.o.d.: the correlation reversed."
     )
     tested = rules["audit"]["tested"] if rules["audited"] else []
+    if any(row["p_art"] is None for row in tested):
+        usual += " In the audit, i.i.d.: all positives carry the confounder; o.o.d.: all negatives do."
     columns = {row["confounder"] for row in tested} - set(confounder_summaries())
     if _sampled(run):
         columns.add(run.settings["confounder"])
