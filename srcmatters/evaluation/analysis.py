@@ -31,7 +31,7 @@ def _with_ends(*names: str) -> tuple[str, ...]:
 
 _COLUMNS = {
     "environments": (*_CELL, "environment", *_with_ends("auc"), "auprc", *_with_ends("brier"),
-                     "calibration_slope", "calibration_intercept", "threshold",
+                     *_with_ends("calibration_slope", "calibration_intercept"), "threshold",
                      *_with_ends("sensitivity", "specificity"), "folds", "seeds", "cases", "patients"),
     "gaps": (*_CELL, "iid_minus_ood", "low", "high",
              *_with_ends("effect", "probability_effect", "superiority", "flips")),

@@ -8,12 +8,11 @@ from itertools import combinations
 
 import numpy as np
 from scipy import stats
-from scipy.special import expit
 from statsmodels.stats.proportion import proportion_confint
 
 from srcmatters.evaluation.attribute_groups import LEAST_PATIENTS, AttributeGroups
-from srcmatters.evaluation.classification import logistic_coefficients
 from srcmatters.evaluation.estimates import Estimate, auc_interval, boundary_error, image_freedom
+from srcmatters.evaluation.recalibration import recalibrate
 from srcmatters.evaluation.resampling import Ranking, auc, auc_influence
 
 #: In the order of the tables; the first three are worse where they are lower.
@@ -176,30 +175,10 @@ def _share(
 def _calibration(
     scores: np.ndarray, labels: np.ndarray, patient: np.ndarray, everyone: int, confidence: float
 ) -> dict[str, _Measured]:
-    """Intercept at slope 1, and slope, of the logistic recalibration, with sandwich errors."""
-    nothing = _Measured(float("nan"), np.full(everyone, np.nan), (float("nan"), float("nan")))
-    results = {"calibration_intercept": nothing, "calibration_slope": nothing}
-    positive, negative = scores[labels == 1], scores[labels == 0]
-    separated = positive.min() >= negative.max() or positive.max() <= negative.min()
-    ones = np.ones((len(scores), 1))
-    designs: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"calibration_intercept": (ones, scores)}
-    if not separated and np.ptp(scores) > 0:
-        designs["calibration_slope"] = (np.column_stack([ones, scores]), None)
-    for name, (design, offset) in designs.items():
-        fitted = np.array(logistic_coefficients(labels, design, offset))
-        if not np.isfinite(fitted).all():
-            continue
-        predicted = expit(design @ fitted + (0.0 if offset is None else offset))
-        information = design.T @ (design * (predicted * (1 - predicted))[:, None])
-        moved = (labels - predicted)[:, None] * (design @ np.linalg.pinv(information))
-        clusters = len(set(patient))
-        influence = np.bincount(patient, moved[:, -1], minlength=everyone)
-        influence *= np.sqrt(clusters / (clusters - 1))
-        freedom = float(clusters - design.shape[1])
-        estimated = Estimate(float(fitted[-1]), float(np.linalg.norm(influence)), freedom, 1)
-        ends = estimated.interval(confidence, -np.inf, np.inf)
-        results[name] = _Measured(estimated.value, influence, ends, freedom)
-    return results
+    return {
+        name: _Measured(one.value, one.influence, one.interval(confidence), one.freedom)
+        for name, one in recalibrate(scores, labels, patient, everyone).items()
+    }
 
 
 def _heterogeneity(

@@ -9,15 +9,17 @@ import numpy as np
 import pandas as pd
 
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
-from srcmatters.evaluation.classification import average_precision, calibration, fix_threshold
+from srcmatters.evaluation.classification import average_precision, fix_threshold
 from srcmatters.evaluation.contrasts import boundary_errors
 from srcmatters.evaluation.environments import scores_as_assigned
 from srcmatters.evaluation.estimates import auc_interval, widened
+from srcmatters.evaluation.recalibration import recalibrate
 from srcmatters.evaluation.resampled_runs import ResampledRuns, TestSet
 from srcmatters.evaluation.resampled_statistics import ResampledStatistic, resampled_mean
 from srcmatters.evaluation.run_groups import Repetition, RunGroup
+from srcmatters.runs.prediction_table import log_odds
 
-_SCORED = ("labels", "scores")
+_SCORED = ("labels", "scores", "patients")
 
 
 def cells_of(group: RunGroup) -> Iterator[tuple[str, float, list[Any]]]:
@@ -47,7 +49,7 @@ def environment_rows(runs: ResampledRuns, plan: AnalysisPlan, thorough: bool = T
             if not thorough:
                 continue
             tests = {place: runs.tests[label, environment] for place, label in places.items()}
-            rows[-1] |= _classification(list(tests.values()), thresholds)
+            rows[-1] |= _classification(list(tests.values()), thresholds, plan.confidence)
             rows[-1] |= _intervals(runs, tests, thresholds, plan.confidence)
     return rows
 
@@ -82,16 +84,22 @@ def _intervals(
 _RATES = ("brier", "sensitivity", "specificity")
 
 
-def _classification(tests: list[TestSet], thresholds: dict[Repetition, float]) -> dict[str, Any]:
-    """AUPRC within each run, averaged; calibration of all runs together: a fold is too small."""
+def _classification(
+    tests: list[TestSet], thresholds: dict[Repetition, float], confidence: float
+) -> dict[str, Any]:
+    """AUPRC within each run, averaged; calibration of all runs together, as a fold is too small: its interval
+    is of other patients for these networks.
+    """
     rankings = [test.ranking for test in tests]
-    labels, scores = (np.concatenate([getattr(one, name) for one in rankings]) for name in _SCORED)
-    recalibrated = calibration(labels, scores)
+    labels, scores, owner = (np.concatenate([getattr(one, name) for one in rankings]) for name in _SCORED)
+    calibration: dict[str, float] = {}
+    for name, one in recalibrate(log_odds(pd.Series(scores)), labels, owner).items():
+        low, high = one.interval(confidence)
+        calibration |= {name: one.value, f"{name}_low": low, f"{name}_high": high}
     return {
         "auprc": float(np.mean([average_precision(one.labels, one.scores) for one in rankings])),
         "threshold": float(np.mean(list(thresholds.values()))),
-        "calibration_slope": recalibrated.slope,
-        "calibration_intercept": recalibrated.intercept,
+        **calibration,
         "cases": len(np.unique(np.concatenate([test.case_ids for test in tests]))),
         "patients": len(np.unique(np.concatenate([one.patients for one in rankings]))),
     }

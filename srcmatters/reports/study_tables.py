@@ -84,7 +84,10 @@ def quality_table(setup: Setup) -> Table:
         if rows:
             groups.append((confounder, rows))
     columns = ("source", "test", *(title for title, _ in _QUALITY.values()))
-    note = "Threshold: fixed on each fold's validation cases. Calibration is perfect at slope 1, intercept 0."
+    note = (
+        "Threshold: fixed on each fold's validation cases. Calibration is perfect at slope 1, intercept 0;"
+        " all runs together, its interval is of other patients for these networks."
+    )
     return Table(f"Beyond AUC, at p_art {share(planned)}", columns, groups, labels=2, note=note)
 
 
