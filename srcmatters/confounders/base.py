@@ -14,9 +14,10 @@ from monai.transforms import RandomizableTransform
 from monai.transforms.utils import scale_affine
 
 from srcmatters.case_stream import case_stream
+from srcmatters.confounders.arguments import ShowsArguments, image_tensor
 from srcmatters.confounders.taxonomy import Miccat
 from srcmatters.errors import InputError
-from srcmatters.images.pixel_spacing import known_spacing
+from srcmatters.images.pixel_spacing import known_spacing, wrong_spacing
 
 Parameters = dict[str, Any]
 #: What is known of an image besides its pixels: DICOM keywords (``ConvolutionKernel``, ``SliceThickness``) of
@@ -31,7 +32,7 @@ _RANGES = {
 }  # what is let through, resampling overshoot included
 
 
-class Confounder(RandomizableTransform):
+class Confounder(ShowsArguments, RandomizableTransform):
     """An image property that correlates with the label but is not the disease.
 
     A subclass states its place in MICCAT and implements :meth:`apply` (pure, a batch). What it needs to know
@@ -45,9 +46,10 @@ class Confounder(RandomizableTransform):
         seed: seed of the per-case random streams.
 
     Shape:
-        image: (C, H, W) or (C, H, W, D), floating point, C = 1 (grey) or 3 (grey, repeated), in the unit that
-        :attr:`unit` names; the result has the same shape, dtype and device. Half precision is computed in
-        float32. :meth:`batch` takes one more leading dimension.
+        image: (C, H, W) or (C, H, W, D), tensor or NumPy array (the result is then a MetaTensor, as MONAI's
+        transforms give), floating point, C = 1 (grey) or 3 (grey, repeated), in the unit of :attr:`unit`;
+        the result has the same shape, dtype and device. Half precision is computed in float32. :meth:`batch`
+        takes one more leading dimension.
 
     Raises:
         InputError: the image is not floating point, not of a dimension in :attr:`spatial_dims`, empty, of 2
@@ -129,7 +131,10 @@ class Confounder(RandomizableTransform):
         return None
 
     def __call__(
-        self, image: torch.Tensor, case_id: str | None = None, position: Sequence[float] | None = None
+        self,
+        image: torch.Tensor | np.ndarray,
+        case_id: str | None = None,
+        position: Sequence[float] | None = None,
     ) -> torch.Tensor:
         """Put the confounder into one image.
 
@@ -138,18 +143,18 @@ class Confounder(RandomizableTransform):
             case_id: whose random stream is used; None draws from MONAI's own random state instead.
             position: voxel of the case (row, column, slice) in a volume; None: unknown.
         """
-        acquisition = acquisition_of(image, position)
-        return self.batch(
-            image.unsqueeze(0), [self._name(case_id)], known_spacing(image), acquisitions=[acquisition]
-        )[0]
+        image = image_tensor(image)
+        case_ids, acquisitions = [self._name(case_id)], [acquisition_of(image, position)]
+        return self.batch(image.unsqueeze(0), case_ids, known_spacing(image), acquisitions=acquisitions)[0]
 
-    def clean(self, image: torch.Tensor, case_id: str | None = None) -> torch.Tensor:
+    def clean(self, image: torch.Tensor | np.ndarray, case_id: str | None = None) -> torch.Tensor:
         """The unconfounded state of one image: what a case that does not carry the confounder looks like."""
+        image = image_tensor(image)
         return self.clean_batch(image.unsqueeze(0), [self._name(case_id)], known_spacing(image))[0]
 
     def batch(
         self,
-        images: torch.Tensor,
+        images: torch.Tensor | np.ndarray,
         case_ids: Sequence[str],
         spacing_mm: Sequence[float] | None = None,
         in_place: bool = False,
@@ -166,6 +171,7 @@ class Confounder(RandomizableTransform):
             check: False trusts the values (one pass over the pixels less, and no wait for a GPU).
             acquisitions: what the header of each image says, None where nothing is known.
         """
+        images = image_tensor(images)
         self._check(images, case_ids, spacing_mm, check)
         reason = self.does_nothing(tuple(images.shape[2:]), spacing_mm)
         if reason is not None:
@@ -237,7 +243,7 @@ class Confounder(RandomizableTransform):
         values: bool,
     ) -> None:
         """Refuse at the door what would give a wrong image, or none, further inside."""
-        mistake = self._mistake(images, case_ids) or _wrong_spacing(spacing_mm, images.ndim - 2)
+        mistake = self._mistake(images, case_ids) or wrong_spacing(spacing_mm, images.ndim - 2)
         if mistake is None and values:
             mistake = self._wrong_values(images)
         if mistake is not None:
@@ -291,9 +297,3 @@ def _regridding(shape: Sequence[int], new_shape: Sequence[int]) -> torch.Tensor:
     count = max(len(shape), 3)
     old, new = ([*lengths, *[1] * (count - len(lengths))] for lengths in (shape, new_shape))
     return torch.as_tensor(scale_affine(old, new))
-
-
-def _wrong_spacing(spacing_mm: Sequence[float] | None, dims: int) -> str | None:
-    if spacing_mm is None or (len(spacing_mm) >= dims and all(0 < step < math.inf for step in spacing_mm)):
-        return None
-    return f"spacing {tuple(spacing_mm)} mm, expected {dims} positive numbers, or None where it is unknown"

@@ -120,7 +120,8 @@ class LowDoseCT(DoseSimulation):
             that are not square; what every confounder refuses.
 
     Warns:
-        The noise is off the dose by a factor of 2; rays have fewer than 20 quanta ("full" is for these).
+        UserWarning: The noise is off the dose by a factor of 2; rays have fewer than 20 quanta ("full" is
+            for these).
 
     Example:
         >>> import torch

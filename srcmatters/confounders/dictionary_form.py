@@ -11,6 +11,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
 
+from srcmatters.confounders.arguments import ShowsArguments, image_tensor
 from srcmatters.confounders.base import DISPLAY, Confounder, acquisition_of
 from srcmatters.confounders.ct_dose_slices import stored_like
 from srcmatters.errors import InputError
@@ -21,7 +22,7 @@ _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 _POSITION = ("x_mm", "y_mm", "z_mm")
 
 
-class Confounderd(MapTransform, RandomizableTransform):
+class Confounderd(ShowsArguments, MapTransform, RandomizableTransform):
     """Dictionary form: puts a confounder into the images under ``keys``.
 
     What a scanner does to HU is stored as the clean scan is: whole numbers where that has nothing else, not
@@ -75,7 +76,7 @@ class Confounderd(MapTransform, RandomizableTransform):
         case_id = result.get(self.case_key)
         carries = self.carries_key is None or _truth(self.carries_key, result[self.carries_key], case_id)
         for key in self.key_iterator(result):
-            image = result[key]
+            image = image_tensor(result[key])
             if not carries:
                 result[key] = self.confounder.clean(image, case_id)
             elif self.window_hu is not None:

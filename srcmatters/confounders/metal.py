@@ -156,7 +156,8 @@ class MetalArtefact(SliceArtefact):
         """What the scanner takes rays through mm of water and of metal for, in mm of water.
 
         Args:
-            water, metal: path in mm.
+            water: path in mm.
+            metal: path in mm, of the same shape.
             noise: standard normal deviates of the same shape.
         """
         p = polychromatic(water, metal, _PER_MM[self.metal])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -40,3 +41,10 @@ def known_spacing(image: torch.Tensor) -> tuple[float, ...] | None:
     # Not pixdim, which counts the axes of the affine by what it takes for the channel.
     steps = np.linalg.norm(affine[:-1, :-1], axis=0)
     return tuple(float(step) for step in steps[: image.ndim - 1])
+
+
+def wrong_spacing(spacing_mm: Sequence[float] | None, dims: int) -> str | None:
+    """What is wrong with the spacing of an image of so many dimensions, or None."""
+    if spacing_mm is None or (len(spacing_mm) >= dims and all(0 < step < math.inf for step in spacing_mm)):
+        return None
+    return f"spacing {tuple(spacing_mm)} mm, expected {dims} positive numbers, or None where it is unknown"

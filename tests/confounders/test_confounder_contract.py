@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import doctest
 import importlib
 import os
@@ -15,6 +16,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+import srcmatters
 from srcmatters.case_stream import case_stream
 from srcmatters.confounders import Confounder, Confounderd, create_confounder, known_confounders
 from srcmatters.errors import InputError
@@ -22,6 +24,14 @@ from srcmatters.errors import InputError
 NAMES = sorted(known_confounders())
 SPACING = (0.7, 0.7, 1.25)
 CLIPPED_LATER = ("noise", "portable")  # after the resize, by ClipDisplayd
+
+#: What is not at its default, and the spacing that plain tensors and arrays do not tell.
+WRITTEN: dict[str, dict[str, object]] = {
+    "denoise": {"cutoff": 8.0},
+    "tag": {"text": "L"},
+    "kernel": {"pixel_mm": 0.7},
+    "slice_thickness": {"slice_mm": 1.25},
+}
 
 
 def make(name: str, **parameters) -> Confounder:
@@ -172,6 +182,41 @@ def test_three_equal_channels_stay_equal(name: str) -> None:
     colour = run(confounder, image.repeat(3, *[1] * (image.ndim - 1)).unsqueeze(0), ["a"])
     for channel in range(3):
         assert torch.allclose(colour[:, channel], grey[:, 0], atol=0.05 if name == "low_dose_ct" else 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_array_gets_the_pixels_of_a_tensor_and_stays_as_it_was(name: str) -> None:
+    confounder = make(name, seed=3, **WRITTEN.get(name, {}))
+    image = image_for(confounder)
+    array = image.numpy().copy()
+    assert torch.equal(torch.as_tensor(confounder(array, "case")), confounder(image, "case"))
+    item = Confounderd("image", confounder)({"image": array, "case_id": "case"})["image"]
+    assert isinstance(item, MetaTensor)
+    assert np.array_equal(array, image.numpy())
+
+
+@pytest.mark.parametrize("image", ["scan.png", np.array(["a"]), None], ids=["path", "text", "nothing"])
+def test_what_is_no_image_is_refused_in_one_line(image: object) -> None:
+    with pytest.raises(InputError, match="expected a tensor or a NumPy array") as caught:
+        make("tag")(image, "case")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_confounder_prints_as_the_call_that_makes_it_again(name: str) -> None:
+    confounder = make(name, seed=3, **WRITTEN.get(name, {}))
+    names = {name: getattr(srcmatters.confounders, name) for name in srcmatters.confounders.__all__}
+    for one in (confounder, copy.deepcopy(confounder)):
+        again = eval(repr(one), names)
+        assert repr(again) == repr(confounder)
+        image = image_for(confounder)
+        assert torch.equal(again(image, "case"), confounder(image, "case"))
+
+
+def test_a_transform_prints_keys_confounder_and_who_carries_it() -> None:
+    transform = Confounderd(["image"], make("pacemaker", seed=7), carries_key="carries")
+    expected = "Confounderd(keys=['image'], confounder=Pacemaker(seed=7), carries_key='carries')"
+    assert repr(transform) == expected
 
 
 @pytest.mark.parametrize("name", NAMES)
