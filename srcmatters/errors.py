@@ -7,6 +7,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from types import TracebackType
+from typing import Any
 
 #: What pandas raises where a CSV file is none, or a .csv.gz damaged.
 UNREADABLE_CSV = (ValueError, OSError, EOFError, zlib.error)
@@ -17,6 +18,10 @@ class InputError(ValueError):
 
     The message is one line that names the file, the row or field, what was found and what was expected.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in a notebook: the line, without the traceback of our code."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 def first_line(error: BaseException) -> str:
@@ -50,8 +55,11 @@ def one_line_errors() -> None:
 
     MONAI wraps every error in "Failed to instantiate ..." and Python prints the whole chain: the line that
     helps drowns. Errors that are not the user's keep their full traceback. Bundles call this once when
-    their configuration is read; calling it again changes nothing.
+    their configuration is read; calling it again changes nothing. In a notebook, where an InputError is one
+    line anyway, it is called for those that MONAI's Compose wraps.
     """
+    if "IPython" in sys.modules:
+        _one_line_in_notebook(sys.modules["IPython"].get_ipython())
     previous = sys.excepthook
     if getattr(previous, "prints_input_errors", False):
         return
@@ -68,6 +76,19 @@ def one_line_errors() -> None:
 
     hook.prints_input_errors = True  # type: ignore[attr-defined]
     sys.excepthook = hook
+
+
+def _one_line_in_notebook(shell: Any) -> None:
+    """Show a wrapped InputError of a cell as that InputError; the cell fails as before."""
+    if shell is None:
+        return
+
+    def show(shell: Any, kind: type, error: BaseException, traceback: TracebackType, **options: Any) -> None:
+        mistake = find_input_error(error)
+        shown = (kind, error, traceback) if mistake is None else (type(mistake), mistake, None)
+        shell.showtraceback(shown, **options)
+
+    shell.set_custom_exc((Exception,), show)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from srcmatters.errors import InputError, did_you_mean, find_input_error
 
@@ -140,3 +141,26 @@ def test_the_nearest_names_are_suggested_or_else_all(word: str, end: str) -> Non
     known = ["resnet18", "resnet50", "pacemaker"]
     assert did_you_mean(word, known) == end
     assert did_you_mean(word, iter(known)) == end
+
+
+@pytest.mark.parametrize("wrap", ["{}", "Compose([lambda image: {}])(0)"], ids=["bare", "in Compose"])
+def test_a_mistake_in_a_notebook_is_one_line_and_a_bug_is_not(
+    wrap: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell = InteractiveShell.instance(colors="nocolor")
+    try:
+        shell.run_cell(
+            "import srcmatters.errors as e; from monai.transforms import Compose; e.one_line_errors()"
+        )
+        shell.run_cell("def raises(error): raise error")
+        capsys.readouterr()
+        mistake = shell.run_cell(wrap.format("raises(e.InputError('fold: got 9'))"))
+        line = capsys.readouterr().out
+        bug = shell.run_cell(wrap.format("raises(KeyError('x'))"))
+        traceback = capsys.readouterr().out
+    finally:
+        InteractiveShell.clear_instance()
+    assert line.splitlines() == ["InputError: fold: got 9"]
+    assert mistake.error_in_exec is not None
+    assert bug.error_in_exec is not None
+    assert len(traceback.splitlines()) > 5
