@@ -7,7 +7,12 @@ measures how much of its score is the disease and how much the confounder.
 import os
 import sys
 
+import lazy_loader
+
 __version__ = "0.2.0"
+
+# `import srcmatters; srcmatters.confounders` works, and nothing is imported before it is used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 # MLflow reports to its makers unless it is told not to. MONAI may have imported it before us: then it decides
 # again; it has sent nothing by then.
