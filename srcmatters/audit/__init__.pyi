@@ -4,3 +4,7 @@ from .in_python import (
 from .result import (
     Audit as Audit,
 )
+from .scores_in_python import (
+    prepare as prepare,
+    run_scores as run_scores,
+)

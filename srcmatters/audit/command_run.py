@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from srcmatters.audit.audit_run import audit_model, audit_scores
+from srcmatters.audit.audit_run import audit_model
 from srcmatters.audit.case_images import CaseImages
 from srcmatters.audit.check import AuditPlan
 from srcmatters.audit.console import print_audit
@@ -25,7 +25,7 @@ from srcmatters.audit.page import PAGE, PDF, write_page
 from srcmatters.audit.questions import parse_questions
 from srcmatters.audit.record import EXCLUDED, RECORD, write_record
 from srcmatters.audit.result import Audit, Question
-from srcmatters.audit.state_scores import State, StateScores
+from srcmatters.audit.scores_in_python import run_scores
 from srcmatters.audit.twins import check_unseen, open_twins
 from srcmatters.cohorts import open_cohort, read_cases
 from srcmatters.errors import InputError
@@ -74,7 +74,7 @@ def run_audit(
     if options["pdf"]:
         find_browser()  # said before minutes of scoring
     if options["pairs"] is not None:
-        audited = _of_scores(model, options, plan)
+        audited = run_scores(model, options["pairs"], plan=plan, from_sr=options["from_sr"])
         target = Path(options["pairs"]).name
     else:
         audited, questions, images = _of_model(model, contract, trust, device, options, plan)
@@ -195,14 +195,3 @@ def _training_table(path: Path | None) -> pd.DataFrame | None:
     table = read_cases(path.parent, path.name)
     digests = [file_digest(image) if Path(image).exists() else None for image in table["image"]]
     return table.assign(digest=pd.Series(digests, index=table.index, dtype=object))
-
-
-def _of_scores(answers: str, options: Mapping[str, Any], plan: AuditPlan) -> Audit:
-    """What came back of the images of `audit prepare`."""
-    from srcmatters.audit.pairs import read_returned
-
-    returned = read_returned(options["pairs"], answers, from_sr=options["from_sr"])
-    confounded = {State(name, float(dose)): scores for (name, dose), scores in returned.confounded.items()}
-    scores = StateScores(returned.cases, returned.clean, confounded)
-    described = {"name": Path(answers).name, "kind": "scores of a product", "sha256": None}
-    return audit_scores([scores], described, plan, returned, returned.notes)
