@@ -7,7 +7,7 @@ if [ "${1:-}" = --fast ]; then
     fast=true
     shift
 fi
-source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" test
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" demo,export,lidc,ray,sources,vit "lint types tests"
 processes=${PYTEST_PROCESSES:-$(env -u OMP_NUM_THREADS nproc)}  # nproc would say as many as there are threads
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # two threads an operation stall each other on small machines
 # MLflow's databases wait for the disk at every commit, and two processes that do so for each other; memory does not.
