@@ -17,11 +17,11 @@ from torch.nn import functional
 
 from srcmatters.errors import InputError
 
-#: The last feature map of each network.
+#: The last feature map of each network: what is averaged over the image before the linear classifier.
 LAST_MAPS = {
-    "efficientnet_lite0": "_conv_head",
-    "efficientnet_lite1": "_conv_head",
-    "efficientnet_lite2": "_conv_head",
+    "efficientnet_lite0": "_avg_pooling.0",
+    "efficientnet_lite1": "_avg_pooling.0",
+    "efficientnet_lite2": "_avg_pooling.0",
     "resnet10": "layer4",
     "resnet18": "layer4",
     "resnet34": "layer4",
@@ -30,7 +30,10 @@ LAST_MAPS = {
 }
 _SIDE = 512  # pixels of the longer side of a picture
 _LINE, _MARGIN = 16, 6  # pixels of a line of text, and beside it
-_STRENGTH = 0.6  # of the colour where the network looks most
+_STRENGTH = 0.6  # of the colour where it is full
+#: Log-odds at which the colour is full, the same in every image of every network: a probability of .98.
+FULL_COLOUR = 4.0
+_NO_EVIDENCE = 1e-3  # log-odds: less changes no probability by .001
 
 
 def check_feature_maps(name: str) -> None:
@@ -54,11 +57,21 @@ class _LogOdds(nn.Module):
 def _grad_cam(network: nn.Module, name: str) -> GradCAM:
     """Made once per network: MONAI's hooks are never freed, nor is the network that they were put into."""
     scored = nn.Sequential(copy.deepcopy(network), _LogOdds())
+    if LAST_MAPS[name] == "_avg_pooling.0":
+        # MONAI's EfficientNet has one activation for stem and head: its output has no name of its own.
+        classifier = scored.get_submodule("0.1")
+        pooling = classifier.get_submodule("_avg_pooling")
+        classifier._avg_pooling = nn.Sequential(nn.Identity(), pooling)
     return GradCAM(nn_module=scored, target_layers=f"0.1.{LAST_MAPS[name]}")
 
 
 def saliency(network: nn.Module, name: str, image: torch.Tensor) -> np.ndarray:
-    """Grad-CAM of label 1.
+    """Grad-CAM of label 1, in log-odds.
+
+    The map is multiplied by its number of places. Where an average over the image and a linear classifier
+    follow, as in all networks of :data:`LAST_MAPS`, its mean is then the log-odds but for the classifier's
+    bias, and the value of a place is what the log-odds would be if the whole image were like it: values of
+    several images, and of several networks, are in one unit.
 
     Args:
         network: in evaluation mode.
@@ -66,31 +79,40 @@ def saliency(network: nn.Module, name: str, image: torch.Tensor) -> np.ndarray:
         image: (1, H, W) or (1, H, W, D) float32 in [0, 1].
 
     Returns:
-        (H, W) float32 in [0, 1], 1 where the finding's log-odds depend most on the last feature map; of a
-        volume, its middle slice. 0 everywhere if nothing speaks for the finding.
+        (H, W) float32, log-odds, >= 0; of a volume, its middle slice. 0 everywhere if nothing speaks for the
+        finding.
 
     Raises:
         InputError: a network without feature maps.
 
-    Source: Selvaraju et al. 2017, "Grad-CAM" (arXiv 1610.02391).
+    Source: Selvaraju et al. 2017, "Grad-CAM" (arXiv 1610.02391); the unit is that of the class activation
+    maps of Zhou et al. 2016 (arXiv 1512.04150), which Grad-CAM generalises.
     """
     check_feature_maps(name)
-    # MONAI's own scaling would stretch a map without any evidence to the full range.
+    # MONAI's own scaling would stretch every map to the full range, one without any evidence, too.
     raw = _grad_cam(network, name).compute_map(image.unsqueeze(0), class_idx=0)
+    raw = raw * raw[0, 0].numel()
     mode = "bilinear" if image.ndim == 3 else "trilinear"
-    found = functional.interpolate(raw, size=image.shape[1:], mode=mode, align_corners=False)[0, 0]
-    found = found if found.ndim == 2 else found[:, :, found.shape[2] // 2]
-    evidence = found.detach().clamp(min=0)
-    strongest = float(evidence.max())
-    return (evidence / strongest if strongest > 0 else evidence).numpy().astype(np.float32)
+    evidence = functional.interpolate(raw, size=image.shape[1:], mode=mode, align_corners=False)[0, 0]
+    evidence = evidence if evidence.ndim == 2 else evidence[:, :, evidence.shape[2] // 2]
+    return evidence.detach().clamp(min=0).numpy().astype(np.float32)
+
+
+def has_evidence(saliency: np.ndarray) -> bool:
+    """Whether any place speaks for the finding.
+
+    Args:
+        saliency: (H, W), log-odds.
+    """
+    return bool(saliency.max() >= _NO_EVIDENCE)
 
 
 def draw(preview: np.ndarray, saliency: np.ndarray, lines: Sequence[str]) -> np.ndarray:
-    """The image, the image under the saliency, and text below.
+    """The image beside itself under the saliency, if there is any, and text below.
 
     Args:
         preview: (h, w) uint8.
-        saliency: (H, W) in [0, 1], stretched over the preview.
+        saliency: (H, W), log-odds; the colour is full at :data:`FULL_COLOUR`.
         lines: of text.
 
     Returns:
@@ -99,11 +121,9 @@ def draw(preview: np.ndarray, saliency: np.ndarray, lines: Sequence[str]) -> np.
     scale = _SIDE / max(preview.shape)
     shape = (max(1, round(preview.shape[1] * scale)), max(1, round(preview.shape[0] * scale)))
     grey = np.asarray(Image.fromarray(preview).resize(shape, Image.Resampling.BILINEAR), np.float32) / 255
-    heat = np.asarray(Image.fromarray(saliency).resize(shape, Image.Resampling.BILINEAR)).clip(0, 1)
-    colour = matplotlib.colormaps["inferno"](heat)[:, :, :3]
-    weight = (_STRENGTH * heat)[:, :, None]
-    plain = np.repeat(grey[:, :, None], 3, 2)
-    both = np.concatenate([plain, plain * (1 - weight) + colour * weight], 1)
+    both = np.repeat(grey[:, :, None], 3, 2)
+    if has_evidence(saliency):
+        both = np.concatenate([both, _coloured(both, saliency)], 1)
     font = ImageFont.load_default(size=_LINE - 4)
     lines = [part for line in lines for part in _wrapped(line, font, both.shape[1] - 2 * _MARGIN)]
     below = _LINE * len(lines) + 8 if lines else 0
@@ -113,6 +133,15 @@ def draw(preview: np.ndarray, saliency: np.ndarray, lines: Sequence[str]) -> np.
     for number, line in enumerate(lines):
         pen.text((_MARGIN, both.shape[0] + 4 + _LINE * number), line, fill="white", font=font)
     return np.asarray(canvas)
+
+
+def _coloured(plain: np.ndarray, saliency: np.ndarray) -> np.ndarray:
+    """An image under the colours of the saliency: (rows, columns, 3) in [0, 1], as ``plain`` is."""
+    stretched = Image.fromarray(saliency).resize((plain.shape[1], plain.shape[0]), Image.Resampling.BILINEAR)
+    heat = (np.asarray(stretched) / FULL_COLOUR).clip(0, 1)
+    colour = matplotlib.colormaps["inferno"](heat)[:, :, :3]
+    weight = (_STRENGTH * heat)[:, :, None]
+    return plain * (1 - weight) + colour * weight
 
 
 def _wrapped(line: str, font: Any, width: int) -> list[str]:

@@ -21,6 +21,7 @@ from highdicom.sr import (
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import (
+    Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
@@ -126,7 +127,11 @@ class Archive:
         statuses: Sequence[int | None] = (),
         port: int = 0,
         tls: Any = None,
-        kinds: Sequence[str] = (ComprehensiveSRStorage, SecondaryCaptureImageStorage),
+        kinds: Sequence[str] = (
+            ComprehensiveSRStorage,
+            Comprehensive3DSRStorage,
+            SecondaryCaptureImageStorage,
+        ),
         syntaxes: Sequence[str] = tuple(DEFAULT_TRANSFER_SYNTAXES),
     ) -> None:
         self.received: list[Dataset] = []

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pydicom import Dataset, dcmwrite
 
-from srcmatters.deployment.dicom_results.secondary_capture import capture
+from srcmatters.deployment.dicom_results.secondary_capture import capture as captured
 from srcmatters.deployment.dicom_results.structured_report import complete, report
 from srcmatters.deployment.prediction.header_tasks import IDENTITY, PATIENT
 from srcmatters.deployment.prediction.inputs import Item
@@ -47,10 +47,11 @@ def result_objects(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # highdicom's quote names of patients
+            capture = _capture(prediction, sources, predictor) if captures else None
             if reports:
-                made.append(report(prediction, sources, predictor.rules))
-            if captures:
-                made.append(_capture(prediction, sources, predictor))
+                made.append(report(prediction, sources, predictor.rules, capture))
+            if capture is not None:
+                made.append(capture)
             _check_writable(made)
         return made
     except (InputError, OSError, MemoryError):  # the last two say nothing of the header
@@ -116,7 +117,7 @@ def _capture(prediction: Prediction, sources: list[Dataset], predictor: Predicto
     assert prediction.prepared is not None
     rules: dict[str, Any] = predictor.rules
     image = torch.from_numpy(prediction.prepared.image)
-    return capture(prediction, sources, rules, saliency(predictor.network, rules["network"], image))
+    return captured(prediction, sources, rules, saliency(predictor.network, rules["network"], image))
 
 
 def _safely(error: Exception) -> str:

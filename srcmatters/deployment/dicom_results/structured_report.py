@@ -1,4 +1,4 @@
-"""An answer as a DICOM Structured Report: Comprehensive SR, template TID 1500."""
+"""An answer as a DICOM Structured Report: Comprehensive 3D SR, TID 1500, as IHE AI Results has it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from highdicom import ContributingEquipment
 from highdicom.sr import (
     AlgorithmIdentification,
     CodedConcept,
-    ComprehensiveSR,
+    Comprehensive3DSR,
+    ContentItem,
     DeviceObserverIdentifyingAttributes,
+    ImageContentItem,
     Measurement,
     MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
@@ -50,27 +53,36 @@ _PROCEDURES = {
 }
 
 
-def report(prediction: Prediction, sources: Sequence[Dataset], rules: Mapping[str, Any]) -> ComprehensiveSR:
+def report(
+    prediction: Prediction,
+    sources: Sequence[Dataset],
+    rules: Mapping[str, Any],
+    capture: Dataset | None = None,
+) -> Comprehensive3DSR:
     """Write an answer as TID 1500 measurement report.
 
     It holds the finding as present or absent, the probability, the threshold, the model with its version, and
     references to the images. Patient and study are those of the images. It says that it is preliminary,
-    unverified, for research use, what the audit came to, and what the answer was flagged for.
+    unverified, for research use, what the audit came to, and what the answer was flagged for. Only a positive
+    answer has an item Finding: the name of a disease after that word is read as its presence.
 
     Args:
         prediction: not refused.
         sources: headers of its images, from :func:`read_sources`.
         rules: of the bundle.
+        capture: the Secondary Capture of the same answer, to refer to.
     """
     assert prediction.probability is not None
     content = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=_observer(rules)),
         procedure_reported=_PROCEDURES[rules["modality"]],
-        imaging_measurements=[_group(prediction, sources, rules)],
+        imaging_measurements=[_group(prediction, sources, rules, capture)],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    return ComprehensiveSR(
-        evidence=sources,
+    # TID 1500 is extensible, too: what the audit came to stands before any measurement.
+    content[0].ContentSequence.insert(-1, _comment(state(rules)))
+    made = Comprehensive3DSR(
+        evidence=[*sources, *([] if capture is None else [capture])],
         content=content,
         series_instance_uid=derived_uid("SR series", sources, rules),
         series_number=SERIES_NUMBER,
@@ -82,7 +94,37 @@ def report(prediction: Prediction, sources: Sequence[Dataset], rules: Mapping[st
         is_verified=False,
         series_description=described(rules),
         software_versions=__version__,
+        manufacturer_model_name=MANUFACTURER,
+        device_serial_number=__version__,
+        contributing_equipment=[equipment(rules)],
     )
+    made.CodingSchemeIdentificationSequence = [_coding_scheme()]
+    return made
+
+
+def equipment(rules: Mapping[str, Any]) -> ContributingEquipment:
+    """The network as a device that contributed to an object, with its version.
+
+    Args:
+        rules: of the bundle.
+    """
+    return ContributingEquipment(
+        manufacturer=MANUFACTURER,
+        purpose_of_reference=codes.DCM.ProcessingEquipment,
+        manufacturer_model_name=str(rules["name"])[:_MEANING],
+        software_versions=str(rules["model_version"])[:_MEANING],
+        contribution_description="Neural network, research use only",
+    )
+
+
+def _coding_scheme() -> Dataset:
+    """Whose codes those of :data:`SCHEME` are; the others are in the standard (DICOM PS3.16, section 8)."""
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator = SCHEME
+    scheme.CodingSchemeName = f"Codes of {MANUFACTURER}: probability, threshold, and findings by their names"
+    scheme.CodingSchemeVersion = __version__
+    scheme.CodingSchemeResponsibleOrganization = MANUFACTURER
+    return scheme
 
 
 def derived_uid(
@@ -108,8 +150,13 @@ def derived_uid(
 
 def described(rules: Mapping[str, Any]) -> str:
     """What viewers show of a series: at most 64 characters."""
-    said = ", ".join(filter(None, ("RESEARCH USE ONLY", audit_disclaimer(rules))))
-    return f"{said}: {rules['name']}"[:_MEANING]
+    return state(rules)[:_MEANING]
+
+
+def state(rules: Mapping[str, Any]) -> str:
+    """What a bundle is to be used for, what its audit came to, and its name, in one line."""
+    outcome = ", ".join(filter(None, ("RESEARCH USE ONLY", audit_disclaimer(rules))))
+    return f"{outcome}: {rules['name']}"
 
 
 def finding_code(rules: Mapping[str, Any]) -> CodedConcept:
@@ -156,16 +203,19 @@ def _observer(rules: Mapping[str, Any]) -> ObserverContext:
 
 
 def _group(
-    prediction: Prediction, sources: Sequence[Dataset], rules: Mapping[str, Any]
+    prediction: Prediction,
+    sources: Sequence[Dataset],
+    rules: Mapping[str, Any],
+    capture: Dataset | None,
 ) -> MeasurementsAndQualitativeEvaluations:
-    finding = finding_code(rules)
+    finding, name = finding_code(rules), rules["finding"]["positive"]
     probability = UNCALIBRATED if rules["calibration"]["method"] == "none" else PROBABILITY
     values = ((probability, prediction.probability), (THRESHOLD, rules["threshold"]["value"]))
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
-            uid=derived_uid("finding", sources, rules), identifier=rules["finding"]["positive"]
+            uid=derived_uid("finding", sources, rules), identifier=f"Assessment for {name}"
         ),
-        finding_type=finding,
+        finding_type=finding if prediction.finding else None,
         algorithm_id=AlgorithmIdentification(
             name=str(rules["name"]),
             version=rules["model_version"],
@@ -183,12 +233,26 @@ def _group(
         ],
     )
     # TID 1501 is extensible: a comment is a content item of the group like any other.
-    flagged = [f"FLAGGED: {reason}" for reason in prediction.reasons]
-    for text in (*disclaimers(rules), *flagged):
-        group[0].ContentSequence.append(
-            TextContentItem(codes.DCM.Comment, text, RelationshipTypeValues.CONTAINS)
-        )
+    added: list[ContentItem] = [_comment(text) for text in disclaimers(rules)]
+    added += [_comment(f"FLAGGED: {reason}") for reason in prediction.reasons]
+    if capture is not None:
+        added.append(_reference(capture))
+    group[0].ContentSequence.extend(added)
     return group
+
+
+def _comment(text: str) -> TextContentItem:
+    return TextContentItem(codes.DCM.Comment, text, RelationshipTypeValues.CONTAINS)
+
+
+def _reference(capture: Dataset) -> ImageContentItem:
+    """The capture as the explanation of an answer, whichever it is."""
+    return ImageContentItem(
+        codes.DCM.GradientWeightedClassActivation,
+        capture.SOPClassUID,
+        capture.SOPInstanceUID,
+        relationship_type=RelationshipTypeValues.CONTAINS,
+    )
 
 
 def _parameters(rules: Mapping[str, Any]) -> list[str]:
