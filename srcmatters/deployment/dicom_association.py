@@ -11,13 +11,23 @@ from typing import Any
 from pydicom.uid import (
     JPEG2000,
     UID,
+    BasicTextSRStorage,
+    ChestCADSRStorage,
+    ColorSoftcopyPresentationStateStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
     ComputedRadiographyImageStorage,
     CTImageStorage,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
+    EncapsulatedPDFStorage,
     EnhancedCTImageStorage,
+    EnhancedSRStorage,
+    EnhancedXRayRadiationDoseSRStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    ExtensibleSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
@@ -26,9 +36,17 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
+    KeyObjectSelectionDocumentStorage,
     LegacyConvertedEnhancedCTImageStorage,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    MultiFrameSingleBitSecondaryCaptureImageStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    RawDataStorage,
     RLELossless,
     SecondaryCaptureImageStorage,
+    SegmentationStorage,
+    XRayRadiationDoseSRStorage,
 )
 
 from srcmatters.errors import InputError
@@ -42,6 +60,28 @@ STORAGE_CLASSES: tuple[UID, ...] = (
     EnhancedCTImageStorage,
     LegacyConvertedEnhancedCTImageStorage,
     SecondaryCaptureImageStorage,
+)
+#: What studies of those hold besides: taken so that no routing of a whole study fails, and dropped. Images of
+#: other modalities are not among them: a sender must hear that nobody here reads those.
+COMPANION_CLASSES: tuple[UID, ...] = (
+    BasicTextSRStorage,
+    EnhancedSRStorage,
+    ComprehensiveSRStorage,
+    Comprehensive3DSRStorage,
+    ExtensibleSRStorage,
+    ChestCADSRStorage,
+    XRayRadiationDoseSRStorage,
+    EnhancedXRayRadiationDoseSRStorage,
+    KeyObjectSelectionDocumentStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    ColorSoftcopyPresentationStateStorage,
+    SegmentationStorage,
+    EncapsulatedPDFStorage,
+    RawDataStorage,
+    MultiFrameSingleBitSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
 )
 #: Encodings that can be decoded here. Deflated is none: a small one may inflate without bounds.
 TRANSFER_SYNTAXES: tuple[UID, ...] = (

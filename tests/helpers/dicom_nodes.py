@@ -112,6 +112,9 @@ def make_counting_reader(bundle: Path) -> CountingReader:
     return CountingReader()
 
 
+_RESULTS = (ComprehensiveSRStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
+
+
 class Archive:
     """An archive on a free loopback port that keeps what it gets.
 

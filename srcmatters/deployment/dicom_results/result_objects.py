@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from pydicom import Dataset, dcmwrite
 
+from srcmatters.deployment.dicom_results.refusal_report import refusal_report
 from srcmatters.deployment.dicom_results.secondary_capture import capture as captured
 from srcmatters.deployment.dicom_results.structured_report import complete, report
 from srcmatters.deployment.prediction.header_tasks import IDENTITY, PATIENT
@@ -40,25 +42,55 @@ def result_objects(
     """
     if prediction.status == "refused" or not prediction.item.headers or not (reports or captures):
         return []
+    prediction, sources = _nameless(prediction, predictor)
+    made: list[Dataset] = []
+    with _said_in_one_line(prediction.item):
+        capture = _capture(prediction, sources, predictor) if captures else None
+        if reports:
+            made.append(report(prediction, sources, predictor.rules, capture))
+        if capture is not None:
+            made.append(capture)
+        _check_writable(made)
+    return made
+
+
+def refusal_objects(prediction: Prediction, predictor: Predictor) -> list[Dataset]:
+    """What tells the archive why an image was not read: nothing where it has no usable identity.
+
+    Args:
+        prediction: refused.
+        predictor: that refused it.
+    """
+    if not prediction.item.headers:
+        return []
+    try:
+        prediction, sources = _nameless(prediction, predictor)
+        with _said_in_one_line(prediction.item):
+            made: list[Dataset] = [refusal_report(prediction, sources, predictor.rules)]
+            _check_writable(made)
+    except InputError:
+        return []
+    return made
+
+
+def _nameless(prediction: Prediction, predictor: Predictor) -> tuple[Prediction, list[Dataset]]:
+    """An answer whose reasons name no file, and the headers of its images."""
     reasons = tuple(_without_names(prediction.item, reason) for reason in prediction.reasons)
     prediction, sources = replace(prediction, reasons=reasons), read_sources(prediction.item)
     _name_characters(sources, prediction, predictor.rules)
-    made: list[Dataset] = []
+    return prediction, sources
+
+
+@contextmanager
+def _said_in_one_line(item: Item) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # highdicom's quote names of patients
-            capture = _capture(prediction, sources, predictor) if captures else None
-            if reports:
-                made.append(report(prediction, sources, predictor.rules, capture))
-            if capture is not None:
-                made.append(capture)
-            _check_writable(made)
-        return made
+            yield
     except (InputError, OSError, MemoryError):  # the last two say nothing of the header
         raise
     except Exception as error:  # highdicom refuses headers of others in many ways
-        name = prediction.item.name
-        raise InputError(f"{name}: its header allows no report ({_safely(error)})") from error
+        raise InputError(f"{item.name}: its header allows no report ({_safely(error)})") from error
 
 
 def _without_names(item: Item, reason: str) -> str:

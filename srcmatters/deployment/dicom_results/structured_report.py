@@ -98,7 +98,7 @@ def report(
         device_serial_number=__version__,
         contributing_equipment=[equipment(rules)],
     )
-    made.CodingSchemeIdentificationSequence = [_coding_scheme()]
+    made.CodingSchemeIdentificationSequence = [coding_scheme()]
     return made
 
 
@@ -117,7 +117,7 @@ def equipment(rules: Mapping[str, Any]) -> ContributingEquipment:
     )
 
 
-def _coding_scheme() -> Dataset:
+def coding_scheme() -> Dataset:
     """Whose codes those of :data:`SCHEME` are; the others are in the standard (DICOM PS3.16, section 8)."""
     scheme = Dataset()
     scheme.CodingSchemeDesignator = SCHEME

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydicom import Dataset
 
-from srcmatters.deployment.dicom_results.result_objects import result_objects
+from srcmatters.deployment.dicom_results.result_objects import refusal_objects, result_objects
 from srcmatters.deployment.prediction.predictor import Prediction, Predictor
+from srcmatters.deployment.receiver.study_reading import StudyRefused
 from srcmatters.deployment.redaction import without_identifiers
 from srcmatters.errors import InputError
 from srcmatters.exported_bundle.bundle import open_bundle
@@ -54,16 +56,19 @@ class BundleReader:
             files: its instances.
 
         Raises:
-            InputError: none of them could be answered; the reasons, and how often each.
+            StudyRefused: none of them could be answered; the reasons, how often each, and a report of each.
         """
         answers: list[Dataset] = []
+        refusals: list[Dataset] = []
         reasons: Counter[str] = Counter()
         for prediction in self.predictor.predict(files):
             found, reason = self._answer(prediction)
             answers += found
             reasons.update([reason] if reason else [])
+            if reason and not answers:
+                refusals += self._refusal(prediction, reason, files)
         if not answers:
-            raise InputError(_listed(reasons) or "no image in it")
+            raise StudyRefused(_listed(reasons) or "no image in it", refusals)
         if reasons:
             said = without_identifiers(_listed(reasons), files)
             unanswered = reasons.total()
@@ -78,6 +83,10 @@ class BundleReader:
             return result_objects(prediction, self.predictor, captures=self.captures), ""
         except InputError as error:
             return [], prediction.item.said(str(error))
+
+    def _refusal(self, prediction: Prediction, reason: str, files: Sequence[Path]) -> list[Dataset]:
+        reasons = (without_identifiers(reason, files),)
+        return refusal_objects(replace(prediction, status="refused", reasons=reasons), self.predictor)
 
 
 def _listed(reasons: Counter[str]) -> str:

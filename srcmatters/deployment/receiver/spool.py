@@ -87,7 +87,10 @@ class Spool:
             for part in [*(self.folder / stage).rglob(f"*{PART}")]:
                 shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
         for batch in self.batches("reading"):
-            if any((self.folder / stage / batch).exists() for stage in ("outgoing", "refused")):
+            answered = (self.folder / "outgoing" / batch).exists()
+            if answered and (self.folder / "reading" / batch / REASON).exists():
+                self._move("reading", batch, "refused", batch)  # killed between its report and this
+            elif any((self.folder / stage / batch).exists() for stage in ("outgoing", "refused")):
                 shutil.rmtree(self.folder / "reading" / batch)
         for stage in ("incoming", "outgoing"):
             for name in self.batches(stage):
@@ -150,6 +153,11 @@ class Spool:
         Raises:
             OSError: they could not be written; the study is still in reading/.
         """
+        self._leave(batch, results)
+        self._forget(batch)
+
+    def _leave(self, batch: str, results: Sequence[Dataset]) -> None:
+        """Put datasets into outgoing/, all or none; what is there already stays as it is."""
         target = self.folder / "outgoing" / batch
         if results and not target.exists():
             part = target.with_name(f"{batch}{PART}")
@@ -166,9 +174,8 @@ class Spool:
             sync_folder(part)
             part.rename(target)
             sync_folder(target.parent)
-        self._forget(batch)
 
-    def refuse(self, batch: str, reason: str, keep: bool = False) -> None:
+    def refuse(self, batch: str, reason: str, keep: bool = False, reports: Sequence[Dataset] = ()) -> None:
         """Exchange a study that will not be read for the reason, or put it aside with the reason beside it.
 
         Its folder may be moved back to reading/ while no server holds the spool: the next one reads it.
@@ -177,6 +184,7 @@ class Spool:
             batch: in reading/.
             reason: one line without identifiers.
             keep: put it aside even where refused studies are not kept.
+            reports: what is sent of it.
 
         Raises:
             OSError: the disk is full; the study is still in reading/.
@@ -184,9 +192,11 @@ class Spool:
         said = f"{reason}\n".encode()
         if keep or self.keep_refused:
             write_durably(self.folder / "reading" / batch / REASON, said)
+            self._leave(batch, reports)
             self.forgive(batch)
             self._move("reading", batch, "refused", batch)
             return
+        self._leave(batch, reports)
         part = self.folder / "refused" / f"{batch}{PART}"
         if not part.with_name(batch).exists():
             part.mkdir(exist_ok=True)

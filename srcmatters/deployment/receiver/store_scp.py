@@ -27,7 +27,8 @@ from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event
 from pynetdicom.transport import ThreadedAssociationServer
 
-from srcmatters.deployment.dicom_association import STORAGE_CLASSES, TRANSFER_SYNTAXES
+from srcmatters.deployment.dicom_association import COMPANION_CLASSES, STORAGE_CLASSES, TRANSFER_SYNTAXES
+from srcmatters.deployment.receiver.dropped_objects import Dropped, DroppedObjects
 from srcmatters.deployment.receiver.spool import Spool
 from srcmatters.deployment.receiver.study_completion import QueueFull, StudyCompletion
 from srcmatters.errors import InputError
@@ -35,9 +36,11 @@ from srcmatters.images.declarations import MODALITIES
 
 _LOG = logging.getLogger(__name__)
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
+#: "Elements discarded", a warning: the object was taken, and nothing of it is kept.
+DISCARDED = 0xB006
 _STUDY, _INSTANCE, _MODALITY = 0x0020000D, 0x00080018, 0x00080060
 #: Radiographs that were scanned or converted are Secondary Captures, but so are our own images of saliency:
-#: what an archive forwards to us of those is turned away at the door, neither kept nor answered.
+#: what an archive forwards to us of those is dropped at the door, neither kept nor answered.
 _CAPTURED = MODALITIES["radiograph"]
 _VERIFICATION = UID("1.2.840.10008.1.1")
 _MAXIMUM_PDU = 131072  # eight times pynetdicom's: a large image in fewer pieces
@@ -69,7 +72,7 @@ class Address:
 
 
 class _Unusable(Exception):
-    """A dataset of which not even the study can be told, or a picture that no radiograph can be."""
+    """A dataset of which not even the study can be told."""
 
 
 class _AllowListServer(ThreadedAssociationServer):
@@ -114,6 +117,7 @@ class Receiver:
         self.address = address
         self._spool, self._arrivals, self._tls = spool, arrivals, tls
         self._server: _AllowListServer | None = None
+        self._dropped = DroppedObjects()
         self._closing = False
         self._writing = 0
         self._idle = threading.Condition()
@@ -125,7 +129,7 @@ class Receiver:
         self._node.network_timeout = address.idle_seconds
         self._node.acse_timeout = _ASSOCIATE_SECONDS
         self._node.add_supported_context(_VERIFICATION)
-        for sop_class in STORAGE_CLASSES:
+        for sop_class in (*STORAGE_CLASSES, *COMPANION_CLASSES):
             self._node.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
 
     def start(self) -> int:
@@ -179,11 +183,17 @@ class Receiver:
         studies = self._arrivals.released(event.assoc)
         if studies:
             _LOG.info("association of %s released: %d studies", _caller(event), studies)
+        self._tell_dropped(event)
 
     def _aborted(self, event: Event) -> None:
         studies = self._arrivals.aborted(event.assoc)
         if studies:
             _LOG.warning("association of %s broke off: %d studies settle", _caller(event), studies)
+        self._tell_dropped(event)
+
+    def _tell_dropped(self, event: Event) -> None:
+        if objects := self._dropped.take(event.assoc):
+            _LOG.info("association of %s brought %s that are not read: dropped", _caller(event), objects)
 
     def _store(self, event: Event) -> Dataset:
         """Answer a C-STORE; whatever the sender has sent, this does not raise."""
@@ -196,6 +206,9 @@ class Receiver:
         except _Unusable as error:
             _LOG.warning("instance from %s not understood: %s", _caller(event), error)
             return _status(CANNOT_UNDERSTAND, str(error))
+        except Dropped:
+            self._dropped.add(event.assoc, UID(event.context.abstract_syntax))
+            return _status(DISCARDED, "not read here: nothing of it is kept")
         except QueueFull:
             _LOG.warning("instance from %s turned away: %d studies wait", _caller(event), len(self._arrivals))
             return _status(OUT_OF_RESOURCES, "too many studies wait")
@@ -216,6 +229,8 @@ class Receiver:
         announced = str(getattr(event.request, "AffectedSOPInstanceUID", ""))
         context = event.context
         syntax, sop_class = UID(context.transfer_syntax), UID(context.abstract_syntax)
+        if sop_class in COMPANION_CLASSES:
+            raise Dropped
         study, instance = _identity(content, syntax, sop_class, announced)
         study, instance = self._spool.hashed(study), self._spool.hashed(instance)
         meta = encode_file_meta(event.file_meta)
@@ -229,8 +244,8 @@ def _identity(content: BytesIO, syntax: UID, sop_class: UID, announced: str) -> 
     """Study and SOP Instance UID of a dataset, of which little more is read than that.
 
     Raises:
-        _Unusable: one is missing, the instance is not the announced one, or it was captured of something else
-            than a radiograph.
+        _Unusable: one is missing, or the instance is not the announced one.
+        Dropped: it was captured of something else than a radiograph.
     """
     try:
         content.seek(0)
@@ -250,7 +265,7 @@ def _identity(content: BytesIO, syntax: UID, sop_class: UID, announced: str) -> 
     if instance != announced:
         raise _Unusable("SOP Instance UID is not the one of the request")
     if sop_class == SecondaryCaptureImageStorage and modality not in _CAPTURED:
-        raise _Unusable(f"a Secondary Capture, expected one of Modality {', '.join(_CAPTURED)}")
+        raise Dropped
     return study, instance
 
 

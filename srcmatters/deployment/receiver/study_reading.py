@@ -25,6 +25,20 @@ _POLL_SECONDS = 0.1
 _PIECE = 2**20  # bytes
 
 
+class StudyRefused(InputError):
+    """A study that is not read, with what tells its archive so.
+
+    Args:
+        message: the reason.
+        reports: complete datasets to send, as :meth:`StudyReader.read` returns them; none names a patient but
+            in the attributes that name them in every object of the study.
+    """
+
+    def __init__(self, message: str, reports: Sequence[Dataset] = ()) -> None:
+        super().__init__(message)
+        self.reports = tuple(reports)
+
+
 class StudyReader(Protocol):
     """Whatever turns a study into an answer: an exported bundle, say.
 
@@ -47,7 +61,8 @@ class StudyReader(Protocol):
 
         Raises:
             InputError: this study is refused, and its images may be deleted. The message goes to the log and
-                into the spool's refused folder; identifiers of the patient are taken out of it.
+                into the spool's refused folder; identifiers of the patient are taken out of it. The reports
+                of a :class:`StudyRefused` are sent.
             OSError, MemoryError: there was no room for it; it is read again later, for as long as it takes.
             Exception: any other is a fault of the program's: the study is put aside with its images.
         """
@@ -138,7 +153,8 @@ class ReadingThread(threading.Thread):
                 results = self._reader.read(folder, files)
             except InputError as error:
                 _read_through(files)
-                return self._refuse(batch, files, str(error))
+                reports = error.reports if isinstance(error, StudyRefused) else ()
+                return self._refuse(batch, files, str(error), reports)
         except (OSError, MemoryError) as error:
             return self._postpone(batch, error)
         except Exception as error:
@@ -194,12 +210,13 @@ class ReadingThread(threading.Thread):
         )
         return True
 
-    def _refuse(self, batch: str, files: Sequence[Path], reason: str) -> bool:
+    def _refuse(self, batch: str, files: Sequence[Path], reason: str, reports: Sequence[Dataset]) -> bool:
         """Part with a study that the rules of the bundle, or its own images, say no to."""
         said = without_identifiers(reason, files)
-        self._spool.refuse(batch, said)
+        self._spool.refuse(batch, said, reports=reports)
         self._remember(batch, files)
-        _LOG.warning("study %s: refused: %s", batch, said)
+        where = "the archive gets a report of it" if reports else "no report of it is possible"
+        _LOG.warning("study %s: refused: %s; %s", batch, said, where)
         return True
 
 

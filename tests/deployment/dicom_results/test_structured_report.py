@@ -19,7 +19,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, generate_uid
 
 from srcmatters import __version__
-from srcmatters.deployment.dicom_results.result_objects import result_objects
+from srcmatters.deployment.dicom_results.result_objects import refusal_objects, result_objects
 from srcmatters.deployment.dicom_results.structured_report import finding_code
 from srcmatters.deployment.predict_command import predict
 from srcmatters.deployment.prediction.predictor import Predictor
@@ -294,11 +294,18 @@ def test_objects_name_the_network_that_contributed_to_them(answered: Path) -> No
 _EXPLAINED = "Unrecognized defined term <99SRCMATTERS>"
 
 
-def test_dciodvfy_finds_no_fault_in_reports_and_captures(answered: Path) -> None:
+def test_dciodvfy_finds_no_fault_in_reports_and_captures(answered: Path, tmp_path: Path) -> None:
     if shutil.which("dciodvfy") is None:
         pytest.skip("no dciodvfy on PATH: apt-get install dicom3tools; SR and SC were not checked")
     files = [*answered.glob("*out/reports/*.dcm"), *answered.glob("*out/saliency/*.dcm")]
     assert len(files) == 6
+    scan = sorted((answered / "series").iterdir())
+    with Predictor(open_bundle(answered / "bundle")) as predictor:
+        for number, refused in enumerate(predictor.predict(scan)):
+            (told,) = refusal_objects(refused, predictor)
+            files.append(tmp_path / f"refusal-{number}.dcm")
+            told.save_as(files[-1])
+    assert len(files) == 7
     for file in files:
         done = subprocess.run(["dciodvfy", str(file)], capture_output=True, encoding="latin-1", check=False)
         first, *said = (done.stdout + done.stderr).splitlines()

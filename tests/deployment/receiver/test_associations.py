@@ -15,9 +15,11 @@ from dicom_nodes import (
     counts,
     radiograph,
     send,
+    wait_until,
 )
 from pydicom import Dataset
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage
+from pynetdicom import AE
 
 from srcmatters.deployment.dicom_association import HANDSHAKE_SECONDS, Tls
 from srcmatters.deployment.receiver.store_scp import Address
@@ -30,10 +32,30 @@ def test_echo_is_answered(start: Start) -> None:
         assert opened.send_c_echo().Status == 0x0000
 
 
-def test_reports_are_not_taken_so_that_none_goes_round_in_circles(start: Start) -> None:
+def test_reports_are_dropped_with_a_warning_and_counted_so_that_none_goes_round_in_circles(
+    start: Start, archive: Archive, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     _, port = start()
-    with association(port) as opened, pytest.raises(ValueError, match="presentation context"):
-        opened.send_c_store(counting_report([radiograph()]))
+    image = radiograph()
+    with association(port) as opened:
+        assert opened.send_c_store(image).Status == 0x0000
+        for _ in range(2):
+            assert opened.send_c_store(counting_report([image])).Status == 0xB006
+        assert opened.send_c_store(_captured("OT")).Status == 0xB006
+    assert counts(archive.wait_for(1)) == {image.StudyInstanceUID: ["1 images"]}
+    kinds = "2 Comprehensive SR Storage, 1 Secondary Capture Image Storage"
+    assert f"SENDER brought 3 objects ({kinds}) that are not read: dropped" in caplog.text
+    assert caplog.text.count("dropped") == 1
+
+
+def test_images_of_another_modality_are_refused_and_not_dropped(start: Start) -> None:
+    """A sender whose MR images nobody reads must hear so."""
+    _, port = start()
+    node = AE("SENDER")
+    node.add_requested_context(MRImageStorage)
+    opened = node.associate("127.0.0.1", port, ae_title="SRCMATTERS")
+    assert not opened.is_established and [one.result for one in opened.rejected_contexts] == [3]
 
 
 def _captured(modality: str) -> Dataset:
@@ -46,12 +68,13 @@ def _captured(modality: str) -> Dataset:
 def test_captures_of_radiographs_are_taken_and_our_own_images_are_not(
     start: Start, archive: Archive, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     server, port = start()
     film, saliency, unnamed = _captured("CR"), _captured("OT"), _captured("CR")
     del unnamed.Modality
-    assert send(port, saliency, film, unnamed) == [0xC000, 0x0000, 0xC000]
+    assert send(port, saliency, film, unnamed) == [0xB006, 0x0000, 0xB006]
     assert set(counts(archive.wait_for(1))) == {film.StudyInstanceUID}
-    assert "a Secondary Capture, expected one of Modality CR, DX, RG" in caplog.text
+    wait_until(lambda: "2 Secondary Capture Image Storage" in caplog.text, "the count")
     name = server.spool.hashed(saliency.StudyInstanceUID)
     assert not [*server.spool.folder.glob(f"*/{name}*")]
 

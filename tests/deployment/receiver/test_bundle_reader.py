@@ -41,9 +41,16 @@ def test_study_that_is_stored_comes_back_as_report_and_capture(
     knee = changed(tmp_path / "films" / "film-1.dcm", tmp_path / "knee.dcm", BodyPartExamined="KNEE")
     assert send(port, dcmread(knee)) == [0x0000]
     assert send(port, dcmread(write_radiographs(tmp_path / "more", 4)[3])) == [0x0000]
-    archive.wait_for(4)
+    answers = archive.wait_for(5)
     (refused,) = (running.spool.folder / "refused").iterdir()
     assert "BodyPartExamined is KNEE" in (refused / REASON).read_text()
+    # Who routed it finds the reason in the archive, in the study itself.
+    (told,) = [one for one in answers if one.SeriesDescription.startswith("NOT READ")]
+    image = dcmread(knee)
+    assert (told.StudyInstanceUID, told.PatientID) == (image.StudyInstanceUID, image.PatientID)
+    first = told.ContentSequence[0].TextValue
+    assert first == "NOT READ: BodyPartExamined is KNEE, expected CHEST or nothing", first
+    assert "Mass" not in str(told.ContentSequence), "no word of a finding that nobody looked for"
     reader.predictor.close()
 
 

@@ -20,11 +20,13 @@ import pytest
 import requests
 from dicom_nodes import CountingReader, association, radiograph, wait_until
 from orthanc_node import TITLE, Orthanc, orthanc_program
-from prediction_cases import write_bundle, write_radiographs
+from prediction_cases import changed, write_bundle, write_radiographs
 from pydicom import dcmread
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 from srcmatters.deployment.dicom_association import Destination
+from srcmatters.deployment.receiver.bundle_reader import BundleReader
 from srcmatters.deployment.receiver.server import Server, ServerSettings
 from srcmatters.deployment.receiver.store_scp import Address
 
@@ -129,9 +131,11 @@ def _tags(orthanc: Orthanc, instance: str) -> dict[str, Any]:
 
 
 def _about(tags: dict[str, Any]) -> str:
-    """SOP Instance UID of the one image that an answer refers to."""
-    (uid,) = set(re.findall(r"'ReferencedSOPInstanceUID': '([0-9.]+)'", str(tags)))
-    return uid
+    """SOP Instance UID of the one image, besides our own, that an answer refers to."""
+    reference = r"'ReferencedSOPClassUID': '([0-9.]+)', 'ReferencedSOPInstanceUID': '([0-9.]+)'"
+    images = {uid for kind, uid in re.findall(reference, str(tags)) if kind != SecondaryCaptureImageStorage}
+    (uid,) = images
+    return str(uid)
 
 
 def _check_traces(folder: Path, films: list[Any]) -> None:
@@ -152,15 +156,19 @@ def _check_traces(folder: Path, films: list[Any]) -> None:
 @pytest.fixture
 def routing_orthanc(tmp_path: Path) -> Iterator[Orthanc]:
     """An Orthanc that sends on every series with the script of docs/clinical.md."""
+    text = (Path(__file__).parents[3] / "docs" / "clinical.md").read_text()
+    (script,) = re.findall(r"```lua\n(.*?)```", text, re.DOTALL)
+    yield from _routing(tmp_path, script)
+
+
+def _routing(folder: Path, script: str) -> Iterator[Orthanc]:
     program = orthanc_program()
     if program is None:
         pytest.skip("no Orthanc on PATH: apt-get install orthanc; routing by its script was not tried")
-    text = (Path(__file__).parents[3] / "docs" / "clinical.md").read_text()
-    (script,) = re.findall(r"```lua\n(.*?)```", text, re.DOTALL)
-    (tmp_path / "orthanc").mkdir()
-    (tmp_path / "orthanc" / "route.lua").write_text(script)
+    (folder / "orthanc").mkdir()
+    (folder / "orthanc" / "route.lua").write_text(script)
     settings = {"LuaScripts": ["route.lua"], "StableAge": 1, "DicomCheckModalityHost": True}
-    running = Orthanc(program, tmp_path / "orthanc", **settings)
+    running = Orthanc(program, folder / "orthanc", **settings)
     yield running
     running.close()
 
@@ -182,6 +190,54 @@ def test_the_documented_script_routes_images_and_no_report_goes_round_in_circles
     wait_until(lambda: _stable_series(routing_orthanc) == 2, "a stable report")
     assert server.stop()
     assert reader.read_studies == [(image.StudyInstanceUID, 1)] and len(routing_orthanc.instances("SR")) == 1
+
+
+#: What people write first: the whole study, reports included, whenever it has changed.
+_WHOLE_STUDIES = """
+function OnStableStudy(studyId, tags, metadata)
+  RestApiPost('/modalities/reader/store', '{"Resources": ["' .. studyId .. '"], "Asynchronous": true}')
+end
+"""
+
+
+@pytest.fixture
+def routing_whole_studies(tmp_path: Path) -> Iterator[Orthanc]:
+    yield from _routing(tmp_path, _WHOLE_STUDIES)
+
+
+def test_whole_studies_are_routed_with_our_answers_in_them_and_no_job_fails(
+    routing_whole_studies: Orthanc, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    archive = routing_whole_studies
+    films = write_radiographs(tmp_path / "films", 2)
+    knee = changed(films[1], tmp_path / "knee.dcm", BodyPartExamined="KNEE")
+    reader = BundleReader(write_bundle(tmp_path / "bundle"), captures=True)
+    address = Address("SRCMATTERS", port=0, calling=(TITLE,), allowed=(ip_network("127.0.0.1"),))
+    destination = Destination(TITLE, "127.0.0.1", archive.dicom)
+    server = Server(reader, ServerSettings(address, destination, tmp_path / "spool", settle_seconds=0.5))
+    archive.introduce("reader", "SRCMATTERS", server.start())
+    for film in (films[0], knee):
+        archive.rest("POST", "instances", data=film.read_bytes())
+    wait_until(lambda: len(archive.instances("SR")) == 2 and archive.instances("OT"), "the answers")
+    # Each study is sent once as it came, and once more with what we have added.
+    wait_until(lambda: len(_finished(archive)) == 4, "the second routing")
+    wait_until(lambda: caplog.text.count("comes again, and nothing in it is new") == 2, "the second reading")
+    assert [job["State"] for job in _finished(archive)] == ["Success"] * 4
+    assert server.stop()
+    reader.predictor.close()
+    assert (len(archive.instances("SR")), len(archive.instances("OT"))) == (2, 1)
+    for kind, count in (("Comprehensive 3D SR", 2), ("Secondary Capture Image", 1)):
+        lines = re.findall(rf"brought \d objects \(.*1 {kind} Storage.*\) that are not read", caplog.text)
+        assert len(lines) == count
+    titles = {_tags(archive, one["ID"])["SeriesDescription"] for one in archive.instances("SR")}
+    states = ("RESEARCH USE ONLY, UNAUDITED", "NOT READ, RESEARCH USE ONLY")
+    assert titles == {f"{state}: mass on random weights" for state in states}
+
+
+def _finished(orthanc: Orthanc) -> list[dict[str, Any]]:
+    jobs = orthanc.rest("GET", "jobs?expand")
+    return [job for job in jobs if job["State"] in ("Success", "Failure", "Retry", "Paused")]
 
 
 def _stable_series(orthanc: Orthanc) -> int:

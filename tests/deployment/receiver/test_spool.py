@@ -283,15 +283,17 @@ def test_of_a_refused_study_the_reason_stays(tmp_path: Path) -> None:
     assert spool.batches("reading") == []
 
 
-def test_killed_before_any_change_a_refused_study_is_there_or_its_reason(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool")
+@pytest.mark.parametrize("keep", [False, True])
+def test_killed_before_any_change_a_refused_study_is_there_or_its_reason(tmp_path: Path, keep: bool) -> None:
+    """Its reason is in a report to the archive from the moment on that it is not read again."""
+    spool = Spool(tmp_path / "spool", keep_refused=keep)
     for instance in ("1", "2"):
         spool.keep_instance("a", instance, b"instance")
     batch = spool.take("a")
     (tmp_path / "copies").mkdir()
     snapshots = _Snapshots(spool.folder, tmp_path / "copies")
     snapshots.active = True
-    spool.refuse(batch, "a foot, expected a chest")
+    spool.refuse(batch, "a foot, expected a chest", reports=[radiograph()])
     snapshots.active = False
     spool.close()
     assert len(snapshots.taken) > 5
@@ -299,10 +301,14 @@ def test_killed_before_any_change_a_refused_study_is_there_or_its_reason(tmp_pat
     for copy, _, _ in snapshots.taken:
         later = Spool(copy)
         instances = len(later.files("reading", batch)) if later.batches("reading") else 0
-        refused = [path.read_text() for path in (copy / "refused").glob("*/*")]
-        outcomes.add((instances, *refused))
+        reasons = [path.read_text() for path in (copy / "refused").glob("*/*.txt")]
+        kept = len([*(copy / "refused").glob("*/*.dcm")])
+        outcomes.add((instances, kept, len(later.unsent()), *reasons))
         later.close()
-    assert outcomes == {(2,), (0, "a foot, expected a chest\n")}
+    told = "a foot, expected a chest\n"
+    # Killed between report and reason, the reason is in the report alone.
+    expected = {(0, 2, 1, told)} if keep else {(0, 0, 1), (0, 0, 1, told)}
+    assert outcomes == {(2, 0, 0), *expected}
 
 
 @pytest.mark.parametrize(("always", "this_one"), [(True, False), (False, True)])
