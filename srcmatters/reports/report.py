@@ -19,6 +19,7 @@ from srcmatters.evaluation.analysis import Analysis, analyse
 from srcmatters.evaluation.mitigation import MitigationAnalysis
 from srcmatters.evaluation.verdicts import Outcome, Verdict, control_verdicts, verdicts
 from srcmatters.files import write_text
+from srcmatters.reports.attribute_table import attribute_table
 from srcmatters.reports.check_tables import control_table, detectability_table, subgroup_table
 from srcmatters.reports.coverage import missing_cells, not_tested, unreadable_images
 from srcmatters.reports.example_record import Example, recorded_phantom_examples
@@ -169,6 +170,7 @@ def render_report(
         ladders={
             target: target_ladder(target, one, plain, results.predictions) for target, one in measured.items()
         },
+        attributes=attribute_table(results, analysis.plan),
         missing=missing_cells(cells) if study.unfinished is None else study.unfinished,
         unreadable=unreadable_images(cells),
         not_tested=not_tested(cells, results.predictions, analysis.plan),
