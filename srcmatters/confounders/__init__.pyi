@@ -62,7 +62,7 @@ from .metal import (
     MetalArtefact as MetalArtefact,
 )
 from .motion import (
-    MotionBlur as MotionBlur,
+    PatientMotion as PatientMotion,
 )
 from .nonlocal_means import (
     NonLocalMeans as NonLocalMeans,

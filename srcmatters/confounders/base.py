@@ -66,6 +66,8 @@ class Confounder(ShowsArguments, RandomizableTransform):
     paper_parameters: ClassVar[Parameters] = {}  # what `protocol: paper` sets, quirks included
     presets: ClassVar[dict[str, Parameters]] = {}  # strengths by a clinical word: "plausible", "stress"
     stored_as_its_scan: ClassVar[bool] = True  # HU: rounded and clipped as the clean scan, unless published
+    also_changes: ClassVar[frozenset[str]] = frozenset()  # besides structure: of taxonomy.ALSO_CHANGES
+    strength_spread: ClassVar[float | None] = 0.1  # over pixels and fields of view; None: it works on pixels
     before_window: ClassVar[bool] = False  # of display values: acts on HU seen through the window, unclipped
 
     def __init__(self, seed: int = 0) -> None:

@@ -23,7 +23,7 @@ from srcmatters.confounders.lead_marker import LeadMarker
 from srcmatters.confounders.letterbox import Letterbox
 from srcmatters.confounders.low_pass import LowPassDenoising
 from srcmatters.confounders.metal import MetalArtefact
-from srcmatters.confounders.motion import MotionBlur
+from srcmatters.confounders.motion import PatientMotion
 from srcmatters.confounders.nonlocal_means import NonLocalMeans
 from srcmatters.confounders.own_picture import OwnPicture
 from srcmatters.confounders.pacemaker import Pacemaker
@@ -62,7 +62,7 @@ _CLASSES: tuple[type[Confounder], ...] = (
     MetalArtefact,
     RingArtefact,
     TruncatedField,
-    MotionBlur,
+    PatientMotion,
     ExposureShift,
     SiteLook,
     PortableLook,

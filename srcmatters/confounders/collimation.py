@@ -49,6 +49,7 @@ class CollimationBorder(LocalConfounder):
     name = "collimation"
     miccat = Miccat("environment", "external", "collimation", "local")
     source = "MICCAT of Juodelyte et al. 2024; DICOM PS3.3 C.8.7.3, C.7.6.11"
+    also_changes = frozenset({"brightness", "border", "clipping"})
     spatial_dims = (2,)
     modalities = ("radiograph",)
 

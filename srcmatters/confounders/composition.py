@@ -45,6 +45,7 @@ class Composition(Confounder):
     name = "compose"
     miccat = Miccat("environment", "imaging", "acquisition", "global")
     source = "MICCAT of Juodelyte et al. 2024; each part its own"
+    also_changes = frozenset({"brightness", "border", "clipping"})
 
     def __init__(
         self,

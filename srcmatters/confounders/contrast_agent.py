@@ -62,6 +62,7 @@ class ContrastAgent(SliceArtefact):
     name = "contrast_agent"
     miccat = Miccat("environment", "imaging", "acquisition", "global")
     source = "Bae 2010 (Radiology 256:32); MICCAT of Juodelyte et al. 2024"
+    also_changes = frozenset({"brightness", "border"})
     presets: ClassVar[dict[str, Parameters]] = {
         "plausible": {"vessels_hu": 110.0, "tissue_hu": 15.0},
         "stress": {"vessels_hu": 300.0, "tissue_hu": 40.0},

@@ -54,6 +54,7 @@ class ExposureShift(Confounder):
     name = "exposure"
     miccat = Miccat("environment", "imaging", "acquisition", "global")
     source = "DICOM PS3.3 C.11.2.1 (window, VOI LUT function)"
+    also_changes = frozenset({"brightness", "border", "clipping"})
     before_window = True
     presets: ClassVar[dict[str, Parameters]] = {
         "plausible": {"centre": 0.49, "width": 0.94},

@@ -44,6 +44,8 @@ class JpegCompression(Confounder):
     name = "jpeg"
     miccat = Miccat("environment", "imaging", "reconstruction", "global")
     source = "ITU-T T.81 (JPEG), libjpeg"
+    also_changes = frozenset({"rounding"})
+    strength_spread = None  # the blocks and patches are pixels of the image at hand
     presets: ClassVar[dict[str, Parameters]] = {"plausible": {"quality": 75}, "stress": {"quality": 10}}
 
     def __init__(self, quality: int = 30, seed: int = 0) -> None:

@@ -43,6 +43,7 @@ class Letterbox(Confounder):
     name = "letterbox"
     miccat = Miccat("environment", "external", "padding", "local")
     source = "MICCAT of Juodelyte et al. 2024; Zech et al. 2018"
+    also_changes = frozenset({"brightness", "border", "clipping", "everywhere"})
     spatial_dims = (2,)
     presets: ClassVar[dict[str, Parameters]] = {
         "plausible": {"columns": 0.06},

@@ -20,6 +20,8 @@ from srcmatters.errors import InputError, did_you_mean
 Metal = Literal["titanium", "steel"]
 _METALS = get_args(Metal)
 _VIEWS = 500
+_PHOTONS_BIN_MM, _PHOTONS_VIEWS = 0.7, 500  # to which the number of photons of a ray refers
+_SOFT_LP_PER_MM = 0.22  # of a soft kernel, as :func:`ramp_filter` has it
 _HIGHEST_HU = 3071.0  # of 12 bit
 #: Share of the detected signal of a 120 kVp beam at 40, 60, 80, 100 and 120 keV, and attenuation per mm there
 #: (NIST XCOM; titanium 4.51 g/cm3, iron 7.87 g/cm3).
@@ -46,7 +48,8 @@ class MetalArtefact(SliceArtefact):
         metal: "titanium" or "steel".
         diameter_mm: of each of the two rods, (0, 60].
         apart_mm: distance of their axes, (0, 200].
-        photons: ``N_0`` of an unattenuated ray, > 1.
+        photons: ``N_0`` of an unattenuated ray of a view in 500 and of .7 mm, > 1; other rays have as many
+            per mm.
         default_pixel_mm: pixel spacing of images that carry none.
         seed: seed of the per-case streams.
 
@@ -112,11 +115,13 @@ class MetalArtefact(SliceArtefact):
         water = (project(attenuation(square), scan)[0] / MU_WATER_PER_MM).double().cpu().numpy()
         metal = self._paths(hu, known, scan)
         noise = np.random.default_rng(known["noise_seed"]).standard_normal(water.shape)
-        measured = self.measured_water(water.clip(min=0), metal, noise)
+        quanta = self.photons * scan.bin_mm / _PHOTONS_BIN_MM * _PHOTONS_VIEWS / scan.views
+        measured = self.measured_water(water.clip(min=0), metal, noise, quanta)
         off = np.where(metal > 0, measured - water, 0)  # a ray beside the metal is as it was
         off_mu = torch.from_numpy(off * MU_WATER_PER_MM).to(hu)[None]
         # A soft kernel: the edges of metal alias through what the bare ramp lets pass.
-        filtered = ramp_filter(off_mu, scan, "linear", softness_lp_per_mm=0.22 / pixel_mm)
+        softness = min(_SOFT_LP_PER_MM, 0.22 / pixel_mm)
+        filtered = ramp_filter(off_mu, scan, "linear", softness_lp_per_mm=softness)
         change = back_project_filtered(filtered, scan)
         result = without + cropped(change, (1, *hu.shape))[0] * hounsfield_per_attenuation()
         return torch.minimum(result, hu.new_tensor(max(_HIGHEST_HU, float(hu.max()))))
@@ -152,17 +157,21 @@ class MetalArtefact(SliceArtefact):
             paths += chord(apart.abs().double(), self.diameter_mm / 2 / scan.pixel_mm).clamp(min=0)
         return (paths * scan.pixel_mm).numpy()
 
-    def measured_water(self, water: np.ndarray, metal: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    def measured_water(
+        self, water: np.ndarray, metal: np.ndarray, noise: np.ndarray, photons: float | None = None
+    ) -> np.ndarray:
         """What the scanner takes rays through mm of water and of metal for, in mm of water.
 
         Args:
             water: path in mm.
             metal: path in mm, of the same shape.
             noise: standard normal deviates of the same shape.
+            photons: of an unattenuated ray; None: as the confounder was made.
         """
+        photons = self.photons if photons is None else photons
         p = polychromatic(water, metal, _PER_MM[self.metal])
-        starved = math.log(self.photons)
-        deviation = np.exp(np.minimum(p, starved) / 2) / math.sqrt(self.photons)
+        starved = math.log(photons)
+        deviation = np.exp(np.minimum(p, starved) / 2) / math.sqrt(photons)
         p = np.minimum(p, starved) + deviation * noise * (metal > 0)
         calibration = np.linspace(0, 3000, 6001)
         return np.interp(p, polychromatic(calibration, np.zeros(1), _PER_MM[self.metal]), calibration)

@@ -6,50 +6,56 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from srcmatters.confounders.base import LINEAR, Confounder, Parameters
+from srcmatters.confounders.ct_dose_base import AIR_BELOW_HU
+from srcmatters.confounders.scan_motion import moved_during_scan
 from srcmatters.confounders.spectrum import filter_in_plane, mirror, trimmed
 from srcmatters.confounders.taxonomy import Miccat
 from srcmatters.errors import InputError
 
 
-class MotionBlur(Confounder):
+class PatientMotion(Confounder):
     r"""Move the patient during the exposure.
 
-    MICCAT: environment / imaging / acquisition / global. Uniform motion over ``length_mm`` along one axis:
-    the image is averaged over the shifts, that is multiplied in the frequency domain with ``sinc(length *
-    (f_row cos a + f_column sin a))``, edges mirrored; the mean is kept. On a radiograph this is the blur of a
-    breath along the body axis. On CT it is the same directional blur of each reconstructed slice: the
-    double contours and streaks of views that do not agree with each other are not modelled.
+    MICCAT: environment / imaging / acquisition / global. On a radiograph and on images that are no whole
+    slices in HU: uniform motion over ``length_mm`` along one axis, that is the mean over the shifts, in the
+    frequency domain ``sinc(length * (f_row cos a + f_column sin a))``, edges mirrored; the mean is kept. On
+    whole axial slices in HU (something is below -200 HU): the patient moves by ``length_mm`` while the tube
+    turns by half a turn, so that the views do not agree, see
+    :func:`~srcmatters.confounders.scan_motion.moved_during_scan`: double contours and streaks. The table
+    stands still; the view at which the scan starts belongs to the case. All of the patient moves as one: that
+    ribs and diaphragm move otherwise than the spine is not modelled, nor motion along the body axis on CT.
 
     Args:
         length_mm: how far everything moves in mm, > 0.
-        degrees: direction, 0: along the rows' axis (up and down), 90: from side to side.
+        degrees: direction, 0: along the rows' axis (up and down in the image), 90: from side to side.
         field_mm: height of the image in mm, where the spacing is unknown.
-        seed: seed of the per-case streams; this confounder draws nothing.
+        seed: seed of the per-case streams: the view at which a scan starts belongs to the case.
 
     Shape:
         image: (C, H, W) or (C, H, W, D; each slice), floating point, any linear unit; the result has the same
         shape and dtype.
 
     Raises:
-        InputError: an argument outside its range.
+        InputError: an argument outside its range, or pixels of a slice in HU that are not square.
 
     Example:
         >>> import torch
         >>> line = torch.zeros(1, 64, 64)
         >>> line[:, 32] = 1
-        >>> 0.1 < float(MotionBlur(8, field_mm=64)(line).max()) < 0.15
+        >>> 0.1 < float(PatientMotion(8, field_mm=64)(line).max()) < 0.15
         True
 
-    Source: transfer function of uniform linear motion: Bushberg et al., The Essential Physics of Medical
-    Imaging; MICCAT of Juodelyte et al. 2024.
+    Source: the mean over the shifts of a uniform motion; shift of parallel projections: Kak and Slaney 1988,
+    chapter 3; MICCAT of Juodelyte et al. 2024.
     """
 
     name = "motion"
     miccat = Miccat("environment", "imaging", "acquisition", "global")
-    source = "transfer function of uniform motion; MICCAT of Juodelyte et al. 2024"
+    source = "Kak and Slaney 1988, chapter 3; MICCAT of Juodelyte et al. 2024"
     unit = LINEAR
     presets: ClassVar[dict[str, Parameters]] = {
         "plausible": {"length_mm": 2.0},
@@ -69,9 +75,15 @@ class MotionBlur(Confounder):
         self.degrees = degrees
         self.field_mm = field_mm
 
+    def draw(self, stream: np.random.Generator) -> Parameters:
+        """Draw the view at which a scan starts, as a share of half a turn."""
+        return {"start": float(stream.uniform())}
+
     def parameters(self, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None) -> Parameters:
-        """How far it moves in pixels, along rows and columns."""
-        return {"shift": self._shift(spatial_shape, spacing_mm)}
+        """How far it moves in pixels, along rows and columns, and their spacing."""
+        step = self.field_mm / spatial_shape[0]
+        spacing = (step, step) if spacing_mm is None else tuple(map(float, spacing_mm[:2]))
+        return {"shift": self._shift(spatial_shape, spacing_mm), "spacing_mm": spacing}
 
     def does_nothing(self, spatial_shape: Sequence[int], spacing_mm: Sequence[float] | None) -> str | None:
         """Less than a quarter of a pixel."""
@@ -79,8 +91,32 @@ class MotionBlur(Confounder):
         return f"it moves by {shift:.2f} pixels" if shift < 0.25 else None
 
     def apply(self, images: torch.Tensor, parameters: Sequence[Parameters]) -> torch.Tensor:
-        """Blur (B, C, H, W[, D])."""
-        down, across = parameters[0]["shift"]
+        """Move (B, C, H, W[, D])."""
+        scans = images.flatten(1).amin(1) < AIR_BELOW_HU
+        if not scans.any():
+            return self._blurred(images, parameters[0])
+        moved = [
+            self._scanned(image, known) if scan else self._blurred(image[None], known)[0]
+            for image, known, scan in zip(images, parameters, scans.tolist(), strict=True)
+        ]
+        return torch.stack(moved)
+
+    def _scanned(self, image: torch.Tensor, known: Parameters) -> torch.Tensor:
+        """(C, H, W[, D]) in HU, slice by slice."""
+        rows, columns = known["spacing_mm"]
+        if abs(columns / rows - 1) > 0.01:
+            raise InputError(f"motion: spacing {known['spacing_mm']} mm of a CT, expected square pixels")
+        angle = math.radians(self.degrees)
+        shift_mm = self.length_mm * math.cos(angle), self.length_mm * math.sin(angle)
+        stack = image[0].float()[None] if image.ndim == 3 else image[0].float().movedim(-1, 0)
+        moved = torch.stack([moved_during_scan(hu, rows, shift_mm, known["start"]) for hu in stack])
+        result = moved[0] if image.ndim == 3 else moved.movedim(0, -1)
+        return result.to(image).expand_as(image)
+
+    @staticmethod
+    def _blurred(images: torch.Tensor, known: Parameters) -> torch.Tensor:
+        """The mean of (B, C, H, W[, D]) over the shifts."""
+        down, across = known["shift"]
         margin = math.ceil(max(abs(down), abs(across)) / 2) + 1
         shape = mirror((images.shape[2], images.shape[3]), min(margin, min(images.shape[2:4]) // 2))
         rows = torch.fft.fftfreq(shape[0], dtype=torch.float64, device=images.device)

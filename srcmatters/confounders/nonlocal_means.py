@@ -47,6 +47,7 @@ class NonLocalMeans(Confounder):
     name = "nonlocal_means"
     miccat = Miccat("environment", "imaging", "reconstruction", "global")
     source = "Buades et al. 2005 (CVPR), scikit-image"
+    strength_spread = None  # the blocks and patches are pixels of the image at hand
     unit = LINEAR
     presets: ClassVar[dict[str, Parameters]] = {"plausible": {"strength": 0.6}, "stress": {"strength": 2.0}}
 

@@ -55,6 +55,7 @@ class Pacemaker(Device):
     name = "pacemaker"
     miccat = Miccat("environment", "external", "device", "local")
     source = "MICCAT of Juodelyte et al. 2024; sizes of common devices"
+    also_changes = frozenset({"brightness", "border", "clipping"})
 
     def __init__(
         self,

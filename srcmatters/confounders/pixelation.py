@@ -69,13 +69,14 @@ class Pixelation(Confounder):
         """Show (B, C, H, W[, D]) in cells."""
         cells = parameters[0]["cells"]
         flat = images if images.ndim == 4 else images.movedim(-1, 2).flatten(1, 2)
-        # Cells are whole pixels: their edges differ by one where they do not divide the image.
-        means = functional.adaptive_avg_pool2d(flat, cells)
-        edges = [
-            (torch.arange(length, device=images.device) * count) // length
-            for length, count in zip(flat.shape[2:], cells, strict=True)
-        ]
-        shown = means[:, :, edges[0]][:, :, :, edges[1]]
+        shown = flat
+        for axis, (length, count) in enumerate(zip(flat.shape[2:], cells, strict=True)):
+            # Cells are whole pixels: they differ by one in size where they do not divide the image.
+            cell = torch.arange(length, device=images.device) * count // length
+            share = functional.one_hot(cell, count).to(images)
+            means = share / share.sum(0)
+            shown = shown.movedim(2 + axis, -1) @ means @ share.T
+            shown = shown.movedim(-1, 2 + axis)
         if images.ndim == 4:
             return shown
         return shown.unflatten(1, (images.shape[1], images.shape[-1])).movedim(2, -1)

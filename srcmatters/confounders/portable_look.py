@@ -58,6 +58,7 @@ class PortableLook(Confounder):
     name = "portable"
     miccat = Miccat("environment", "imaging", "acquisition", "global")
     source = "geometry of AP radiographs; Zech et al. 2018"
+    also_changes = frozenset({"brightness", "border"})
     spatial_dims = (2,)
     modalities = ("radiograph",)
     presets: ClassVar[dict[str, Parameters]] = {

@@ -17,6 +17,7 @@ from srcmatters.confounders.taxonomy import Miccat
 from srcmatters.errors import InputError
 
 _OFF_CENTRE_MM = 8.0  # of the axis of rotation from the middle of the image
+_RADII_MM = (6.0, 200.0)  # a channel closer to the axis is a dot; the field of a scanner ends at 250 mm
 
 
 class RingArtefact(SliceArtefact):
@@ -25,7 +26,8 @@ class RingArtefact(SliceArtefact):
     MICCAT: environment / imaging / acquisition / global. A channel whose gain is off by ``g`` adds ``-ln(1 +
     g)`` to its line integrals in all views. The filtered back-projection of that is a ring around the axis of
     rotation; being linear it is added to the image: ``HU' = HU + 1000 / mu_water sum_j R_j(r)``. All slices
-    have the same rings, as in an axial scan by one row of detectors.
+    have the same rings, as in an axial scan by one row of detectors. Channels lie 6 to 200 mm from the axis
+    whatever field is reconstructed: a small field shows fewer of them.
 
     Args:
         rings: number of drifting channels, 1 .. 200.
@@ -44,7 +46,7 @@ class RingArtefact(SliceArtefact):
     Example:
         >>> import torch
         >>> air = torch.full((1, 64, 64), -1000.0)
-        >>> bool((RingArtefact()(air, "case 7") != air).any())
+        >>> bool((RingArtefact(default_pixel_mm=5)(air, "case 7") != air).any())
         True
 
     Source: Barrett and Keat 2004 (RadioGraphics 24:1679); Kak and Slaney 1988, chapter 3.
@@ -79,7 +81,7 @@ class RingArtefact(SliceArtefact):
     def draw(self, stream: np.random.Generator) -> Parameters:
         """Draw which channels drift, by how much, and where the axis is."""
         return {
-            "radii": stream.uniform(0.03, 0.42, self.rings),
+            "radii_mm": stream.uniform(*_RADII_MM, self.rings),
             "errors": np.log1p((self.gain * stream.standard_normal(self.rings)).clip(-0.9, None)),
             "axis": stream.normal(0, _OFF_CENTRE_MM, 2).clip(-3 * _OFF_CENTRE_MM, 3 * _OFF_CENTRE_MM),
         }
@@ -91,10 +93,12 @@ class RingArtefact(SliceArtefact):
     def ring_hu(self, shape: Sequence[int], known: Parameters) -> torch.Tensor:
         """(H, W) HU: the rings of one case."""
         pixel_mm, size = known["pixel_mm"], max(shape)
-        scan = ParallelBeam.spanning(size + math.ceil(60 / pixel_mm), pixel_mm, 1, self.channel_mm / 3)
+        # A detector that reaches beyond the image and beyond the outermost channel.
+        reach = max(size + 60 / pixel_mm, (2 * _RADII_MM[1] + 60) / pixel_mm / math.sqrt(2))
+        scan = ParallelBeam.spanning(math.ceil(reach), pixel_mm, 1, self.channel_mm / 3)
         radii = np.abs(np.arange(scan.bins) - (scan.bins - 1) / 2) * scan.bin_mm
         sinogram = np.zeros(scan.bins)
-        for radius, error in zip(known["radii"] * size * pixel_mm, known["errors"], strict=True):
+        for radius, error in zip(known["radii_mm"], known["errors"], strict=True):
             # A channel that sees a line on one side of the axis sees it from the other half a turn later.
             inside = (radius + self.channel_mm / 2 - (radii - scan.bin_mm / 2)) / scan.bin_mm
             inside = np.minimum(

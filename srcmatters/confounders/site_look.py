@@ -51,6 +51,7 @@ class SiteLook(Confounder):
     name = "site_look"
     miccat = Miccat("environment", "imaging", "acquisition", "global")
     source = "Zech et al. 2018; histogram specification"
+    also_changes = frozenset({"brightness", "border"})
     presets: ClassVar[dict[str, Parameters]] = {"plausible": {"strength": 0.4}, "stress": {"strength": 1.0}}
 
     def __init__(

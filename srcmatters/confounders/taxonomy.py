@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+#: What a confounder may be meant to change besides structure: the mean; the frame of the image more than its
+#: middle; the share of black and white; the steps of grey values; put on by hand, more than a third of it.
+ALSO_CHANGES = ("brightness", "border", "clipping", "rounding", "everywhere")
+
 
 @dataclass(frozen=True)
 class Miccat:

@@ -56,6 +56,7 @@ class TruncatedField(SliceArtefact):
     name = "truncated_field"
     miccat = Miccat("environment", "imaging", "acquisition", "global")
     source = "Ohnesorge et al. 2000 (Med Phys 27:39)"
+    also_changes = frozenset({"brightness", "border", "clipping"})
     presets: ClassVar[dict[str, Parameters]] = {
         "plausible": {"share": 0.95},
         "stress": {"share": 0.7},

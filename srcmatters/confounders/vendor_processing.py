@@ -51,6 +51,7 @@ class VendorProcessing(Confounder):
     name = "vendor_processing"
     miccat = Miccat("environment", "imaging", "reconstruction", "global")
     source = "Vuylsteke and Schoeters 1994, SPIE 2167:551"
+    also_changes = frozenset({"brightness", "border"})
     spatial_dims = (2,)
     modalities = ("radiograph",)
     presets: ClassVar[dict[str, Parameters]] = {

@@ -8,7 +8,15 @@ import torch
 from scipy import ndimage
 from skimage.transform import iradon, radon
 
-from srcmatters.confounders import ContrastAgent, MetalArtefact, RingArtefact, TruncatedField
+from srcmatters.confounders import (
+    ContrastAgent,
+    MetalArtefact,
+    PatientMotion,
+    Pixelation,
+    RingArtefact,
+    TruncatedField,
+)
+from srcmatters.confounders.scan_motion import moved_during_scan, patient_share
 
 PIXEL_MM = 1.0
 
@@ -60,7 +68,7 @@ def test_blood_and_perfused_tissue_are_enhanced_and_nothing_else() -> None:
 
 def test_a_drifting_channel_is_the_ring_that_scikit_image_reconstructs() -> None:
     rings = RingArtefact(rings=1, channel_mm=2.0)
-    case = {"radii": np.array([0.25]), "errors": np.array([0.02]), "axis": np.zeros(2), "pixel_mm": 1.0}
+    case = {"radii_mm": np.array([50.25]), "errors": np.array([0.02]), "axis": np.zeros(2), "pixel_mm": 1.0}
     ring = rings.ring_hu((201, 201), case).numpy()
     sinogram = np.zeros((201, 720))
     for side in (-1, 1):  # a channel of 2 mm at 50.25 mm over bins of 1 mm
@@ -172,3 +180,81 @@ def test_few_photons_make_streaks_along_the_rods_alone() -> None:
         np.array([0.0, 100.0, 300.0]), np.zeros(3), np.ones(3)
     )
     assert np.allclose(measured, [0, 100, 300], atol=0.01)
+
+
+def test_a_patient_who_moves_is_what_scikit_image_reconstructs_of_views_that_do_not_agree() -> None:
+    """Two rods of bone in water that move by 8 mm down and 6 mm across; each view sees them elsewhere."""
+    size, views, start = 161, 180, 0.3
+    y, x = np.indices((size, size)) - 80
+
+    def seen(down: float, across: float) -> np.ndarray:
+        body = np.hypot((y - down) / 50, (x - across) / 62) < 1
+        rods = sum(np.hypot(y - down - 5, x - across - side) < 9 for side in (-30, 30))
+        return ndimage.gaussian_filter(body + 0.8 * rods, 1.2)
+
+    hu = torch.from_numpy(seen(0, 0) * 999.75 - 999.75).float()
+    result = moved_during_scan(hu, 1.0, (8.0, 6.0), start).numpy()
+    sinogram = []
+    for view in range(views):
+        share = (view + 0.5) / views  # of half a turn; the angles of scikit-image start at the columns
+        when = (share - start) % 1 - 0.5
+        pair = seen(8 * when, 6 * when), seen(0, 0)
+        sinogram.append(np.subtract(*[radon(one, [180 * share - 90], circle=True)[:, 0] for one in pair]))
+    angles = 180 * (np.arange(views) + 0.5) / views - 90
+    expected = iradon(np.array(sinogram).T, angles, filter_name="ramp", circle=True) * 1000
+    inside = np.hypot(y / 50, x / 62) < 1  # beyond it streaks are cut off at -1024 HU
+    inside &= result > -1024
+    change = (result - hu.numpy())[inside]
+    assert expected[inside].std() > 80
+    assert np.corrcoef(expected[inside], change)[0, 1] > 0.97
+    assert (change - expected[inside]).std() < 0.25 * change.std()
+
+
+def test_the_table_stands_still_and_a_radiograph_is_blurred() -> None:
+    hu = torch.full((1, 160, 160), -1000.0)
+    hu[:, 40:110, 30:130] = 40
+    hu[:, 135:139, 20:140] = 200
+    assert patient_share(hu[0].numpy(), 1.0)[134:140].max() < 0.01
+    still, moved = (PatientMotion(length, 90.0).batch(hu[None], ["a"], (1.0, 1.0))[0] for length in (0.3, 10))
+    assert (moved - hu)[:, 60, 28:32].abs().max() > 200 > 10 * (still - hu)[:, 135:139, 40:120].abs().max()
+    assert torch.equal(moved, moved.round()) and float(moved.min()) >= -1024
+    display = (hu + 1000) / 1300
+    cases = [PatientMotion(10, 90.0).batch(display[None], [case], (1.0, 1.0)) for case in "ab"]
+    scans = [PatientMotion(10, 90.0).batch(hu[None], [case], (1.0, 1.0)) for case in "ab"]
+    assert torch.equal(*cases) and not torch.equal(*scans)
+
+
+def test_rings_lie_at_the_same_millimetres_whatever_the_field() -> None:
+    cylinder = torch.full((1, 1, 400, 400), -1000.0)
+    cylinder[..., 1:-1, 1:-1] = 0.25
+    small, large = (
+        RingArtefact(rings=20).batch(cylinder[..., :pixels, :pixels], ["a"], (0.5, 0.5))[0, 0]
+        - cylinder[0, 0, :pixels, :pixels]
+        for pixels in (300, 400)
+    )
+    assert float(large[100:300, 100:300].std()) > 2
+    assert torch.allclose(small[50:250, 50:250], large[100:300, 100:300], atol=0.5)
+
+
+def test_streaks_of_metal_are_as_strong_on_any_pixel() -> None:
+    strengths = []
+    for pixel_mm in (0.6, 1.0):
+        size = round(300 / pixel_mm)
+        y, x = (np.indices((size, size)) - (size - 1) / 2) * pixel_mm
+        hu = torch.from_numpy(np.where(np.hypot(y / 90, x / 120) < 1, 0.25, -1000.0)).float()
+        known = {"pixel_mm": pixel_mm, "shift_mm": np.zeros((2, 2)), "noise_seed": 0}
+        noisy, quiet = (
+            MetalArtefact("steel", 12, photons=photons).changed(hu, known) for photons in (3e4, 1e30)
+        )
+        zone = torch.from_numpy((np.abs(y + 20) < 40) & (np.abs(x) < 60))
+        smooth = ndimage.gaussian_filter((noisy - quiet).numpy(), 2 / pixel_mm)
+        strengths.append(float(smooth[zone.numpy()].std()))
+    assert strengths[1] == pytest.approx(strengths[0], rel=0.15)
+
+
+def test_cells_that_do_not_divide_the_image_keep_its_mean() -> None:
+    ramp = torch.linspace(0, 1, 101).repeat(1, 53, 1)
+    shown = Pixelation(8.0).batch(ramp[None], ["a"], (1.0, 1.0))[0]
+    assert float(shown.mean()) == pytest.approx(float(ramp.mean()), abs=1e-5)
+    cells = [cell for cell in shown[0, 0].unique(return_counts=True)[1].tolist()]
+    assert sum(cells) == 101 and set(cells) <= {7, 8}
