@@ -40,6 +40,7 @@ _WORDS = (
     "SOPClassUID",
     "SOPInstanceUID",
     "SeriesInstanceUID",
+    "SeriesNumber",
     "StudyInstanceUID",
     "ViewPosition",
 )

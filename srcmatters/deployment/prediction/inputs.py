@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import stat
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,7 @@ from typing import Any
 from srcmatters.deployment.prediction.header_tasks import read_fields
 from srcmatters.deployment.prediction.input_files import IMAGES, PAIRS, InputFile, find_files
 from srcmatters.deployment.prediction.sandboxed_decoder import EXHAUSTED, Decoder
+from srcmatters.deployment.redaction import hashed
 from srcmatters.errors import InputError
 from srcmatters.images.declarations import MODALITIES
 from srcmatters.images.reading import ITK, NIFTI, PICTURES, has_ending, is_dicom, is_directory_record
@@ -27,7 +29,7 @@ class Item:
     """What gets one answer: an image file, or a series of them.
 
     Args:
-        name: what a person calls it: the file, or the folder of the series.
+        name: what a person calls it: the file, or the folder and the number of the series.
         path: what a loader is given: the file, or a folder that holds the series and nothing else.
         files: DICOM instances, or the one file.
         headers: fields of each of them (:func:`srcmatters.deployment.prediction.header_tasks.read_fields`);
@@ -103,7 +105,11 @@ def gather(
             series.setdefault(key, []).append(item)
         else:
             items.append(item)
-    made = {members[0].path: _series(members, scratch) for members in series.values()}
+    names = _series_names([members[0] for members in series.values()])
+    made = {
+        members[0].path: _series(members, name, scratch)
+        for members, name in zip(series.values(), names, strict=True)
+    }
     return Gathered(tuple(made.get(item.files[0], item) for item in items), passed_over)
 
 
@@ -159,12 +165,26 @@ def _prepare_for_itk(decoder: Decoder) -> None:
         decoder.close()
 
 
-def _series(members: list[Item], scratch: Path) -> Item:
+def _series_names(firsts: Sequence[Item]) -> list[str]:
+    """Folder and number of each series; without a number that no other one there has, a hash of its UID.
+
+    A folder may hold several series (a CD holds all of them in one), which must not have one name.
+    """
+    numbered = [(str(PurePosixPath(first.name).parent), first.headers[0]["SeriesNumber"]) for first in firsts]
+    counts = Counter(numbered)
+    return [
+        f"{place[0]}, series "
+        + (place[1] if place[1] and counts[place] == 1 else hashed(first.headers[0]["SeriesInstanceUID"]))
+        for first, place in zip(firsts, numbered, strict=True)
+    ]
+
+
+def _series(members: list[Item], name: str, scratch: Path) -> Item:
     """One item for the files of a series; those of several are given a folder of links."""
     first = members[0]
     if len(members) == 1:
         return first
-    name = str(PurePosixPath(first.name).parent)
+    parent = PurePosixPath(first.name).parent
     folder = Path(tempfile.mkdtemp(prefix="series-", dir=scratch))
     names = {str(folder): name}
     for number, member in enumerate(members):
@@ -172,7 +192,7 @@ def _series(members: list[Item], scratch: Path) -> Item:
         link.symlink_to(member.path.resolve())
         # Files of one name in several folders are told from each other by their folders.
         own = PurePosixPath(member.name)
-        names[str(link)] = own.name if str(own.parent) == name else member.name
+        names[str(link)] = own.name if own.parent == parent else member.name
     files = tuple(member.path for member in members)
     headers = tuple(member.headers[0] for member in members)
     return Item(name, folder, files, headers, names=names, seconds=max(one.seconds for one in members))

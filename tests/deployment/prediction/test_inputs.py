@@ -14,10 +14,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from prediction_cases import write_radiographs
+from prediction_cases import changed, write_radiographs, write_series
+from pydicom.uid import generate_uid
 
 from srcmatters.deployment.prediction.inputs import Gathered, gather
 from srcmatters.deployment.prediction.sandboxed_decoder import Decoder
+from srcmatters.deployment.redaction import hashed
 from srcmatters.errors import InputError
 
 _CAPABILITIES_3 = 0x20080522
@@ -226,3 +228,23 @@ def test_dicom_file_is_read_whatever_its_ending(
     shutil.copy(films / "film-0.dcm", tmp_path / "scan.img")
     (item,) = gathered(tmp_path / "scan.img").items
     assert item.headers and not item.refusal
+
+
+@pytest.mark.parametrize("numbers", [("4", "7"), ("4", "4"), (None, "7")])
+def test_each_series_of_a_folder_has_a_name_of_its_own(
+    gathered: Callable[..., Gathered], tmp_path: Path, numbers: tuple[str | None, str | None]
+) -> None:
+    """A CD holds all of its series in one folder."""
+    slices = write_series(tmp_path / "scan")[:2]
+    (tmp_path / "CD").mkdir()
+    uids = [generate_uid(), generate_uid()]
+    for uid, number in zip(uids, numbers, strict=True):
+        for place, slice_ in enumerate(slices):
+            target = tmp_path / "CD" / f"{uid}-{place}.dcm"
+            changed(slice_, target, SeriesInstanceUID=uid, SeriesNumber=number)
+    found = {item.headers[0]["SeriesInstanceUID"]: item.name for item in gathered(tmp_path / "CD").items}
+    expected = {
+        uid: f"{tmp_path / 'CD'}, series {number if number and numbers.count(number) == 1 else hashed(uid)}"
+        for uid, number in zip(uids, numbers, strict=True)
+    }
+    assert found == expected

@@ -204,9 +204,9 @@ def test_real_dicom_is_read_or_refused_for_the_right_reason(
     run(given / "ct-bundle", shared_data / "dicom", "--out", tmp_path / "ct")
     scans = {Path(row["file"]).name: row for row in rows(tmp_path / "ct")}
     read = {name for name, row in scans.items() if row["status"] != "refused"}
-    assert read == {"ct-series", "ct-slice-512.dcm"}
-    assert scans["ct-series"]["files"] == "17"
-    assert "RescaleType is US" in scans["ct-series"]["reasons"]
+    assert read == {"ct-series, series 123456", "ct-slice-512.dcm"}
+    assert scans["ct-series, series 123456"]["files"] == "17"
+    assert "RescaleType is US" in scans["ct-series, series 123456"]["reasons"]
 
 
 def test_monitors_of_the_bundle_flag(given: Path, tmp_path: Path) -> None:
