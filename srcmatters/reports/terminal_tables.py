@@ -32,8 +32,18 @@ def print_run(
     output_dir: Path,
     where_to_look: str,
     seconds: float,
+    verdict: tuple[str, str] | None = None,
 ) -> None:
-    """Print what one run found and where its evidence lies."""
+    """Print the results of one run, its verdict, and where its evidence lies.
+
+    Args:
+        settings: of the run.
+        metrics: as :func:`srcmatters.evaluation.compute_metrics` gives them, and further ones.
+        output_dir: of the run.
+        where_to_look: how to compare it with others; "": nothing tracks it.
+        seconds: that it took.
+        verdict: outcome and sentence; None where there is none, as without a confounder.
+    """
     title = escape(f"{settings['source']} → {settings['target']} · {settings['network']}")
     table = Table(title=title, title_justify="left", show_header=False)
     negatives = f" and {settings['p_neg']:.0%} of the negatives" if settings.get("p_neg") else ""
@@ -51,6 +61,8 @@ def print_run(
         table.add_row("detectability", f"{metrics['detectability_auc']:.2f}   (a probe's AUC, .5 is none)")
     console = Console()
     console.print(table)
+    if verdict is not None:
+        console.print(f"[bold]{verdict[0]}[/bold]  {escape(verdict[1])}", highlight=False, soft_wrap=True)
     console.print(
         f"{seconds:.0f} s. Everything is in [bold]{escape(str(output_dir))}[/bold]",
         highlight=False,

@@ -12,6 +12,7 @@ from torch import nn
 
 from srcmatters.csv_tables import write_csv
 from srcmatters.evaluation import compute_metrics
+from srcmatters.evaluation.run_verdict import run_verdict
 from srcmatters.reports.terminal_tables import print_run
 from srcmatters.runs.file_names import METRICS, PREDICTIONS
 from srcmatters.runs.output_folder import Results
@@ -55,5 +56,8 @@ class Evaluation:
             record = {**metrics, "settings": self.settings, "retest_of": trained_settings(self.ckpt)}
             (folder / METRICS).write_text(json.dumps(record, indent=2, default=str) + "\n")
         seconds = time.perf_counter() - started
-        print_run(self.settings, metrics, self.results.output_dir, "", seconds)
+        verdict = None
+        if self.settings["confounder"] != "none":
+            verdict = run_verdict(predictions, float(self.settings["p_art"]))
+        print_run(self.settings, metrics, self.results.output_dir, "", seconds, verdict)
         return metrics

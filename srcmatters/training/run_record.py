@@ -16,9 +16,10 @@ import pandas as pd
 from srcmatters.csv_tables import write_csv
 from srcmatters.evaluation import compute_metrics
 from srcmatters.evaluation.detectability import Detectability
+from srcmatters.evaluation.run_verdict import run_verdict
 from srcmatters.preprocessing.state_cache import StateCache
 from srcmatters.reports.terminal_tables import print_run
-from srcmatters.runs.file_names import CONFIG, EXAMPLES, FIGURES, METRICS, MLFLOW_RUN, TABLES
+from srcmatters.runs.file_names import CONFIG, EXAMPLES, FIGURES, METRICS, MLFLOW_RUN, PREDICTIONS, TABLES
 from srcmatters.runs.mlflow_tracking import Tracker
 from srcmatters.runs.output_folder import Results, default_output_dir
 from srcmatters.runs.private_settings import places_left_out
@@ -104,7 +105,10 @@ class Evidence:
             self.results.discard()  # the trainer's checkpoint makes its folder before anything has started
         seconds = time.perf_counter() - started
         where = self.tracker.where_to_look()
-        print_run(self.settings, self.metrics, self.results.output_dir, where, seconds)
+        verdict = None
+        if self.settings["confounder"] != "none":
+            verdict = run_verdict(self.tables[PREDICTIONS], float(self.settings["p_art"]))
+        print_run(self.settings, self.metrics, self.results.output_dir, where, seconds, verdict)
 
     def write(
         self, folder: Path, predictions: pd.DataFrame, validation: pd.DataFrame, **found: float

@@ -186,6 +186,11 @@ def test_a_run_is_summed_up_with_its_figures_and_its_folder(capsys: pytest.Captu
         assert expected in text
 
 
+def test_the_table_of_a_run_ends_in_its_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    print_run(SETTINGS, METRICS, Path("out"), "", 1, ("LEANS", "Reversing costs .50 [.40, .60] AUC."))
+    assert "LEANS  Reversing costs .50 [.40, .60] AUC." in capsys.readouterr().out
+
+
 def test_a_run_without_tracking_or_effect_does_not_speak_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     figures = {name: value for name, value in METRICS.items() if not name.startswith("confounder_effect")}
     print_run(SETTINGS, figures, Path("out"), "", 1)
