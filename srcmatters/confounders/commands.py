@@ -72,6 +72,7 @@ def preview(
         write_html(panels, left_out, title, out)
     else:
         write_png(panels, title, out)
-    click.echo(
-        f"{out}: {len(panels)} confounders" + (f"; not shown: {', '.join(left_out)}" if left_out else "")
-    )
+    click.echo(f"{out}: {len(panels)} confounders")
+    for reason in dict.fromkeys(left_out.values()):
+        names_of_reason = ", ".join(name for name, why in left_out.items() if why == reason)
+        click.echo(f"not shown: {names_of_reason} ({reason})")

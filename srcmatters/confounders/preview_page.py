@@ -16,6 +16,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
+from srcmatters.confounders.described_parameters import parameter_descriptions, summary
 from srcmatters.confounders.preview import Panel
 
 # Purple to orange is told apart with every common colour blindness; orange is where the image got brighter.
@@ -34,8 +35,9 @@ figure{margin:0}figure img{width:100%;display:block;border-radius:4px;background
 figcaption{font-size:.85rem;color:#3c4043;margin-top:.25rem}
 .scale{display:flex;align-items:center;gap:.4rem;font-variant-numeric:tabular-nums}
 .bar{flex:1;height:.6rem;border-radius:3px;border:1px solid #ccc}
-dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(170px,1fr));gap:.3rem .9rem;margin:.6rem 0
-0;font-size:.9rem} dt{color:#54585c}dd{margin:0;font-weight:600;overflow-wrap:anywhere}
+table{border-collapse:collapse;margin:.6rem 0 0;font-size:.88rem;width:100%}
+th,td{text-align:left;vertical-align:top;padding:.2rem .9rem .2rem 0;border-top:1px solid #e8e8e2}
+th{font-weight:400;color:#54585c;white-space:nowrap}td{overflow-wrap:anywhere}td:nth-child(2){font-weight:600}
 .remark{border-left:4px solid #a35200;background:#fff4e5;padding:.4rem .7rem}
 @media(max-width:640px){.pictures{grid-template-columns:1fr 1fr}.pictures figure:first-child{display:none}}
 """
@@ -73,19 +75,23 @@ def _article(panel: Panel) -> str:
     name, miccat = html.escape(panel.confounder.name), html.escape(str(panel.confounder.miccat))
     colours = ",".join(to_hex(colormaps[COLOURS](place)) for place in np.linspace(0, 1, 9))
     changed = float((np.abs(panel.difference) > 1e-6).mean())
+    meanings = parameter_descriptions(type(panel.confounder))
     parameters = "".join(
-        f"<div><dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd></div>"
+        f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td>"
+        f"<td>{html.escape(meanings.get(key, ''))}</td></tr>"
         for key, value in panel.parameters.items()
     )
     remark = f'<p class="remark">{html.escape(panel.remark)}</p>' if panel.remark else ""
     return f"""<article id="{name}"><h2>{name}</h2>
+<p>{html.escape(summary(type(panel.confounder)))}</p>
 <p class="quiet">{miccat} &middot; {html.escape(panel.plane)} &middot; source: {html.escape(panel.confounder.source)}</p>{remark}
 <div class="pictures">
 <figure><img alt="The image without {name}" src="{_embedded(_pixels(panel.before, panel.aspect))}"><figcaption>clean</figcaption></figure>
 <figure><img alt="The same image with {name}" src="{_embedded(_pixels(panel.after, panel.aspect))}"><figcaption>with {name}</figcaption></figure>
 <figure><img alt="What {name} changes: orange is brighter, purple darker, up to {panel.scale:.3g} {panel.unit}" src="{_embedded(_coloured(panel))}"><figcaption>difference, {html.escape(panel.unit)}; {changed:.1%} of the pixels change
 <span class="scale">&minus;{panel.scale:.3g}<span class="bar" style="background:linear-gradient(90deg,{colours})"></span>+{panel.scale:.3g}</span></figcaption></figure>
-</div><dl>{parameters}</dl></article>"""  # noqa: E501
+</div><table><thead><tr><th>parameter</th><th>here</th><th>what it is</th></tr></thead>
+<tbody>{parameters}</tbody></table></article>"""  # noqa: E501
 
 
 def write_html(panels: Sequence[Panel], left_out: Mapping[str, str], title: str, out: Path) -> None:
@@ -103,7 +109,7 @@ def write_html(panels: Sequence[Panel], left_out: Mapping[str, str], title: str,
     links = " &middot; ".join(
         f'<a href="#{panel.confounder.name}">{panel.confounder.name}</a>' for panel in panels
     )
-    footer = f"<h2>Not shown</h2><ul>{missing}</ul>" if missing else ""
+    footer = f"<h2>Not shown, and why</h2><ul>{missing}</ul>" if missing else ""
     page = f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1"><title>Confounders on
 {html.escape(title)}</title> <style>{_STYLE}</style></head><body><main><h1>Confounders on

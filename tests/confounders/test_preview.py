@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,8 +17,9 @@ from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
-from srcmatters.confounders import known_confounders
+from srcmatters.confounders import Confounder, known_confounders
 from srcmatters.confounders.commands import confounders
+from srcmatters.confounders.described_parameters import parameter_descriptions, summary
 from srcmatters.confounders.preview_image import read_image
 from srcmatters.errors import InputError
 from srcmatters.images import load_ct, load_radiograph
@@ -108,9 +110,21 @@ def test_page_shows_what_fits_and_says_what_does_not(radiograph: Path, tmp_path:
         image["alt"] and str(image["src"]).startswith("data:image/png;base64,") for image in page.images
     )
     for left_out in ("low_dose_ct", "kernel", "slice_thickness"):
-        assert f"<b>{left_out}</b>" in text
+        assert f"<b>{left_out}</b>: for CT, the image is a radiograph" in text
+    assert "kernel, slice_thickness (for CT, the image is a radiograph)" in output
+    assert "Put a laterality marker of lead into the beam." in text
+    assert "height of a capital in mm" in text
     assert not re.search(r"https?://|<script|<link", text)  # nothing is requested from anywhere
     assert 'name="viewport"' in text
+
+
+@pytest.mark.parametrize("cls", known_confounders().values(), ids=lambda cls: cls.name)
+def test_what_a_confounder_is_and_every_parameter_are_described(cls: type[Confounder]) -> None:
+    assert summary(cls).endswith(".")
+    described = parameter_descriptions(cls)
+    for name in inspect.signature(cls).parameters:
+        assert described[name], name
+        assert ":meth:" not in described[name] and "``" not in described[name]
 
 
 def test_picture_of_a_volume_shows_the_ct_confounders(volume: Path, tmp_path: Path) -> None:
