@@ -14,6 +14,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
 _PER_ROW = 3
+_LEGEND_COLUMNS = 2
+#: Why there may be no CKA at a stage.
+BLANK = "the features of one source do not vary between the images there, so there is no CKA."
 
 
 def source_comparison_figure(
@@ -55,8 +58,7 @@ def _draw_similarity(
         _line(axes, number, len(pairs), rows["cka"], (reach, reach), f"{one} – {other}")
     axes.axhline(0, color="0.6", linewidth=1, zorder=0)
     axes.set(ylabel="linear CKA (debiased)", ylim=(min(-0.05, axes.get_ylim()[0]), 1.04))
-    axes.set_title("How alike is what they see?", fontsize=10, loc="left")
-    _finish(axes, stages)
+    _finish(axes, stages, "How alike is what they see?")
 
 
 def _draw_probes(axes: Axes, probes: pd.DataFrame, stages: Sequence[str]) -> None:
@@ -67,8 +69,7 @@ def _draw_probes(axes: Axes, probes: pd.DataFrame, stages: Sequence[str]) -> Non
         _line(axes, number, len(sources), rows["auc"], (below, above), source)
     axes.axhline(0.5, color="0.6", linewidth=1, zorder=0)
     axes.set(ylabel="ROC-AUC of a linear probe", ylim=(min(0.45, axes.get_ylim()[0]), 1.01))
-    axes.set_title("How much does it tell of the label?", fontsize=10, loc="left")
-    _finish(axes, stages)
+    _finish(axes, stages, "How much does it tell of the label?")
 
 
 def _line(
@@ -95,9 +96,19 @@ def _line(
     )
 
 
-def _finish(axes: Axes, stages: Sequence[str]) -> None:
+def _finish(axes: Axes, stages: Sequence[str], title: str) -> None:
+    """Ticks, and the legend between title and axes, where it covers no interval."""
     axes.set_xticks(range(len(stages)), stages, rotation=35, ha="right", rotation_mode="anchor")
-    axes.legend(frameon=False, fontsize=9)
+    lines = -(-len(axes.get_legend_handles_labels()[0]) // _LEGEND_COLUMNS)
+    axes.legend(
+        frameon=False,
+        fontsize=9,
+        ncols=_LEGEND_COLUMNS,
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1),
+        borderpad=0,
+    )
+    axes.set_title(title, fontsize=10, loc="left", pad=8 + 14 * lines)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -116,6 +127,7 @@ def _draw_matrices(
         matrix = chosen.pivot(index="stage_a", columns="stage_b", values="cka").loc[
             list(stages), list(stages)
         ]
+        axes.patch.set(facecolor="0.92", edgecolor="0.6", hatch="///")  # shows where there is no value
         # Both axes run from input to output, away from the corner.
         shown = axes.imshow(matrix.to_numpy(), vmin=0, vmax=1, cmap="viridis", origin="lower")
         axes.set_xticks(
@@ -126,3 +138,5 @@ def _draw_matrices(
         axes.set_xlabel(other)
         axes.spines[:].set_visible(False)
     area.colorbar(shown, ax=list(grid), shrink=0.8, label="linear CKA")
+    if similarity["cka"].isna().any():
+        area.supxlabel("Hatched: " + BLANK.replace("vary ", "vary\n"), fontsize=8)

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from srcmatters.source_comparison.figures import BLANK
+
 _WIDTH = 140  # redirected into a file or a pipe there is no terminal whose width would be known
 
 
@@ -44,6 +46,8 @@ def print_source_comparison(same_stage: pd.DataFrame, probes: pd.DataFrame, titl
     ):
         console.print(heading, style="italic", highlight=False)
         console.print(table)
+    if same_stage["cka"].isna().any():
+        console.print(f"–: {BLANK}", highlight=False)
 
 
 def _table(columns: list[str]) -> Table:
