@@ -166,7 +166,7 @@ def _swept(model: Model, images: CaseImages, plan: AuditPlan, options: Mapping[s
     table = images.cases.iloc[readable]
     compared = sweep(
         model,
-        (images.native(row) for row in tqdm(readable, desc="conventions", leave=False)),
+        (images.native(row) for row in tqdm(readable, desc="conventions", leave=False, disable=None)),
         table["label"].to_numpy(dtype=int),
         table["patient_id"].to_numpy(),
         batch_size=options["batch_size"],

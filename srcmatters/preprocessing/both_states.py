@@ -115,7 +115,9 @@ def decode(dataset: BothStates, num_workers: int) -> Iterator[tuple[torch.Tensor
     # A generator of its own: whether images were cached must not shift what is drawn afterwards.
     own = torch.Generator()
     loader = DataLoader(dataset, batch_size=None, num_workers=num_workers, generator=own)
-    for item in tqdm(loader, desc="decoding images", unit="image", file=sys.stderr, leave=False):
+    for item in tqdm(
+        loader, desc="decoding images", unit="image", file=sys.stderr, leave=False, disable=None
+    ):
         if isinstance(item, InputError):
             raise item
         yield item

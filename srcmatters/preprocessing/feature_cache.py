@@ -94,7 +94,7 @@ class FeatureCache:
         with scratch_file(path) as partial, self._ready_network() as seen:
             array = new_array(partial, (len(images), self.head.in_features))
             starts = range(0, len(images), size)
-            for start in tqdm(starts, desc=f"{state} features", file=sys.stderr, leave=False):
+            for start in tqdm(starts, desc=f"{state} features", file=sys.stderr, leave=False, disable=None):
                 batch = images[start : start + size].to(self.device)
                 flat = batch.ndim == 4
                 self.network(batch.contiguous(memory_format=torch.channels_last) if flat else batch)

@@ -109,7 +109,9 @@ def represent(
     backbone = classifier[-1]
     classifier = classifier.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     parts: dict[str, list[torch.Tensor]] = {stage.name: [] for stage in stages(network)}
-    batches = tqdm(images.split(batch_size), desc=f"features of {name}", unit="batch", leave=False)
+    batches = tqdm(
+        images.split(batch_size), desc=f"features of {name}", unit="batch", leave=False, disable=None
+    )
     with torch.inference_mode(), recorded_stages(backbone, network, GRID) as activations:
         for batch in batches:
             classifier(batch.to(device, memory_format=torch.channels_last))
@@ -175,7 +177,7 @@ def _probes(found: Found, labels: np.ndarray, patients: Sequence[str], seed: int
         for source, by_stage in found.items()
         for stage, representation in by_stage.items()
     }
-    progress = tqdm(pooled.items(), desc="probes", unit="probe", leave=False)
+    progress = tqdm(pooled.items(), desc="probes", unit="probe", leave=False, disable=None)
     return {place: linear_probe(features, labels, patients, seed) for place, features in progress}
 
 

@@ -75,7 +75,7 @@ def rank_sources(
     made = [(name, network, create_classifier(network, one, seed=seed)) for name, one, network in sources]
     rows: dict[str, list[dict[str, Any]]] = {"leans": [], "robustness": [], "stages": []}
     known, kernels = [], {}
-    for name, network, classifier in tqdm(made, desc="sources", unit="source", leave=False):
+    for name, network, classifier in tqdm(made, desc="sources", unit="source", leave=False, disable=None):
         found = represent(classifier, network, clean, batch_size, device, name)
         pooled = {stage: one.pooled for stage, one in found.items()}
         moved = {

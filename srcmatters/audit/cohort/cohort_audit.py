@@ -122,7 +122,7 @@ def _grey(
     images: CaseImages, read: list[int], unreadable: list[str], hashes: list[np.ndarray]
 ) -> Iterator[Tensor]:
     """Images in [0, 1]; rows and hashes of those that were read, and reasons of the others, are filled in."""
-    for row in tqdm(range(len(images)), desc="images", unit="image", leave=False):
+    for row in tqdm(range(len(images)), desc="images", unit="image", leave=False, disable=None):
         try:
             image = images.grey(row)
         except (InputError, OSError) as error:
