@@ -29,8 +29,8 @@ _PLAIN = {
 
 
 def in_words(confounder: str) -> str:
-    """A confounder as a reader of images would name it; others by their own name."""
-    return _PLAIN.get(confounder, confounder)
+    """A confounder as a reader of images would name it, whatever its arguments; others by their own name."""
+    return _PLAIN.get(confounder.partition(" (")[0], confounder)
 
 
 def subject(source: str, axes: dict[str, Any]) -> str:
