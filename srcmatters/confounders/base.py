@@ -26,10 +26,7 @@ Acquisition = Mapping[str, Any]
 
 DISPLAY = "display value in [0, 1]"
 LINEAR = "any linear unit: HU, display value"
-_RANGES = {
-    DISPLAY: (-0.1, 1.1),
-    "HU": (-4096.0, 32767.0),
-}  # what is let through, resampling overshoot included
+_RANGES = {DISPLAY: (-0.1, 1.1), "HU": (-4096.0, 32767.0)}  # let through, overshoot of resampling included
 
 
 class Confounder(ShowsArguments, RandomizableTransform):

@@ -44,8 +44,8 @@ class CaliperCrosses(LocalConfounder):
         >>> bool(0 < measured.mean() < 0.01)
         True
 
-    Source: calipers and rulers in ultrasound and dermoscopy as confounders: Winkler et al. 2019 (JAMA
-    Dermatology 155:1135); MICCAT of Juodelyte et al. 2024.
+    Source: marks drawn beside a finding as a shortcut: Winkler et al. 2019 (JAMA Dermatology 155:1135, pen
+    marks on skin); MICCAT of Juodelyte et al. 2024.
     """
 
     name = "calipers"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -50,6 +51,10 @@ class CollimationBorder(LocalConfounder):
     miccat = Miccat("environment", "external", "collimation", "local")
     source = "MICCAT of Juodelyte et al. 2024; DICOM PS3.3 C.8.7.3, C.7.6.11"
     also_changes = frozenset({"brightness", "border", "clipping"})
+    presets: ClassVar[dict[str, Parameters]] = {
+        "plausible": {"margin": 0.04},
+        "stress": {"margin": 0.15},
+    }
     spatial_dims = (2,)
     modalities = ("radiograph",)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -46,6 +46,10 @@ class Composition(Confounder):
     miccat = Miccat("environment", "imaging", "acquisition", "global")
     source = "MICCAT of Juodelyte et al. 2024; each part its own"
     also_changes = frozenset({"brightness", "border", "clipping"})
+    presets: ClassVar[dict[str, Parameters]] = {
+        preset: {"parts": [{"name": name, "preset": preset} for name in ("exposure", "tag")]}
+        for preset in ("plausible", "stress")
+    }
 
     def __init__(
         self,

@@ -42,12 +42,12 @@ class DeadPixels(LocalConfounder):
         >>> bool((DeadPixels()(torch.full((1, 128, 128), 0.5), "case 7") != 0.5).any())
         True
 
-    Source: AAPM report 74 (detector defects); IEC 62220-1; MICCAT of Juodelyte et al. 2024.
+    Source: MICCAT of Juodelyte et al. 2024.
     """
 
     name = "dead_pixels"
     miccat = Miccat("environment", "imaging", "acquisition", "local")
-    source = "AAPM report 74; MICCAT of Juodelyte et al. 2024"
+    source = "MICCAT of Juodelyte et al. 2024"
     spatial_dims = (2,)
     modalities = ("radiograph",)
     presets: ClassVar[dict[str, Parameters]] = {

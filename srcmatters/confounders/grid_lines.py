@@ -43,13 +43,12 @@ class GridLines(Confounder):
         >>> bool(stripes.std() > 0.003), bool(stripes[0, :, 5].std() < 1e-6)
         (True, True)
 
-    Source: grids and their moire in digital radiography: Lin et al. 2006 (Med Phys 33:4263); MICCAT of
-    Juodelyte et al. 2024.
+    Source: the sampling theorem; MICCAT of Juodelyte et al. 2024.
     """
 
     name = "grid_lines"
     miccat = Miccat("environment", "imaging", "acquisition", "global")
-    source = "Lin et al. 2006 (Med Phys 33:4263); MICCAT of Juodelyte et al. 2024"
+    source = "sampling theorem; MICCAT of Juodelyte et al. 2024"
     spatial_dims = (2,)
     modalities = ("radiograph",)
     presets: ClassVar[dict[str, Parameters]] = {

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ _SAME = {
     "B30": "B30f",
     "B70": "B70f",
 }  # the last letter is the mode of the reconstruction, not another kernel
+#: Half of the way from B70f to B30f, in decibels.
+_HALFWAY: Table = tuple((f, round(math.sqrt(passed), 3)) for f, passed in KERNELS["B30f"])
 HEADER = "header"
 
 
@@ -73,6 +76,10 @@ class KernelChange(Confounder):
     name = "kernel"
     miccat = Miccat("environment", "imaging", "reconstruction", "global")
     source = "ratio of MTFs; B70f to B30f from the ratio of their noise power spectra"
+    presets: ClassVar[dict[str, Parameters]] = {
+        "plausible": {"after": _HALFWAY},  # a sharper protocol beside a smoother one
+        "stress": {"after": "B30f"},  # a lung kernel beside one of soft tissue
+    }
     unit = LINEAR
     modalities = ("CT",)
 

@@ -95,6 +95,10 @@ class LateralityMarker(LocalConfounder):
     name = "tag"
     miccat = Miccat("environment", "external", "text", "local")
     source = "Juodelyte et al. 2024, arXiv 2403.04484"
+    presets: ClassVar[dict[str, Parameters]] = {
+        "plausible": {"height_mm": 12.0},
+        "stress": {"height_mm": 54.0},
+    }
     paper_parameters: ClassVar[Parameters] = {"published": True, "height": 64 / 1024}
 
     def __init__(

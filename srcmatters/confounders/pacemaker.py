@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -56,6 +57,10 @@ class Pacemaker(Device):
     miccat = Miccat("environment", "external", "device", "local")
     source = "MICCAT of Juodelyte et al. 2024; sizes of common devices"
     also_changes = frozenset({"brightness", "border", "clipping"})
+    presets: ClassVar[dict[str, Parameters]] = {
+        "plausible": {"leads": 1},
+        "stress": {"opacity": 1.5},
+    }
 
     def __init__(
         self,

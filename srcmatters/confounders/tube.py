@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -87,6 +87,10 @@ class Tube(Device):
     name = "tube"
     miccat = Miccat("environment", "external", "device", "local")
     source = "after Oakden-Rayner et al. 2020, arXiv 1909.12475"
+    presets: ClassVar[dict[str, Parameters]] = {
+        "plausible": {},
+        "stress": {"diameter_mm": 12.0, "opacity": 2.0},
+    }
 
     def __init__(
         self,

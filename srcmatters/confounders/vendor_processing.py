@@ -23,7 +23,8 @@ class VendorProcessing(Confounder):
     MICCAT: environment / imaging / reconstruction / global. Unsharp masking, ``t' = t + k (t - G * t)`` with
     a Gaussian ``G`` of ``radius_mm``, and a multi-band power law: the image is split into bands of octaves,
     ``b = G_i * t - G_{i+1} * t``, and each becomes ``sign(b) m |b / m|^p`` with ``m = 0.25``: ``p < 1`` lifts
-    faint structure and noise. The mean is kept, black and white areas stay black and white.
+    faint structure and noise. The mean is kept but for what is clipped; black and white
+    areas stay as they are.
 
     Args:
         unsharp: ``k``, 0 .. 5.
