@@ -1,4 +1,4 @@
-"""Every confounder has a page that says what it is, how strong, how it was verified and what it leaves out."""
+"""Every confounder has a page: what it is, how strong, how it was verified, what it leaves out."""
 
 from __future__ import annotations
 
