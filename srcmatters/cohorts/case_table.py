@@ -162,6 +162,10 @@ def _first_failure(error: pandera.errors.SchemaErrors, origin: str | Path, rows:
     return f"{where}, column {failure['column']!r}: got {failure['failure_case']}, expected {expected}"
 
 
+#: Key of a table's ``attrs`` under which the name of the folder that it was read from stands.
+FOLDER_NAME = "folder_name"
+
+
 def read_cases(dataset_dir: str | Path, cases: str | Path = "cases.csv") -> pd.DataFrame:
     """Read a case table from a CSV file.
 
@@ -170,7 +174,8 @@ def read_cases(dataset_dir: str | Path, cases: str | Path = "cases.csv") -> pd.D
         cases: the CSV file (also .csv.gz), absolute or relative to ``dataset_dir``.
 
     Returns:
-        A checked case table (see :data:`SCHEMA`) whose ``image`` column holds absolute paths.
+        A checked case table (see :data:`SCHEMA`) whose ``image`` column holds absolute paths, and whose
+        ``attrs`` name the folder.
 
     Raises:
         InputError: the folder, the table or an image does not exist, or the table is not a case table.
@@ -197,6 +202,7 @@ def read_cases(dataset_dir: str | Path, cases: str | Path = "cases.csv") -> pd.D
             str(folder.absolute() / str(mask)) if known else None
             for mask, known in zip(table[column], named, strict=True)
         ]
+    table.attrs[FOLDER_NAME] = folder.absolute().name
     return table
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from filelock import FileLock
 
 from srcmatters import phantom
-from srcmatters.cohorts.case_table import MASKS, read_cases
+from srcmatters.cohorts.case_table import FOLDER_NAME, MASKS, read_cases
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images.reading import PICTURES, VOLUMES, has_ending, is_volume, may_be_dicom
 
@@ -37,7 +37,10 @@ def open_cohort(dataset_dir: str | Path, cases: str = "cases.csv", modality: str
     Raises:
         InputError: an unknown modality, and see :func:`srcmatters.cohorts.read_cases`.
     """
-    return read_cases(cohort_folder(dataset_dir, modality), cases)
+    table = read_cases(cohort_folder(dataset_dir, modality), cases)
+    if str(dataset_dir) == PHANTOM:
+        table.attrs[FOLDER_NAME] = PHANTOM
+    return table
 
 
 def folder_setting(name: str, value: object) -> Path:

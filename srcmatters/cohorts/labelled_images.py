@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
+from srcmatters.cohorts.case_table import FOLDER_NAME
 from srcmatters.cohorts.embedded import PHANTOM, find_images, folder_setting, open_cohort
 from srcmatters.csv_tables import read_their_csv
 from srcmatters.errors import InputError, did_you_mean
@@ -76,6 +77,7 @@ def open_labelled_images(
         table = _read_table(folder, folder / (cases or "cases.csv"), rows or {})
     if "patient_id" not in table:
         table["patient_id"] = patients_of_files(table["image"], table["case_id"], patient_pattern)
+    table.attrs[FOLDER_NAME] = folder.absolute().name
     return _numbered(table, labels_needed)
 
 

@@ -20,6 +20,7 @@ from srcmatters.reports.run_figures import example_states, training_curves
 from srcmatters.runs.file_names import EXAMPLES, FIGURES, TRAINING_CURVES, TRANSFER, WEIGHTS
 from srcmatters.sources import weights_digest
 from srcmatters.training.adaptation import adaptation_of, linear_head, moved_share
+from srcmatters.training.case_record import case_settings
 from srcmatters.training.handlers import EpochLog
 from srcmatters.training.mitigation.fine_tuning_arms import arm_of
 from srcmatters.training.mitigation.last_layer import refit_last_layer
@@ -28,7 +29,6 @@ from srcmatters.training.shared_training import SharedTraining, training_key
 from srcmatters.training.transfer_test import TransferTest
 from srcmatters.training.two_state_test import TwoStateTest
 from srcmatters.training.what_ran import (
-    case_settings,
     check_training,
     device_setting,
     keep_network_code,
@@ -158,7 +158,7 @@ class FineTuning:
         asked, test = self.evidence.settings, self.test
         evaluator = self.epochs.evaluator
         ran = {
-            **case_settings(asked, test.cache, test.chosen, test.fold),
+            **case_settings(asked, test.cache, test.chosen, test.fold, self.evidence.config),
             **network_settings(self.network),
             **training_settings(asked, self.trainer, evaluator, self.network),
             "adaptation": adaptation_of(self.network, self._moved(), self.adaptation),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.engines import Trainer
+from monai.engines import SupervisedTrainer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -36,6 +36,7 @@ from srcmatters.sources.source_file import write_source
 from srcmatters.training.handlers import EpochLog, PrepareBatch
 from srcmatters.training.overrides import write_config
 from srcmatters.training.resumption import BestWeights, Resumption
+from srcmatters.training.what_ran import pretraining_settings
 
 _PRINTED = (
     "val_accuracy",
@@ -68,7 +69,7 @@ class Pretraining:
 
     def __init__(
         self,
-        trainer: Trainer,
+        trainer: SupervisedTrainer,
         network: nn.Sequential,
         best: BestWeights,
         resumption: Resumption,
@@ -104,12 +105,14 @@ class Pretraining:
             The figures of the validation cases.
 
         Raises:
-            InputError: a finished source of this name is in the output folder.
+            InputError: a finished source of this name is in the output folder, or what it trains cannot be
+                recorded; see :mod:`srcmatters.training.what_ran`.
         """
         file = self.results.output_dir / f"{self.settings['name']}.safetensors"
         if file.exists():
             raise InputError(f"name: {file} exists already; expected another name, or that file removed")
         started = time.perf_counter()
+        self._record_what_runs()
         try:
             with self.tracker.run():
                 metrics = self._train(file.name, started)
@@ -119,6 +122,11 @@ class Pretraining:
             self.results.discard()
         self._print(metrics, file)
         return metrics
+
+    def _record_what_runs(self) -> None:
+        ran = pretraining_settings(self.settings, self.trainer, self.network, self.cache, self.config)
+        self.settings |= {name: value for name, value in ran.items() if name in self.settings}
+        self.tracker.settings = dict(self.settings)
 
     def _train(self, name: str, started: float) -> dict[str, float]:
         done = self.resumption.resume(self.trainer)

@@ -16,8 +16,9 @@ from srcmatters.evaluation.run_verdict import run_verdict
 from srcmatters.reports.terminal_tables import print_run
 from srcmatters.runs.file_names import METRICS, PREDICTIONS
 from srcmatters.runs.output_folder import Results
-from srcmatters.training.checkpoints import load_checkpoint, trained_settings
+from srcmatters.training.checkpoints import check_same_run, load_checkpoint, trained_settings
 from srcmatters.training.two_state_test import TwoStateTest
+from srcmatters.training.what_ran import retest_settings
 
 
 class Evaluation:
@@ -29,6 +30,7 @@ class Evaluation:
         test: the test set.
         results: where predictions.csv and metrics.json go.
         settings: everything that a user can choose.
+        config: the configuration.
     """
 
     def __init__(
@@ -38,16 +40,27 @@ class Evaluation:
         test: TwoStateTest,
         results: Results,
         settings: Mapping[str, Any],
+        config: Mapping[str, Any],
     ) -> None:
         self.ckpt = ckpt
         self.network = load_checkpoint(network, ckpt)
         self.test = test
         self.results = results
         self.settings = dict(settings)
+        self.config = dict(config)
 
     def run(self) -> dict[str, float]:
-        """Predict and write; returns the metrics."""
+        """Predict and write; returns the metrics.
+
+        Raises:
+            InputError: it would test on cases that the weights were trained on, or something that cannot be
+                recorded; see :mod:`srcmatters.training.what_ran`.
+        """
         started = time.perf_counter()
+        test = self.test
+        ran = retest_settings(self.settings, self.network, test.cache, test.chosen, test.fold, self.config)
+        self.settings |= {name: value for name, value in ran.items() if name in self.settings}
+        check_same_run(self.ckpt, self.settings, self.results.output_dir)
         with self.results.transaction() as folder:
             predictions = self.test.predict(self.network)
             metrics = compute_metrics(predictions, self.settings["protocol"])

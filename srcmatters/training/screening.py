@@ -14,6 +14,7 @@ from srcmatters.preprocessing.feature_cache import FeatureCache
 from srcmatters.preprocessing.state_cache import State
 from srcmatters.runs.file_names import PERMUTATIONS, REFITS, TRANSFER, WEIGHTS
 from srcmatters.sources import same_network
+from srcmatters.training.case_record import case_settings
 from srcmatters.training.linear_head import LinearHead
 from srcmatters.training.mitigation.arms import SCREEN_ARMS
 from srcmatters.training.mitigation.training_cases import TrainingCases
@@ -21,7 +22,7 @@ from srcmatters.training.refitted_heads import FrozenCell, permuted_aucs, refitt
 from srcmatters.training.run_record import Evidence
 from srcmatters.training.transfer_test import TransferTest
 from srcmatters.training.two_state_test import TwoStateTest
-from srcmatters.training.what_ran import case_settings, keep_network_code, network_settings
+from srcmatters.training.what_ran import keep_network_code, network_settings
 
 
 class Screening:
@@ -70,7 +71,8 @@ class Screening:
                 f"features: read as of {self.features.name}, but the network is {network['network']};"
                 " expected --network alone"
             )
-        cases = case_settings(self.evidence.settings, self.test.cache, self.chosen, self.test.fold)
+        asked, config = self.evidence.settings, self.evidence.config
+        cases = case_settings(asked, self.test.cache, self.chosen, self.test.fold, config)
         self.evidence.record({**cases, **network, "depth": "screen", "mitigation": self.mitigation})
         with self.evidence.collected() as folder:
             head = self._fit()

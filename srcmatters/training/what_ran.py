@@ -21,21 +21,16 @@ from torch import nn
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from srcmatters.cohorts.study_cases import StudyCases
-from srcmatters.confounders import Confounder, create_confounder
 from srcmatters.errors import InputError
-from srcmatters.images import LoadCTd, Windowd
-from srcmatters.images.windows import window_edges
-from srcmatters.preprocessing import ResamplePatchd
 from srcmatters.preprocessing.state_cache import StateCache
 from srcmatters.runs.file_names import NETWORK_CODE
 from srcmatters.sources import Classifier, weights_digest
 from srcmatters.sources.constructor import code_digest
 from srcmatters.training.augmentation import BatchedRandomAffine
+from srcmatters.training.case_record import Settings, case_settings, image_size_of, target_name
 from srcmatters.training.datasets import CaseDataset, GroupBalancedSampler
 from srcmatters.training.handlers import EarlyStop, PrepareBatch
 from srcmatters.training.settings import source_name
-
-Settings = dict[str, Any]
 
 
 def network_settings(network: nn.Module) -> Settings:
@@ -45,6 +40,17 @@ def network_settings(network: nn.Module) -> Settings:
         InputError: it was built or filled by something else than
             :func:`srcmatters.sources.create_classifier`, so nothing says what it is.
     """
+    ran = _origin_settings(network)
+    origin = network.origin if isinstance(network, Classifier) else None
+    if origin is not None and weights_digest(network) != origin.weights:
+        raise InputError(
+            f"network_def: its weights are not those of source {origin.source} any more; expected a source"
+            " that holds what the training starts from (`srcmatters sources convert`)"
+        )
+    return ran
+
+
+def _origin_settings(network: nn.Module) -> Settings:
     origin = network.origin if isinstance(network, Classifier) else None
     if origin is None:
         inner = type(network).__name__
@@ -52,12 +58,33 @@ def network_settings(network: nn.Module) -> Settings:
             f"network_def: got a {inner}, of which nothing tells the source; expected"
             " srcmatters.sources.create_classifier with a network and a source of `srcmatters sources list`"
         )
-    if weights_digest(network) != origin.weights:
-        raise InputError(
-            f"network_def: its weights are not those of source {origin.source} any more; expected a source"
-            " that holds what the training starts from (`srcmatters sources convert`)"
-        )
     return {"source": source_name(origin.source), "network": origin.network, "dropout": origin.dropout}
+
+
+def retest_settings(
+    asked: Mapping[str, Any],
+    network: nn.Module,
+    cache: StateCache,
+    chosen: StudyCases,
+    fold: int,
+    config: Mapping[str, Any],
+) -> Settings:
+    """Cases, images, network and device of a test of weights that exist already.
+
+    Args:
+        asked: settings as they were asked for.
+        network: with the weights in it.
+        cache: both states of every case.
+        chosen: the cases of the run.
+        fold: of the test.
+        config: the configuration.
+
+    Raises:
+        InputError: see :func:`case_settings`; or nothing tells what the network is.
+    """
+    cases = case_settings(asked, cache, chosen, fold, config)
+    device = device_setting(asked.get("device", "cpu"), network)
+    return {**cases, "network": _origin_settings(network)["network"], "device": device}
 
 
 def keep_network_code(network: nn.Module, folder: Path) -> None:
@@ -73,84 +100,6 @@ def keep_network_code(network: nn.Module, folder: Path) -> None:
     shutil.copyfile(origin.code, kept)
     if code_digest(kept) not in origin.network:
         raise InputError(f"network: {origin.code} was changed while it trained, expected the same file")
-
-
-def case_settings(settings: Mapping[str, Any], cache: StateCache, chosen: StudyCases, fold: int) -> Settings:
-    """Share, folds and seed of the cases, and size and units of their images.
-
-    Args:
-        settings: as they were asked for.
-        cache: both states of every case.
-        chosen: the cases of the run.
-        fold: of the test.
-
-    Raises:
-        InputError: the confounder that is in the images, or the fold, is another than the one asked for.
-    """
-    choice = chosen.choice
-    if choice is None:
-        raise InputError("chosen: nothing tells how these cases were chosen, expected cohorts.choose_cases")
-    names = ("p_art", "p_neg", "train_size", "fold", "num_folds", "validation_folds", "seed", "assignment",
-             "protocol", "control")  # fmt: skip
-    ran = {name: getattr(choice, name) for name in names}
-    if fold != choice.fold:
-        raise InputError(f"fold: the test has {fold}, the cases {choice.fold}; expected --fold alone")
-    _check_confounder({**settings, **ran}, cache, choice.sampled)
-    if choice.sampled is not None:
-        ran["confounder_args"] = dict(choice.confounder_args)
-    shape = cache.images.shape[3:]
-    ran["image_size"] = int(shape[0]) if len(set(shape)) == 1 else [int(side) for side in shape]
-    return {**ran, **_scan_settings(settings, cache)}
-
-
-def _check_confounder(settings: Settings, cache: StateCache, sampled: str | None) -> None:
-    name, args = settings["confounder"], settings["confounder_args"]
-    inside = None
-    if cache.confounder_at is not None:
-        inside = cache.preprocessing.transforms[cache.confounder_at].confounder
-    if sampled is not None:
-        if sampled != name or inside is not None:
-            raise InputError(f"confounder: {sampled} was sampled, not {name!r}; expected --confounder alone")
-        return
-    expected = create_confounder(name, settings["protocol"], settings["seed"], **args)
-    if _arguments(expected) != _arguments(inside):
-        what = "nothing" if inside is None else type(inside).__name__
-        raise InputError(
-            f"confounder: {what} is put into the images, which --confounder {name} with these"
-            " --confounder_args, --seed and --protocol does not make; expected these settings alone"
-        )
-
-
-def _arguments(value: object) -> object:
-    """Class and public attributes of a confounder and of those inside it, without what it keeps for speed."""
-    if isinstance(value, Confounder):
-        public = {
-            name: part for name, part in vars(value).items() if name != "R" and not name.startswith("_")
-        }
-        return type(value), {name: _arguments(part) for name, part in public.items()}
-    if isinstance(value, list | tuple):
-        return [_arguments(part) for part in value]
-    return value.tobytes() if isinstance(value, np.ndarray) else value
-
-
-def _scan_settings(settings: Mapping[str, Any], cache: StateCache) -> Settings:
-    """Unit, window, patch and slab of CT, where the settings have them."""
-    ran: Settings = {}
-    for step in cache.preprocessing.transforms:
-        if isinstance(step, LoadCTd):
-            ran |= {"unit": step.unit, "gaps": step.gaps}
-        elif isinstance(step, ResamplePatchd):
-            extent = step.extent_mm
-            if extent is None or len(set(extent)) == 1:
-                ran["patch_mm"] = 0 if extent is None else extent[0]
-            else:
-                ran["patch_mm"] = list(extent)
-        elif isinstance(step, Windowd):
-            edges = (step.scaler.a_min, step.scaler.a_max)
-            asked = settings.get("window", "lung")
-            low, high = edges
-            ran["window"] = asked if window_edges(asked) == edges else [(low + high) / 2, high - low]
-    return {name: value for name, value in ran.items() if name in settings}
 
 
 def training_settings(
@@ -174,16 +123,7 @@ def training_settings(
     groups = trainer.optimizer.param_groups
     if any(id(weight) not in weights for group in groups for weight in group["params"]):
         raise InputError("optimizer: it has weights that are not network_def's, expected those alone")
-    loader = _loader(trainer)
-    weighted = isinstance(loader.sampler, WeightedRandomSampler | DistributedWeightedRandomSampler)
-    balanced = weighted and not isinstance(loader.sampler, GroupBalancedSampler)
-    ran = {
-        "max_epochs": trainer.state.max_epochs,
-        "batch_size": loader.batch_size,
-        "learning_rate": _one(groups, "initial_lr", "lr"),
-        "weight_decay": _one(groups, "weight_decay"),
-        "balanced": balanced,
-    }
+    ran = _fit_settings(trainer)
     prepare = trainer.prepare_batch
     if isinstance(prepare, PrepareBatch):
         ran["augmentation"] = _augmentation(prepare.augmentation, asked.get("augmentation"))
@@ -191,6 +131,51 @@ def training_settings(
         ran["augmentation"] = getattr(prepare, "__name__", type(prepare).__name__)
     stops = [stop.patience for stop in handlers_of(evaluator) if isinstance(stop, EarlyStop)]
     return {**ran, "early_stop_patience": min(stops) if stops else None}
+
+
+def _fit_settings(trainer: SupervisedTrainer) -> Settings:
+    """Epochs, batch, sampling and optimiser; of a learning rate that rises and falls, the highest."""
+    groups, loader = trainer.optimizer.param_groups, _loader(trainer)
+    weighted = isinstance(loader.sampler, WeightedRandomSampler | DistributedWeightedRandomSampler)
+    return {
+        "max_epochs": trainer.state.max_epochs,
+        "batch_size": loader.batch_size,
+        "learning_rate": _one(groups, "max_lr", "initial_lr", "lr"),
+        "weight_decay": _one(groups, "weight_decay"),
+        "balanced": weighted and not isinstance(loader.sampler, GroupBalancedSampler),
+    }
+
+
+def pretraining_settings(
+    asked: Mapping[str, Any],
+    trainer: SupervisedTrainer,
+    network: nn.Module,
+    cache: StateCache,
+    config: Mapping[str, Any],
+) -> Settings:
+    """What a pre-training runs with, before its first epoch.
+
+    Args:
+        asked: settings as they were asked for.
+        trainer: of the run.
+        network: of the run.
+        cache: the decoded images.
+        config: the configuration.
+
+    Raises:
+        InputError: it trains another network, or one of which nothing tells the source.
+    """
+    if getattr(trainer.network, "module", trainer.network) is not network:
+        raise InputError("train::trainer: it trains another network than network_def, expected that one")
+    # SimCLR has put its projection in the place of the head: the weights are those of the source but for it.
+    began = _origin_settings(network) if asked["objective"] == "simclr" else network_settings(network)
+    return {
+        **began,
+        **_fit_settings(trainer),
+        "target": target_name(asked["target"], config, cache),
+        "image_size": image_size_of(cache),
+        "device": device_setting(asked.get("device", "cpu"), network),
+    }
 
 
 def _loader(trainer: SupervisedTrainer) -> DataLoader[Any]:

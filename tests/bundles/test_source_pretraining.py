@@ -1,6 +1,7 @@
 """The bundle that makes sources: what it writes, how it goes on after an interruption, what it refuses."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,31 @@ def test_without_labels_views_of_an_image_come_together(start: Start, tmp_path: 
     assert losses[-1] < losses[0] - 0.5
     assert "probe_accuracy" not in metrics
     create_classifier("resnet18", "stripes")
+
+
+def test_a_pretraining_records_what_ran(start: Start, stripes: Path, tmp_path: Path) -> None:
+    shutil.copytree(stripes, tmp_path / "waves")
+    nested = {
+        "train::trainer::max_epochs": 1,
+        "lr_scheduler::max_lr": 0.004,
+        "optimizer::weight_decay": 0.3,
+        "train::dataloader::batch_size": 9,
+        "network_def::dropout": 0.4,
+        "images::dataset_dir": str(tmp_path / "waves"),
+    }
+    workflow = start(**nested)
+    workflow.run()
+    (record,) = tmp_path.rglob("pretraining.json")
+    recorded = json.loads(record.read_text())["settings"]
+    expected = {
+        "max_epochs": 1,
+        "learning_rate": 0.004,
+        "weight_decay": 0.3,
+        "batch_size": 9,
+        "dropout": 0.4,
+        "target": "waves",
+    }
+    assert {name: recorded[name] for name in expected} == expected
 
 
 def test_self_supervised_features_are_probed_where_there_are_labels(start: Start) -> None:

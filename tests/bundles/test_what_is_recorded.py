@@ -107,6 +107,11 @@ def test_the_default_folder_is_named_after_what_ran(start: Start) -> None:
     assert "-p1.0-" in folder.name and settings_of(folder)["p_art"] == 1.0
 
 
+def test_a_target_keeps_the_name_that_a_user_gives_it(start: Start) -> None:
+    start(SCREEN, target="our hospital").run()
+    assert settings_of("out")["target"] == "our hospital"
+
+
 def test_properties_of_the_workflow_are_recorded(start: Start) -> None:
     workflow = start()
     workflow.max_epochs = 1
@@ -158,9 +163,15 @@ def test_weights_that_were_changed_after_loading_are_no_source(start: Start) -> 
     assert "its weights are not those of source random" in message_of(workflow.run)
 
 
-def test_a_screen_records_the_network_that_made_the_features(start: Start) -> None:
-    start(SCREEN, image_size=32, **{"network_def::dropout": 0.5, "choice::p_art": 1.0}).run()
+def test_a_screen_records_the_cases_and_the_network_that_made_the_features(
+    start: Start, radiograph_cohort: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(radiograph_cohort, tmp_path / "clinic")
+    nested = {"network_def::dropout": 0.5, "choice::p_art": 1.0}
+    nested["case_table"] = f"$cohorts.open_cohort('{tmp_path / 'clinic'}')"
+    start(SCREEN, image_size=32, **nested).run()
     recorded = settings_of("out")
+    assert recorded["target"] == "clinic"
     assert recorded["p_art"] == 1.0 and recorded["depth"] == "screen" and recorded["image_size"] == 32
     said = message_of(
         start(SCREEN, image_size=32, output_dir="other", **{"network_def::network": "resnet18"}).run

@@ -157,10 +157,11 @@ def test_evaluating_tests_finished_weights_on_another_p_art(run: Run, tmp_path: 
     second = run(
         [TRAIN, str(CONFIGS / "evaluate.yaml")],
         run_id="evaluating",
-        p_art=0.5,
         ckpt=str(tmp_path / "out" / "model.pt"),
         output_dir=str(tmp_path / "half"),
+        **{"choice::p_art": 0.5},
     )
+    assert json.loads((tmp_path / "half" / "metrics.json").read_text())["settings"]["p_art"] == 0.5
     assert second["clean_auc"] == first["clean_auc"] and second["ood_auc"] == first["ood_auc"]
     before, after = (read_predictions(tmp_path / name / "predictions.csv") for name in ("out", "half"))
     assert after["carries"].sum() == before["carries"].sum() / 2
@@ -170,6 +171,7 @@ def test_evaluating_tests_finished_weights_on_another_p_art(run: Run, tmp_path: 
     ("change", "said"),
     [
         ({"fold": 1}, "fold: got 1, expected 0"),
+        ({"choice::fold": 1, "test::fold": 1}, "fold: got 1, expected 0"),
         ({"seed": 5}, "seed: got 5, expected 0"),
         ({"image_size": 40}, "image_size: got 40, expected 32"),
         ({"output_dir": "RUN"}, "is the run's own, expected another"),
