@@ -1,0 +1,58 @@
+"""Nothing leaves the machine: not from the processes that commands start either, which no fixture guards."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from network_spy import NetworkSpy
+
+REPOSITORY = Path(__file__).parents[2]
+_ELSEWHERE = "192.0.2.1"  # of nobody: RFC 5737
+
+
+@pytest.mark.parametrize(
+    "sends",
+    [
+        f"s = socket.socket(); s.settimeout(.01); s.connect_ex(('{_ELSEWHERE}', 443))",
+        f"s = socket.socket(type=socket.SOCK_DGRAM); s.sendto(b'x', ('{_ELSEWHERE}', 53))",
+        "socket.getaddrinfo('example.invalid', 443)",
+    ],
+)
+def test_the_spy_sees_what_a_child_of_a_child_sends(tmp_path: Path, sends: str) -> None:
+    spy = NetworkSpy(tmp_path)
+    child = f"import contextlib, socket\nwith contextlib.suppress(OSError):\n    {sends}"
+    spy.run(
+        sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    )
+    assert any(_ELSEWHERE in line or "example.invalid" in line for line in spy.outside())
+
+
+def test_the_spy_does_not_mind_loopback(tmp_path: Path) -> None:
+    spy = NetworkSpy(tmp_path)
+    code = (
+        "import socket; a = socket.create_server(('127.0.0.1', 0)); socket.create_connection(a.getsockname())"
+    )
+    spy.run(sys.executable, "-c", code)
+    assert spy.seen() and not spy.outside()
+
+
+@pytest.mark.slow
+def test_demo_training_export_and_predict_connect_to_nobody(tmp_path: Path) -> None:
+    spy = NetworkSpy(tmp_path)
+    bundle = REPOSITORY / "bundles" / "xray_classification"
+    cohort = ["--patients", "80", "--image-size", "64", "--difficulty", "0.2"]
+    spy.srcmatters("cohorts", "phantom", "images", *cohort)
+    data = ["--dataset_dir", "images"]
+    study = ["--image_size", "64", "--fold", "0,1", "--output_dir", "study"]
+    spy.srcmatters("study", "run", bundle / "studies" / "demo.yaml", *data, *study)
+    assert (tmp_path / "study" / "report.html").is_file() and (tmp_path / "mlruns" / "mlflow.db").is_file()
+    settings = ["--source", "random", "--network", "resnet10", "--image_size", "32", "--max_epochs", "1"]
+    config = bundle / "configs" / "train.yaml"
+    train = ["-m", "monai.bundle", "run", "training", "--config_file", config, "--output_dir", "run"]
+    spy.run(sys.executable, *train, *data, *settings)
+    spy.srcmatters("export", "run", "--to", "bundle.zip", "--finding", "Mass")
+    spy.srcmatters("predict", "bundle.zip", "images", "--out", "answers", "--json")
+    assert (tmp_path / "answers" / "predictions.csv").read_text().count("\n") == 81
+    assert spy.outside() == []
