@@ -181,7 +181,8 @@ def _advice(confounder: str, outcome: Outcome) -> str:
     if outcome is Outcome.LEANS:
         return (
             f"Look for {confounder} in the training and the clinical images, by label; a study tells"
-            f" whether it was learnt: srcmatters study run ... --confounder {confounder.split()[0]}"
+            f" whether it was learnt: srcmatters study run ... --confounder {confounder.split()[0]}. Where"
+            " the last layer can be had, srcmatters audit refit fits it again on pairs and audits the result"
         )
     if outcome is Outcome.INCONCLUSIVE:
         return "More cases would decide it; the interval says what is not excluded."

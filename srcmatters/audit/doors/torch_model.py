@@ -25,6 +25,9 @@ class TorchModel(Model):
         classes: see :class:`Model`.
         device: where it runs.
         head: its classification head, whose input are the features; None: it cannot be told.
+
+    Attributes:
+        classification_head: the same.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class TorchModel(Model):
         self.network = network
         self.device = torch.device(device)
         self.dtype = _floating(network)
-        self._head = head
+        self.classification_head = head
 
     @torch.inference_mode()
     def forward(self, inputs: torch.Tensor) -> Raw:
@@ -55,9 +58,9 @@ class TorchModel(Model):
 
     def features(self, inputs: torch.Tensor) -> np.ndarray | None:
         """(N, F) float32, the input of the classification head."""
-        if self._head is None:
+        if self.classification_head is None:
             return None
-        head, seen = self._head, list[torch.Tensor]()
+        head, seen = self.classification_head, list[torch.Tensor]()
 
         def run(batch: torch.Tensor) -> np.ndarray:
             self.forward(batch)
@@ -71,29 +74,29 @@ class TorchModel(Model):
 
     def keep_head_if_last(self, inputs: torch.Tensor) -> None:
         """Forget the head unless what it makes of the features is what the model returns, exactly enough."""
-        if self._head is None:
+        if self.classification_head is None:
             return
         features, returned = self.features(inputs), self.returned(inputs)
-        weight = self._head.weight.detach().double().cpu().numpy()
+        weight = self.classification_head.weight.detach().double().cpu().numpy()
         made = None if features is None or features.shape[1:] != weight.shape[1:] else features @ weight.T
-        if made is not None and self._head.bias is not None:
-            made = made + self._head.bias.detach().double().cpu().numpy()
+        if made is not None and self.classification_head.bias is not None:
+            made = made + self.classification_head.bias.detach().double().cpu().numpy()
         if (
             made is None
             or made.shape != returned.shape
             or not np.allclose(made, returned, atol=1e-3, rtol=1e-3)
         ):
-            self._head = None
+            self.classification_head = None
 
     def head(self) -> tuple[np.ndarray, np.ndarray] | None:
         """The head as log-odds; None also where log-odds are no linear function of the features."""
-        if self._head is None:
+        if self.classification_head is None:
             return None
-        weight = self._head.weight.detach().double().cpu().numpy()
+        weight = self.classification_head.weight.detach().double().cpu().numpy()
         bias = (
             np.zeros(len(weight))
-            if self._head.bias is None
-            else self._head.bias.detach().double().cpu().numpy()
+            if self.classification_head.bias is None
+            else self.classification_head.bias.detach().double().cpu().numpy()
         )
         selected = list(self.contract.output)
         if self.contract.output_kind == "logit":
