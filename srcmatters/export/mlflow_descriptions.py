@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from srcmatters import numbers
-from srcmatters.export.markdown import escaped
+from srcmatters.markdown import escaped
 
 _ENVIRONMENTS = {"clean_auc": "clean", "iid_auc": "i.i.d.", "ood_auc": "o.o.d."}
 

@@ -32,7 +32,6 @@ from srcmatters.export.declared_rules import (
     spatial_dims,
 )
 from srcmatters.export.licence import licence_text
-from srcmatters.export.markdown import escaped
 from srcmatters.export.model_audit import model_audit
 from srcmatters.export.model_card.card import CardFacts, model_card, render_card
 from srcmatters.export.model_card.chai import as_xml
@@ -49,6 +48,7 @@ from srcmatters.exported_bundle.rules_schema import NAME
 from srcmatters.exported_bundle.saliency import check_feature_maps
 from srcmatters.files import sha256_of
 from srcmatters.images.windows import window_edges
+from srcmatters.markdown import escaped
 from srcmatters.runs.trained_run import TrainedRun, TrainingImages, open_run
 from srcmatters.sources import is_own
 

@@ -39,13 +39,14 @@ _PID, _HOST = "srcmatters.pid", "srcmatters.host"
 
 
 def run_name(settings: Mapping[str, Any]) -> str:
-    """A readable name that no other run has."""
-    parts = [settings[axis] for axis in ("source", "network", "confounder") if axis in settings]
+    """A readable name that no other run has; what is compared first, since MLflow cuts it."""
+    parts = [settings[axis] for axis in ("source", "confounder") if axis in settings]
     # A pre-training has neither.
     parts += [f"p={settings['p_art']:g}"] if "p_art" in settings else []
     parts += [f"n={settings['p_neg']:g}"] if settings.get("p_neg") else []
     parts += [settings["mitigation"]] if settings.get("mitigation", "none") != "none" else []
     parts += [f"fold={settings['fold']}"] if "fold" in settings else []
+    parts += [settings["network"]] if "network" in settings else []
     parts.append(secrets.token_hex(2))
     return " · ".join(Path(str(part)).name for part in parts)
 

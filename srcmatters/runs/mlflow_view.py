@@ -9,8 +9,9 @@ VIEW = "comparison"
 #: Experiment tag in which MLflow keeps a shared view of this name.
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 
+# MLflow shows metrics before tags, whatever the order here. The first column is the name of a run, which
+# begins with the source.
 _COLUMNS = (
-    "attributes.`Duration`",
     "tags.`source`",
     "tags.`confounder`",
     "tags.`p_art`",

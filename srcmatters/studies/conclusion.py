@@ -11,6 +11,7 @@ import pandas as pd
 from srcmatters.csv_tables import write_csv
 from srcmatters.evaluation.analysis import analyse
 from srcmatters.evaluation.verdicts import verdict_table, verdicts
+from srcmatters.markdown import escaped
 from srcmatters.reports.report import ReportOptions, render_report
 from srcmatters.reports.study_folder import open_study
 from srcmatters.runs.finished_runs import read_results
@@ -36,6 +37,17 @@ def verdict_lines(study_dir: Path, most: int = 12) -> list[str]:
     lines = [f"{outcome}: {text}" for outcome, text in zip(table["outcome"], table["text"], strict=True)]
     left = len(lines) - most
     return lines if left <= 0 else [*lines[:most], f"and {left} more in {path}"]
+
+
+def description(study_dir: Path) -> str:
+    """The verdicts of a concluded study and where its report is, in Markdown, for MLflow; holds no path."""
+    lines = []
+    for line in verdict_lines(study_dir, most=1000):
+        outcome, _, text = line.partition(": ")
+        lines.append(f"- **{outcome}** {escaped(text)}")
+    return "\n".join(
+        [*lines, "", f"The report, `{REPORT}`, and its tables are among the artifacts of this run."]
+    )
 
 
 def conclude(study_dir: Path) -> Path:

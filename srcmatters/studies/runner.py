@@ -207,6 +207,9 @@ class StudyRun:
             return
         try:
             tracked.log_files(self.conclude(self.study_dir))
+            from srcmatters.studies.conclusion import description  # imports the analysis, which takes seconds
+
+            tracked.describe(description(self.study_dir))
         except Exception as error:
             self.remarks.append(
                 f"the cells are complete, but not the report: {' '.join(str(error).split())[:300]}"

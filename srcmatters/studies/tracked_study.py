@@ -114,6 +114,17 @@ class TrackedStudy:
         """Tables, figures, the report."""
         self.tracker.log_folder(folder)
 
+    def describe(self, text: str) -> None:
+        """Set what MLflow shows at the top of the parent run.
+
+        Args:
+            text: Markdown.
+        """
+        if self.tracker.run_id is not None:
+            import mlflow
+
+            mlflow.MlflowClient().set_tag(self.tracker.run_id, "mlflow.note.content", text)
+
     def log_missing(self, cells: Iterable[Cell]) -> int:
         """Log finished cells that MLflow did not get; returns how many.
 

@@ -1,9 +1,11 @@
 """What `srcmatters study` says at its beginning, on its way and at its end."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import mlflow
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -12,7 +14,7 @@ from srcmatters.cli import command
 from srcmatters.errors import InputError
 from srcmatters.studies.cells import expand
 from srcmatters.studies.commands import run
-from srcmatters.studies.conclusion import verdict_lines
+from srcmatters.studies.conclusion import description, verdict_lines
 from srcmatters.studies.executors.base import Outcome
 from srcmatters.studies.progress import Lines
 from srcmatters.studies.study_file import Study
@@ -71,6 +73,18 @@ def test_the_end_prints_the_verdicts_comparisons_first(tmp_path: Path) -> None:
     assert lines[3].startswith("and 1 more in")
 
 
+def test_the_description_has_every_verdict_no_path_and_no_link_of_a_user(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    texts = [*(f"text {number}" for number in range(20)), "[x](http://example.org) leans more"]
+    table = pd.DataFrame({"kind": "lean", "outcome": "LEANS", "text": texts})
+    table.to_csv(tmp_path / "tables" / "verdicts.csv", index=False)
+    text = description(tmp_path)
+    assert "- **LEANS** text 19\n" in text
+    assert "report.html" in text
+    assert str(tmp_path) not in text
+    assert "](http" not in text
+
+
 def test_the_end_names_verdict_report_and_mlflow(
     study_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,5 +106,8 @@ def test_the_end_names_verdict_report_and_mlflow(
     assert done.exit_code == 0, done.output
     assert "WITHIN MARGIN: they are alike" in done.output
     assert f"Report: {folder / 'report.html'}" in done.output
+    parent = json.loads((folder / "study.json").read_text())["parent_run_id"]
+    note = mlflow.MlflowClient(store).get_run(parent).data.tags["mlflow.note.content"]
+    assert note.startswith("- **WITHIN MARGIN** they are alike")
     assert f"mlflow ui --backend-store-uri {store}" in done.output
     assert "study run" not in done.output

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from srcmatters.export.markdown import escaped
 from srcmatters.export.mlflow_descriptions import model_text
+from srcmatters.markdown import escaped
 
 
 @pytest.mark.parametrize(
