@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.packaged_bundles import bundles_folder
+from srcmatters.training.settings_help import settings_help
 
 # What MONAI itself reads from a configuration, and what a person may run.
 _ENTRY_POINTS = {
@@ -48,11 +49,15 @@ def running_config() -> dict[str, Any]:
     Raises:
         RuntimeError: not called from a bundle's configuration.
     """
+    return dict(_running_workflow().parser.config)  # type: ignore[call-overload]
+
+
+def _running_workflow() -> ConfigWorkflow:
     frame = sys._getframe()
     while frame is not None:
         workflow = frame.f_locals.get("self")
         if isinstance(workflow, ConfigWorkflow):
-            return dict(workflow.parser.config)  # type: ignore[call-overload]
+            return workflow
         frame = frame.f_back  # type: ignore[assignment]
     raise RuntimeError("running_config() only works inside a `$` expression of a MONAI bundle")
 
@@ -63,10 +68,15 @@ def check_overrides() -> dict[str, Any]:
     Ids of the packaged bundles are known: an overlay that replaces the network leaves ids of the old one
     behind, to which nothing refers any more.
 
+    ``--help`` comes here, too, as an id that nothing refers to: it prints the settings and ends the program.
+
     Raises:
         InputError: naming the id and the nearest one that exists; or MONAI's own tracking is switched on.
     """
     config = running_config()
+    if config.get("help") is True:
+        print(settings_help(Path(_running_workflow().config_root_path) / "train.yaml"))
+        sys.exit()
     _refuse_second_tracking(config)
     used = set(_references(config)) | _ENTRY_POINTS
     unused = [name for name in config if name not in used]
