@@ -49,7 +49,12 @@ class _Lazy(click.Group):
         return self._group().get_command(ctx, name)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def _one_spelling(name: str) -> str:
+    """An option may be written with hyphens or, as MONAI's bundles have their settings, with underscores."""
+    return name.replace("_", "-")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _one_spelling})
 @click.version_option(__version__)
 def command() -> None:
     """Does a medical image classifier look at the disease or at a confounder?"""

@@ -66,7 +66,7 @@ def test_nih_takes_several_negatives_a_view_and_another_place(data_entry: Path, 
 
 
 def test_phantoms_are_a_cohort_of_what_was_asked_for(tmp_path: Path) -> None:
-    options = ["--patients", 4, "--image-size", 32, "--difficulty", 0, "--seed", 5]
+    options = ["--patients", 4, "--image_size", 32, "--difficulty", 0, "--seed", 5]
     done = run("cohorts", "phantom", tmp_path / "new", *options)
     assert done.output == f"{tmp_path / 'new' / 'cases.csv'}: 4 images, 2 positive\n"
     cases = read_cases(tmp_path / "new")
@@ -84,7 +84,7 @@ def test_ct_phantoms_are_nifti_unless_dicom_is_asked_for(tmp_path: Path) -> None
 
 
 def test_dicom_headers_and_labels_become_a_cohort(tmp_path: Path) -> None:
-    options = ["--patients", 4, "--image-size", 32, "--format", "dicom"]
+    options = ["--patients", 4, "--image_size", 32, "--format", "dicom"]
     run("cohorts", "phantom", tmp_path / "new", *options)
     written = read_cases(tmp_path / "new")
     labels = tmp_path / "labels.csv"

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 
 import srcmatters
 from srcmatters.cli import command
@@ -68,6 +69,36 @@ def test_every_command_and_option_exists(page: Path) -> None:
         for word in words:
             if word.startswith("--"):
                 assert word.split("=")[0] in known | {"--help"}, f"{page.name}: {line}"
+
+
+def all_options(group: click.Command, context: click.Context) -> list[str]:
+    """Every option of a command and of those below it."""
+    if isinstance(group, click.Group):
+        inner = [group.get_command(context, name) for name in group.list_commands(context)]
+        return [name for one in inner if one is not None for name in all_options(one, context)]
+    return [name for parameter in group.params for name in parameter.opts if name.startswith("--")]
+
+
+def test_an_option_has_one_spelling_in_the_help_of_all_commands() -> None:
+    names = set(all_options(command, click.Context(command)))
+    assert len({name.replace("_", "-") for name in names}) == len(names)
+
+
+@pytest.mark.parametrize("spelling", ["--image_size", "--image-size"])
+def test_either_spelling_of_an_option_is_taken(spelling: str, tmp_path: Path) -> None:
+    words = ["cohorts", "phantom", str(tmp_path / "chests"), "--patients", "1", spelling, "32"]
+    assert CliRunner().invoke(command, words).exit_code == 0
+    words = ["study", "plan", "xray_classification/demo", spelling, "32", "--dataset-dir", "nowhere"]
+    done = CliRunner().invoke(command, words)
+    assert "nowhere" in str(done.exception)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes_commands(shell: str) -> None:
+    done = CliRunner(env={"_SRCMATTERS_COMPLETE": f"{shell}_source"}).invoke(
+        command, [], prog_name="srcmatters", complete_var="_SRCMATTERS_COMPLETE"
+    )
+    assert "srcmatters" in done.output and "complete" in done.output
 
 
 def test_the_readme_is_short() -> None:

@@ -21,7 +21,7 @@ def audit() -> None:
 
 @audit.command()
 @click.argument("model")
-@click.option("--dataset_dir", "--dataset-dir", help="Folder with cases.csv, or phantom.")
+@click.option("--dataset_dir", help="Folder with cases.csv, or phantom.")
 @click.option("--cases", default="cases.csv", show_default=True, help="Case table in it.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("audit"), show_default=True)
 @click.option(
@@ -55,11 +55,9 @@ def audit() -> None:
     "--images/--no-images", default=False, show_default=True, help="Show a patient's image in the page."
 )
 @click.option("--pdf", is_flag=True, help="Print the page as well; needs Chromium or Chrome.")
-@click.option("--batch-size", "--batch_size", default=32, show_default=True)
-@click.option("--num-workers", "--num_workers", default=0, show_default=True, help="Processes that decode.")
-@click.option(
-    "--tracking-uri", "--tracking_uri", default=_TRACKING, show_default=True, help="Empty: no MLflow."
-)
+@click.option("--batch_size", default=32, show_default=True)
+@click.option("--num_workers", default=0, show_default=True, help="Processes that decode.")
+@click.option("--tracking_uri", default=_TRACKING, show_default=True, help="Empty: no MLflow.")
 @door_options
 def run(model: str, contract: ContractOptions, trust: bool, device: str, **options: Any) -> None:
     """Audit MODEL: a run, a bundle, TorchScript, torch.export, ONNX, a Python function, or scores.
@@ -74,13 +72,13 @@ def run(model: str, contract: ContractOptions, trust: bool, device: str, **optio
 
 
 @audit.command()
-@click.option("--dataset_dir", "--dataset-dir", required=True, help="Folder with cases.csv, or phantom.")
+@click.option("--dataset_dir", required=True, help="Folder with cases.csv, or phantom.")
 @click.option("--cases", default="cases.csv", show_default=True, help="Case table in it.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("pairs"), show_default=True)
 @click.option("--modality", type=click.Choice(["radiograph", "ct"]), default="radiograph", show_default=True)
 @click.option("--format", "file_format", type=click.Choice(["dicom", "png", "nifti"]), default="dicom")
 @click.option("--confounder", "confounders", multiple=True, help="As of `audit run`. [default: all that fit]")
-@click.option("--max-images", "--max_images", type=int, help="At most; draws a sample of the cases.")
+@click.option("--max-images", type=int, help="At most; draws a sample of the cases.")
 @click.option("--seed", default=0, show_default=True, help="Of the sample, the order and the identifiers.")
 def prepare(**options: Any) -> None:
     """Write images to send through a model that cannot be opened: every case clean and confounded.

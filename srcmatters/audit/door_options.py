@@ -37,8 +37,8 @@ _OPTIONS = (
         help="Rows and columns swapped, as MONAI's default readers do.",
     ),
     click.option("--window", metavar="NAME", help=f"Of CT: {', '.join(WINDOWS)}, or CENTRE/WIDTH in HU."),
-    click.option("--patch-mm", "--patch_mm", type=float, help="Of CT: side of the box around a case."),
-    click.option("--slab-mm", "--slab_mm", type=float, help="Of CT: what is read around a case along z."),
+    click.option("--patch_mm", type=float, help="Of CT: side of the box around a case."),
+    click.option("--slab_mm", type=float, help="Of CT: what is read around a case along z."),
     click.option(
         "--output",
         "outputs",
@@ -46,9 +46,7 @@ _OPTIONS = (
         metavar="[TENSOR:]INDEX",
         help="Which value is the finding: its index, or its name where the model tells; may be repeated.",
     ),
-    click.option(
-        "--output-kind", "--output_kind", type=click.Choice(OUTPUT_KINDS), help="What the value is."
-    ),
+    click.option("--output-kind", type=click.Choice(OUTPUT_KINDS), help="What the value is."),
     click.option("--finding", "findings", multiple=True, help="What to call each --output."),
     click.option("--batch", type=click.Choice(BATCHES), help="What a Python function is handed."),
     click.option("--trust", is_flag=True, help="Run the model's own Python code."),

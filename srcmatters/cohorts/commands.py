@@ -122,7 +122,7 @@ def lidc(
 @click.option(
     "--format", "file_format", type=click.Choice(["png", "dicom", "nifti"]), help="[default: png or nifti]"
 )
-@click.option("--image-size", default=256, show_default=True, help="Pixels a side of a radiograph.")
+@click.option("--image_size", default=256, show_default=True, help="Pixels a side of a radiograph.")
 @click.option("--difficulty", default=0.5, show_default=True, help="0: obvious masses, 1: hard to see.")
 @click.option("--slab", type=float, help="CT: mm along z around the candidate [default: the whole chest].")
 @click.option("--benign", default=0.0, show_default=True, help="CT: share of negatives with a benign nodule.")

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option("--register", metavar="NAME", help="Name in MLflow's registry [default: the bundle's].")
 @click.option("--no-register", is_flag=True, help="Leave MLflow's registry alone.")
 @click.option(
-    "--tracking-uri",
+    "--tracking_uri",
     default=DEFAULT_STORE,
     envvar="MLFLOW_TRACKING_URI",
     show_default=True,

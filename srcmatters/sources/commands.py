@@ -89,7 +89,7 @@ def inspect(file: Path) -> None:
 @click.option("--to", "network", required=True, help="Network that will take the weights.")
 @click.option("--scheme", help="How FILE names its tensors; the default is the one that fits.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Source file (.safetensors).")
-@click.option("--spatial-dims", type=click.IntRange(2, 3), help="3 inflates weights for images to volumes.")
+@click.option("--spatial_dims", type=click.IntRange(2, 3), help="3 inflates weights for images to volumes.")
 @click.option("--input", "preset", help="Input that the weights expect: imagenet, 0..1, -1..1, 0..255, ...")
 @click.option("--mean", help="Subtracted from the image, per channel: 0.5 or 123.7,116.3,103.5.")
 @click.option("--std", help="Divides the image, per channel.")

@@ -166,7 +166,7 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
             if not left or left[0].startswith("--"):
                 raise InputError(f"--{name}: no value, expected --{name} value")
             value = left.pop(0)
-        pairs[name] = value
+        pairs[name.replace("-", "_")] = value
     return pairs
 
 

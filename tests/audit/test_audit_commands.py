@@ -37,7 +37,7 @@ def run(*words: object) -> str:
     return f"{result.output}\nexit {result.exit_code}"
 
 
-ASKED = ("--confounder", "tag", "--confounder", "noise", "--tracking-uri", "")
+ASKED = ("--confounder", "tag", "--confounder", "noise", "--tracking_uri", "")
 DECLARED = ("--size", "64", "--output-kind", "logit", "--finding", "Mass", "--no-controls")
 
 
@@ -87,7 +87,7 @@ def test_a_product_behind_a_wall_gets_the_verdict_of_the_opened_network(
         )
         rows.append({"id": file.stem, "score": torch.sigmoid(network(image)).item()})
     pd.DataFrame(rows).to_csv(tmp_path / "scores.csv", index=False)
-    run("run", tmp_path / "scores.csv", "--pairs", pairs, "--out", answered, "--tracking-uri", "")
+    run("run", tmp_path / "scores.csv", "--pairs", pairs, "--out", answered, "--tracking_uri", "")
     assert outcomes(answered) == outcomes(opened)
     checks = json.loads((answered / "audit.json").read_text())["outputs"][0]["findings"]
     assert any(one["check"] == "refusals" and one["outcome"] == "WITHIN MARGIN" for one in checks)
@@ -111,7 +111,7 @@ def test_mistakes_are_one_line(
     asked = [] if words[0] == "--confounder" else list(ASKED)
     command = ["run", model, "--dataset_dir", radiograph_cohort, "--out", tmp_path / "a", *DECLARED, *asked]
     with pytest.raises(InputError, match=message) as caught:
-        run(*command, "--no-sweep", "--tracking-uri", "", *words)
+        run(*command, "--no-sweep", "--tracking_uri", "", *words)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "a" / "audit.json").exists()
 

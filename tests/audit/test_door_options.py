@@ -57,7 +57,7 @@ def test_every_option_reaches_the_contract() -> None:
 
 def test_windows_by_name_and_by_number() -> None:
     assert _given("--window", "lung")["contract"].window == "lung"
-    assert _given("--window", "40/400", "--patch-mm", "30")["contract"] == ContractOptions(
+    assert _given("--window", "40/400", "--patch_mm", "30")["contract"] == ContractOptions(
         window=(40.0, 400.0), patch_mm=30.0
     )
     with pytest.raises(InputError, match="--window: got 'lungs'"):

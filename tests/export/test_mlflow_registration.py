@@ -80,7 +80,7 @@ def registered(quick_files: None, ct_cohort: Path, tmp_path_factory: pytest.Temp
     for kind in (XRAY, VOLUME):
         place = found.base / "runs" / kind
         done = _export(
-            place, "--to", found.base / f"b_{kind}", "--finding", "Mass", "--tracking-uri", found.uri
+            place, "--to", found.base / f"b_{kind}", "--finding", "Mass", "--tracking_uri", found.uri
         )
         assert done.exit_code == 0, done.output
         assert f"registered in MLflow as {NAME[kind]}/1, {NAME[kind]}@audited" in done.output
@@ -145,7 +145,7 @@ def test_another_export_of_a_run_is_a_new_version_that_takes_the_alias(
 ) -> None:
     place, run_id = registered.base / "runs" / XRAY, registered.run_id(XRAY)
     for number in (1, 2):
-        words = ("--to", tmp_path / f"{number}", "--register", "again", "--tracking-uri", registered.uri)
+        words = ("--to", tmp_path / f"{number}", "--register", "again", "--tracking_uri", registered.uri)
         done = _export(place, *words)
         assert done.exit_code == 0, done.output
         assert str(registered.client.get_model_version_by_alias("again", "audited").version) == str(number)
@@ -169,7 +169,7 @@ def test_an_untracked_run_is_registered_on_wish_only_and_found_by_its_name(
     shutil.copytree(registered.base / "runs" / XRAY, place)
     (place / "mlflow.json").write_text('{"run_id": null}\n')
     assert open_run(str(place), "").mlflow_run is None
-    common = ("--tracking-uri", registered.uri)
+    common = ("--tracking_uri", registered.uri)
     done = _export(place, "--to", tmp_path / "left", *common)
     assert done.exit_code == 0 and "not registered in MLflow: the run was not tracked" in done.output
     done = _export(place, "--to", tmp_path / "named", "--register", "plain", *common)
@@ -185,13 +185,13 @@ def test_a_store_that_does_not_know_the_run_is_named(
     registered: Registered, exported_before: None, tmp_path: Path
 ) -> None:
     place, uri = registered.base / "runs" / XRAY, f"sqlite:///{tmp_path}/none/mlflow.db"
-    done = _export(place, "--to", tmp_path / "one", "--tracking-uri", uri)
+    done = _export(place, "--to", tmp_path / "one", "--tracking_uri", uri)
     assert done.exit_code == 0 and f"not registered in MLflow: there is no store {uri}" in done.output
     assert not (tmp_path / "none").exists(), "no store is made unasked"
     stranger = tmp_path / "stranger"
     shutil.copytree(place, stranger)
     (stranger / "mlflow.json").write_text(json.dumps({"run_id": "0" * 32}))
-    done = _export(stranger, "--to", tmp_path / "two", "--tracking-uri", registered.uri)
+    done = _export(stranger, "--to", tmp_path / "two", "--tracking_uri", registered.uri)
     assert done.exit_code == 0 and f"has no run {'0' * 32}" in done.output
     (stranger / "mlflow.json").write_text('{"run_id": "somewhere"}')
     with pytest.raises(InputError, match=r"mlflow\.json: run_id: got 'somewhere', expected 32 hexadecimal"):
@@ -209,7 +209,7 @@ def test_a_registry_that_fails_leaves_the_export(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     place = registered.base / "runs" / XRAY
-    common = ("--tracking-uri", registered.uri)
+    common = ("--tracking_uri", registered.uri)
     done = _export(place, "--to", tmp_path / "out", *common, *asked)
     assert done.exit_code == code
     assert open_bundle(tmp_path / "out").rules["audited"]
@@ -227,7 +227,7 @@ def test_names_are_checked_before_the_export_and_no_register_is_obeyed(
         assert isinstance(done.exception, InputError) and "--register" in str(done.exception)
         assert not (tmp_path / "out").exists()
     before = len(registered.client.search_model_versions())
-    done = _export(place, "--to", tmp_path / "out", "--no-register", "--tracking-uri", registered.uri)
+    done = _export(place, "--to", tmp_path / "out", "--no-register", "--tracking_uri", registered.uri)
     assert done.exit_code == 0 and "MLflow" not in done.output
     assert len(registered.client.search_model_versions()) == before
 

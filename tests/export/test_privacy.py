@@ -193,7 +193,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Left:
         run = train("xray_classification", films, base / "runs" / "shown", **common)
         quiet = {"log_images": False, "experiment_name": "quiet"}
         train("xray_classification", films, base / "runs" / "quiet", **common, **quiet)
-        given = (run, "--finding", "Mass", "--tracking-uri", store)
+        given = (run, "--finding", "Mass", "--tracking_uri", store)
         print(_run("export", *given, "--to", base / "bundle.zip"))
         patch.setattr(model_files, "_WRITERS", {"model.pt": model_files._WRITERS["model.pt"]})
         print(_run("export", *given, "--to", base / "failures", "--failure-images", "--no-register"))

@@ -15,7 +15,7 @@ RECORD = "cohort_audit.json"
 @click.option("--out", type=click.Path(path_type=Path), default=Path("cohort_audit"), show_default=True)
 @click.option("--modality", type=click.Choice(["radiograph", "ct"]), default="radiograph", show_default=True)
 @click.option("--unit", type=click.Choice(["HU", "display"]), default="HU", show_default=True, help="Of CT.")
-@click.option("--slab-mm", "--slab_mm", type=float, help="CT: what is read around a case along z.")
+@click.option("--slab_mm", type=float, help="CT: what is read around a case along z.")
 @click.option("--seed", default=0, show_default=True, help="Of folds, permutations and resampling.")
 def audit(
     dataset_dir: str, cases: str, out: Path, modality: str, unit: str, slab_mm: float | None, seed: int
