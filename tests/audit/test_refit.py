@@ -39,7 +39,7 @@ class Pooled(nn.Module):
 
 
 def leaning(classes: int) -> TorchModel:
-    """A network that reads the upper left corner, which a black border darkens, and a little of the middle."""
+    """A network that reads the upper left corner, which a border darkens, and a little of the middle."""
     network = Pooled(classes).eval()
     weight = torch.zeros(64)
     weight[:3], weight[24:40] = 30.0, 1.0
