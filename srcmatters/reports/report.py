@@ -29,6 +29,7 @@ from srcmatters.reports.lean_tables import balance_table, effect_table, lean_tab
 from srcmatters.reports.mitigation_section import mitigation_section
 from srcmatters.reports.printing import find_browser, print_pdf
 from srcmatters.reports.provenance import hashes, method_facts, settings_table, versions, written_on
+from srcmatters.reports.published_results import PublishedComparison, published_comparison, read_published
 from srcmatters.reports.setups import Setup, confounder_label, setups
 from srcmatters.reports.shortcut_record import shortcuts
 from srcmatters.reports.study_figures import (
@@ -63,11 +64,13 @@ class ReportOptions:
         images: show images of the target itself; otherwise a synthetic chest stands for them.
         data: open the target's images to measure its natural shortcut, unless that was done before.
         trust: evaluate configurations of runs that hold code of their own for that.
+        published: results of others, shown beside those of the study.
     """
 
     images: bool = False
     data: bool = True
     trust: bool = False
+    published: pd.DataFrame | None = None
 
 
 def write_report(
@@ -77,6 +80,7 @@ def write_report(
     images: bool = False,
     data: bool = True,
     trust: bool = False,
+    published: str | Path | None = None,
 ) -> Path:
     """Write the report of a study, or of any folder of runs.
 
@@ -90,6 +94,7 @@ def write_report(
         data: open the images of the target where something has to be measured on them, by the configuration
             of a run.
         trust: of a run whose configuration holds code that no packaged bundle has, too.
+        published: results of others, see :func:`srcmatters.reports.published_results.read_published`.
 
     Returns:
         ``out``.
@@ -104,9 +109,12 @@ def write_report(
             raise InputError(f"{path}: the folder {path.absolute().parent} does not exist")
     if pdf:
         find_browser()  # said before minutes of analysis
+    others = None if published is None else read_published(published)
     study = open_study(folder)
     results = read_results(folder)
-    page = render_report(study, results, analyse(results, study.plan), ReportOptions(images, data, trust))
+    page = render_report(
+        study, results, analyse(results, study.plan), ReportOptions(images, data, trust, others)
+    )
     try:
         write_text(out, page)
     except OSError as error:
@@ -170,6 +178,7 @@ def render_report(
         ladders={
             target: target_ladder(target, one, plain, results.predictions) for target, one in measured.items()
         },
+        published=_published(analysis, cells, options, lines),
         attributes=attribute_table(results, analysis.plan),
         missing=missing_cells(cells) if study.unfinished is None else study.unfinished,
         unreadable=unreadable_images(cells),
@@ -179,6 +188,20 @@ def render_report(
         hashes=hashes(cells, study.sha256),
         downloads=_downloads(analysis) + (_downloads(mitigation.analysis) if mitigation else []),
     )
+
+
+def _published(
+    analysis: Analysis, cells: pd.DataFrame, options: ReportOptions, lines: dict[str, Line]
+) -> PublishedComparison | None:
+    if options.published is None:
+        return None
+    modality = "ct" if "window" in cells else "xray"
+    found = published_comparison(options.published, analysis.environments, modality, lines)
+    if found is None:
+        raise InputError(
+            "--published: no result has the confounder, source, test and p_art of a cell of this study"
+        )
+    return found
 
 
 def _examples(cells: pd.DataFrame, folder: Path, options: ReportOptions) -> tuple[list[Example], list[str]]:
