@@ -103,7 +103,7 @@ def compare(first: Path, second: Path) -> None:
 
 @audit.command()
 @click.argument("model")
-@click.option("--dataset_dir", "--dataset-dir", required=True, help="Folder with cases.csv, or phantom.")
+@click.option("--dataset_dir", required=True, help="Folder with cases.csv, or phantom.")
 @click.option("--cases", default="cases.csv", show_default=True, help="Case table in it.")
 @click.option(
     "--confounder", "confounders", multiple=True, required=True, help="As of `audit run`; may be repeated."
@@ -112,7 +112,7 @@ def compare(first: Path, second: Path) -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("refitted"), show_default=True)
 @click.option("--margin", default=0.05, show_default=True, help="Of AUC; a larger loss is a lean.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--batch-size", "--batch_size", default=32, show_default=True)
+@click.option("--batch-size", default=32, show_default=True)
 @door_options
 def refit(model: str, contract: ContractOptions, trust: bool, device: str, out: Path, **options: Any) -> None:
     """Fit the last layer of MODEL again, on pairs with and without a confounder, and audit the result.

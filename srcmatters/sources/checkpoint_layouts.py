@@ -9,8 +9,18 @@ import torch
 
 from srcmatters.sources.loading import Weights
 
-#: Where frameworks nest a state dict: Lightning and MoCo, Ignite and fastai, DINO, and plain scripts.
-_NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "student", "teacher", "weights")
+#: Where frameworks nest a state dict: Lightning and MoCo, Ignite and fastai, RadiologyNET, DINO, scripts.
+_NESTED = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "student",
+    "teacher",
+    "weights",
+)
 #: Encoders of contrastive learning, beside which the file holds copies and projections: MoCo v1 and v2, v3.
 _ENCODERS = ("encoder_q.", "base_encoder.")
 _COMPANIONS = ("encoder_k.", "momentum_encoder.", "predictor.", "queue")
@@ -40,7 +50,8 @@ def unwrapped(weights: Mapping[str, torch.Tensor]) -> Weights:
 
     Returns:
         MoCo's query encoder (``encoder_q``, ``base_encoder``) without the momentum encoder and the queue;
-        what is below ``model.``, ``net.`` or ``network.`` where all but a few values are; or the same.
+        what is below ``model.``, ``net.`` or ``network.`` where all but a few values are, or all others are
+        the same tensors once more; or the same.
     """
     plain = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
     for encoder in _ENCODERS:
@@ -51,9 +62,15 @@ def unwrapped(weights: Mapping[str, torch.Tensor]) -> Weights:
     for holder in _HOLDERS[:-1]:
         inside = {name[len(holder) :]: tensor for name, tensor in plain.items() if name.startswith(holder)}
         # Losses and metrics that a LightningModule keeps are small; a second network is not.
-        if inside and _values(inside) > 0.999 * _values(plain):
+        rest = {name: tensor for name, tensor in plain.items() if not name.startswith(holder)}
+        if inside and (_values(inside) > 0.999 * _values(plain) or _are_copies(rest, inside)):
             return unwrapped(inside)
     return dict(weights)
+
+
+def _are_copies(rest: Mapping[str, torch.Tensor], inside: Mapping[str, torch.Tensor]) -> bool:
+    """A module that keeps parts of its network by a second name saves them twice."""
+    return all(name in inside and torch.equal(tensor, inside[name]) for name, tensor in rest.items())
 
 
 def _values(weights: Mapping[str, torch.Tensor]) -> int:

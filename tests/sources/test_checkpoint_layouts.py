@@ -39,12 +39,24 @@ def layouts(weights: dict[str, torch.Tensor]) -> dict[str, Any]:
         "moco-v3": {
             "state_dict": {**prefixed(weights, "base_encoder."), "predictor.0.weight": torch.ones(2)}
         },
+        "radiologynet": {"model_state": prefixed(weights, "model."), "epoch": 9},
+        "radiologynet-densenet": {"model_state": {**weights, **prefixed(weights, "model.")}},
         "ignite": {"model": weights, "optimizer": {"state": {}, "param_groups": []}},
     }
 
 
 @pytest.mark.parametrize(
-    "layout", ["lightning", "dataparallel", "lightning-dataparallel", "moco", "moco-v3", "ignite"]
+    "layout",
+    [
+        "lightning",
+        "dataparallel",
+        "lightning-dataparallel",
+        "moco",
+        "moco-v3",
+        "radiologynet",
+        "radiologynet-densenet",
+        "ignite",
+    ],
 )
 def test_every_layout_gives_the_network_alone(plain: dict[str, torch.Tensor], layout: str) -> None:
     found = unwrapped(nested_state(layouts(plain)[layout]))
@@ -53,6 +65,9 @@ def test_every_layout_gives_the_network_alone(plain: dict[str, torch.Tensor], la
 
 def test_a_second_network_beside_the_first_is_not_dropped(plain: dict[str, torch.Tensor]) -> None:
     both = {**prefixed(plain, "model."), **prefixed(plain, "teacher.")}
+    assert unwrapped(both).keys() == both.keys()
+    other = {name: tensor + 1 for name, tensor in plain.items()}
+    both = {**other, **prefixed(plain, "model.")}
     assert unwrapped(both).keys() == both.keys()
 
 
