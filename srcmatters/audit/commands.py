@@ -112,7 +112,7 @@ def compare(first: Path, second: Path) -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("refitted"), show_default=True)
 @click.option("--margin", default=0.05, show_default=True, help="Of AUC; a larger loss is a lean.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--batch-size", default=32, show_default=True)
+@click.option("--batch_size", default=32, show_default=True)
 @door_options
 def refit(model: str, contract: ContractOptions, trust: bool, device: str, out: Path, **options: Any) -> None:
     """Fit the last layer of MODEL again, on pairs with and without a confounder, and audit the result.

@@ -62,8 +62,8 @@ def unwrapped(weights: Mapping[str, torch.Tensor]) -> Weights:
     for holder in _HOLDERS[:-1]:
         inside = {name[len(holder) :]: tensor for name, tensor in plain.items() if name.startswith(holder)}
         # Losses and metrics that a LightningModule keeps are small; a second network is not.
-        rest = {name: tensor for name, tensor in plain.items() if not name.startswith(holder)}
-        if inside and (_values(inside) > 0.999 * _values(plain) or _are_copies(rest, inside)):
+        others = {name: tensor for name, tensor in plain.items() if not name.startswith(holder)}
+        if inside and (_values(inside) > 0.999 * _values(plain) or _are_copies(others, inside)):
             return unwrapped(inside)
     return dict(weights)
 
