@@ -136,6 +136,7 @@ class LowDoseCT(DoseSimulation):
     name = "low_dose_ct"
     miccat = Miccat("environment", "imaging", "acquisition", "global")
     source = "Yu et al. 2012; Leuschner et al. 2021 (LoDoPaB-CT)"
+    strength_spread = 0.2  # it is fine: interpolation into a patch leaves less of it from coarse pixels
     presets: ClassVar[dict[str, Parameters]] = {
         "plausible": {"dose_factor": 0.5},  # from one protocol of a department to another
         "stress": {"dose_factor": 0.1},  # a screening scan against a diagnostic one

@@ -76,6 +76,7 @@ class KernelChange(Confounder):
     name = "kernel"
     miccat = Miccat("environment", "imaging", "reconstruction", "global")
     source = "ratio of MTFs; B70f to B30f from the ratio of their noise power spectra"
+    strength_spread = 0.2  # it is fine: interpolation into a patch leaves less of it from coarse pixels
     presets: ClassVar[dict[str, Parameters]] = {
         "plausible": {"after": _HALFWAY},  # a sharper protocol beside a smoother one
         "stress": {"after": "B30f"},  # a lung kernel beside one of soft tissue

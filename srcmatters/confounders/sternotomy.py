@@ -51,6 +51,7 @@ class Sternotomy(Device):
     name = "sternotomy"
     miccat = Miccat("environment", "external", "device", "local")
     source = "MICCAT of Juodelyte et al. 2024; sizes of common wires and clips"
+    strength_spread = 0.15  # wires are white on small pixels and averaged on large ones
     presets: ClassVar[dict[str, Parameters]] = {
         "plausible": {"clips": 6},
         "stress": {"wires": 8, "clips": 24, "opacity": 1.5},

@@ -59,6 +59,7 @@ class SurgicalClips(Device):
     name = "surgical_clips"
     miccat = Miccat("environment", "external", "device", "local")
     source = "MICCAT of Juodelyte et al. 2024; sizes of common clips"
+    strength_spread = 0.15  # thin metal is white on small pixels and averaged on large ones
     presets: ClassVar[dict[str, Parameters]] = {
         "plausible": {"clips": 6},
         "stress": {"clips": 30, "opacity": 1.5},
