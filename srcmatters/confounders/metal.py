@@ -20,7 +20,7 @@ from srcmatters.errors import InputError, did_you_mean
 Metal = Literal["titanium", "steel"]
 _METALS = get_args(Metal)
 _VIEWS = 500
-_PHOTONS_BIN_MM, _PHOTONS_VIEWS = 0.7, 500  # to which the number of photons of a ray refers
+_CHANNEL_MM, _CHANNELS = 0.7, 1400  # of the detector that counts photons
 _SOFT_LP_PER_MM = 0.22  # of a soft kernel, as :func:`ramp_filter` has it
 _HIGHEST_HU = 3071.0  # of 12 bit
 #: Share of the detected signal of a 120 kVp beam at 40, 60, 80, 100 and 120 keV, and attenuation per mm there
@@ -48,8 +48,7 @@ class MetalArtefact(SliceArtefact):
         metal: "titanium" or "steel".
         diameter_mm: of each of the two rods, (0, 60].
         apart_mm: distance of their axes, (0, 200].
-        photons: ``N_0`` of an unattenuated ray of a view in 500 and of .7 mm, > 1; other rays have as many
-            per mm.
+        photons: ``N_0`` of an unattenuated ray of one of 500 views and .7 mm wide, > 1, whatever the pixels.
         default_pixel_mm: pixel spacing of images that carry none.
         seed: seed of the per-case streams.
 
@@ -74,7 +73,7 @@ class MetalArtefact(SliceArtefact):
     name = "metal"
     miccat = Miccat("environment", "imaging", "acquisition", "global")
     source = "De Man et al. 1999 (IEEE TNS 46:691); NIST XCOM"
-    strength_spread = 0.15  # streaks are finer on small pixels
+    strength_spread = 0.15  # streaks are fine: a patch keeps less of them from coarse pixels
     presets: ClassVar[dict[str, Parameters]] = {
         "plausible": {"diameter_mm": 5.5},
         "stress": {"metal": "steel", "diameter_mm": 12.0},
@@ -115,9 +114,8 @@ class MetalArtefact(SliceArtefact):
         scan = ParallelBeam.spanning(square.shape[-1], pixel_mm, _VIEWS)
         water = (project(attenuation(square), scan)[0] / MU_WATER_PER_MM).double().cpu().numpy()
         metal = self._paths(hu, known, scan)
-        noise = np.random.default_rng(known["noise_seed"]).standard_normal(water.shape)
-        quanta = self.photons * scan.bin_mm / _PHOTONS_BIN_MM * _PHOTONS_VIEWS / scan.views
-        measured = self.measured_water(water.clip(min=0), metal, noise, quanta)
+        noise = channel_noise(known["noise_seed"], scan)
+        measured = self.measured_water(water.clip(min=0), metal, noise)
         off = np.where(metal > 0, measured - water, 0)  # a ray beside the metal is as it was
         off_mu = torch.from_numpy(off * MU_WATER_PER_MM).to(hu)[None]
         # A soft kernel: the edges of metal alias through what the bare ramp lets pass.
@@ -158,24 +156,33 @@ class MetalArtefact(SliceArtefact):
             paths += chord(apart.abs().double(), self.diameter_mm / 2 / scan.pixel_mm).clamp(min=0)
         return (paths * scan.pixel_mm).numpy()
 
-    def measured_water(
-        self, water: np.ndarray, metal: np.ndarray, noise: np.ndarray, photons: float | None = None
-    ) -> np.ndarray:
+    def measured_water(self, water: np.ndarray, metal: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """What the scanner takes rays through mm of water and of metal for, in mm of water.
 
         Args:
             water: path in mm.
             metal: path in mm, of the same shape.
-            noise: standard normal deviates of the same shape.
-            photons: of an unattenuated ray; None: as the confounder was made.
+            noise: deviates of the same shape, see :func:`channel_noise`.
         """
-        photons = self.photons if photons is None else photons
         p = polychromatic(water, metal, _PER_MM[self.metal])
-        starved = math.log(photons)
-        deviation = np.exp(np.minimum(p, starved) / 2) / math.sqrt(photons)
+        starved = math.log(self.photons)
+        deviation = np.exp(np.minimum(p, starved) / 2) / math.sqrt(self.photons)
         p = np.minimum(p, starved) + deviation * noise * (metal > 0)
         calibration = np.linspace(0, 3000, 6001)
         return np.interp(p, polychromatic(calibration, np.zeros(1), _PER_MM[self.metal]), calibration)
+
+
+def channel_noise(seed: int, scan: ParallelBeam) -> np.ndarray:
+    """(views, bins): deviates of .7 mm channels, of unit variance there, averaged over each bin.
+
+    A case has the same streaks whatever its pixels.
+    """
+    cells = np.random.default_rng(seed).standard_normal((scan.views, _CHANNELS))
+    total = np.concatenate([np.zeros((scan.views, 1)), cells.cumsum(1)], axis=1)
+    edges = (np.arange(scan.bins + 1) - scan.bins / 2) * scan.bin_mm / _CHANNEL_MM + _CHANNELS / 2
+    low = edges.clip(0, _CHANNELS - 1e-6).astype(int)
+    at = total[:, low] + (edges.clip(0, _CHANNELS) - low) * cells[:, low]
+    return np.asarray(np.diff(at, axis=1) * _CHANNEL_MM / scan.bin_mm)
 
 
 def polychromatic(water: np.ndarray, metal: np.ndarray, per_mm: np.ndarray) -> np.ndarray:

@@ -37,7 +37,8 @@ def test_the_page_says_what_the_class_says(name: str) -> None:
     changes = re.search(r"^Besides structure it changes (.*?)\. ", page, re.MULTILINE)
     stated = set() if changes is None else {word for word, text in WORDS.items() if text in changes[1]}
     assert cls.also_changes == (set() if changes is None or "nothing" in changes[1] else stated)
-    assert ("works on pixels" in page) == (cls.strength_spread is None)
+    spread = cls.strength_spread
+    assert ("works on pixels" if spread is None else f"varies by less than {spread * 100:.0f} %") in page
 
 
 @pytest.mark.parametrize("name", sorted(known_confounders()))
