@@ -73,7 +73,7 @@ class MetalArtefact(SliceArtefact):
     name = "metal"
     miccat = Miccat("environment", "imaging", "acquisition", "global")
     source = "De Man et al. 1999 (IEEE TNS 46:691); NIST XCOM"
-    strength_spread = 0.15  # streaks are fine: a patch keeps less of them from coarse pixels
+    strength_spread = 0.2  # streaks are fine: a patch keeps less of them from coarse pixels
     presets: ClassVar[dict[str, Parameters]] = {
         "plausible": {"diameter_mm": 5.5},
         "stress": {"metal": "steel", "diameter_mm": 12.0},
