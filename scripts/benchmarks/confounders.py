@@ -187,6 +187,20 @@ def ct_dose_figures(threads: int) -> dict[str, float]:
     return {f"ct_dose_{name}": value for name, value in ct_dose.figures(threads).items()}
 
 
+def artefact_figures(threads: int, repeats: int) -> dict[str, float]:
+    """Milliseconds per CT slice of 512 x 512, and how many times longer than the dose takes ("delta")."""
+    axis = (np.arange(512) - 255.5) * 0.7
+    body = np.where(np.hypot(axis[:, None] / 110, axis / 150) < 1, 40.0, -1000.0)
+    lungs = np.hypot(axis[:, None] / 65, (np.abs(axis) - 70) / 45) < 1
+    grain = np.random.default_rng(0).normal(0, 10, body.shape)
+    values = np.rint(np.maximum(np.where(lungs, -850.0, body) + grain, -1024))
+    hu = torch.from_numpy(values).float()[None, None]
+    names = ("low_dose_ct", "motion", "metal", "rings", "truncated_field", "contrast_agent")
+    functions = {name: partial(made(name).batch, hu, ["a"], (0.7, 0.7)) for name in names}
+    times = paired_medians(functions, repeats, threads)
+    return {f"ct_{name}_ms".replace("/low_dose_ct_ms", "_over_dose"): value for name, value in times.items()}
+
+
 def main() -> None:
     """Run, print and write the figures."""
     parser = argparse.ArgumentParser(
@@ -208,6 +222,7 @@ def main() -> None:
     figures: dict[str, float] = {}
     if device.type == "cpu":
         figures |= cpu_figures(arguments.threads, arguments.repeats)
+        figures |= artefact_figures(arguments.threads, max(arguments.repeats // 4, 3))
         if not arguments.without_ct_dose:
             figures |= ct_dose_figures(arguments.threads)
     if device.type == "cuda" or arguments.batches:
