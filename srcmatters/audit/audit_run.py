@@ -19,6 +19,7 @@ from srcmatters.audit.checks.sensitivity import Sensitivity
 from srcmatters.audit.contract import InputContract
 from srcmatters.audit.doors.model import Model
 from srcmatters.audit.doses import Dosed, available_doses
+from srcmatters.audit.look_alikes import look_alikes
 from srcmatters.audit.regions.masks import disease_column
 from srcmatters.audit.result import Audit, OutputAudit, Question
 from srcmatters.audit.scoring import Scored, Scorer
@@ -75,6 +76,7 @@ def audit_model(
     scored = scorer.score([None, *states.values()])
     losses = _losses_of_twins(twins, images, states, plan, batch_size, num_workers, store)
     outputs = []
+    alike = None if training_table is None else look_alikes(images, training_table)
     ladder = _ladder(images, scored, plan.seed) if controls else None
     for place, output in enumerate(model.outputs):
         scores = _scores(scored, images.cases, states, place, descriptions, missing, output)
@@ -84,6 +86,7 @@ def audit_model(
             twins={name: values[place] for name, values in losses.items()} if twins else None,
             training_table=training_table,
             digests=scored.digests,
+            look_alikes=alike,
             ladder=ladder,
             planar=images.modality != "ct",
         )

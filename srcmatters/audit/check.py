@@ -116,6 +116,7 @@ class Evidence:
         sent: manifest and counts of what came back of a product; None.
         changes: each confounder at its default strength, where the images are here.
         digests: (cases,) SHA-256 of each image's file; None.
+        look_alikes: (cases,) whether it looks like an image of the training data; None: not compared.
         ladder: of the images, and case positions of which it is; None where the images are not here.
         region: image (H, W[, D]) of a case position, and where the disease is in it or None; takes the native
             image if it is at hand, and a kind of region; None where the images are not here.
@@ -134,6 +135,7 @@ class Evidence:
     sent: Any = None
     changes: Mapping[str, Change] = field(default_factory=dict)
     digests: Sequence[str] | None = None
+    look_alikes: np.ndarray | None = None
     ladder: tuple[Ladder, np.ndarray] | None = None
     region: Callable[..., tuple[np.ndarray, np.ndarray | None]] | None = None
     disease: str | None = None

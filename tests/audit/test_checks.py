@@ -1,12 +1,17 @@
 """What the checks conclude, on scores of known truth."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from audit_cases import BrightCorner, simulated_scores
+from PIL import Image
 from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import binomtest
 
+from srcmatters.audit.case_images import CaseImages
 from srcmatters.audit.check import AuditPlan, Evidence
 from srcmatters.audit.checks.clean_performance import CleanPerformance
 from srcmatters.audit.checks.effect import Effect
@@ -16,6 +21,7 @@ from srcmatters.audit.checks.refitted_head import RefittedHead
 from srcmatters.audit.checks.refusals import Refusals
 from srcmatters.audit.checks.sensitivity import Sensitivity
 from srcmatters.audit.doors.model import TrainedOn
+from srcmatters.audit.look_alikes import look_alikes
 from srcmatters.audit.state_scores import State
 from srcmatters.audit.twins import check_unseen
 from srcmatters.audit.two_states import TwoStates
@@ -152,10 +158,38 @@ def test_overlap_by_patient_and_by_image() -> None:
         "images_of_these_patients": 3,
         "images": 1,
         "images_compared": True,
+        "look_alikes": None,
     }
     new = seen.assign(patient_id="q", digest="y")
     (none,) = Overlap().run(Evidence(scores, training_table=new, digests=digests))
     assert none.outcome is Outcome.WITHIN_MARGIN
+    alike = np.arange(20) < 2
+    (copied,) = Overlap().run(
+        Evidence(scores, training_table=new.assign(digest="d0"), digests=digests, look_alikes=alike)
+    )
+    assert copied.outcome is Outcome.NOT_RANKED and copied.details["look_alikes"] == 1
+    assert "1 image of the same content, 1 other image that look" in copied.text
+
+
+def test_a_re_encoded_copy_among_the_training_images_is_seen(tmp_path: Path) -> None:
+    """Under another patient and in another file; no stranger is one."""
+    stream = np.random.default_rng(0)
+    files = []
+    for place in range(6):
+        coarse = Image.fromarray(stream.integers(0, 255, (24, 24), dtype=np.uint8))
+        files.append(tmp_path / f"{place}.png")
+        coarse.resize((96, 96), Image.Resampling.BICUBIC).save(files[-1])
+    Image.open(files[0]).resize((64, 64)).save(tmp_path / "copy.jpg", quality=60)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+
+    def table(paths: list[Path]) -> pd.DataFrame:
+        names = [str(path) for path in paths]
+        return pd.DataFrame({"image": names, "case_id": names, "patient_id": names, "label": 0})
+
+    audited = CaseImages(table(files[:3]))
+    training = table([files[4], tmp_path / "broken.png", tmp_path / "copy.jpg"])
+    assert look_alikes(audited, training).tolist() == [True, False, False]
+    assert look_alikes(audited, table([tmp_path / "gone.png"])) is None
 
 
 def test_refusals_that_go_with_the_confounder() -> None:
