@@ -38,13 +38,19 @@ def read_their_csv(path: str | Path, dtype: Any = str) -> pd.DataFrame:
         other = _other_separator(_first_text(path))
         reason = f"its columns are separated by {other}" if other else first_line(error)
         raise InputError(f"{path}: not a readable CSV file ({reason})") from error
-    table = table[table.notna().any(axis=1)]
     other = _other_separator(str(table.columns[0])) if len(table.columns) < 3 else None
     if other:
         raise InputError(
             f"{path}: its columns are separated by {other}, expected commas; `srcmatters cohorts table {path}"
             " --out cases.csv` writes it so"
         )
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells of longer rows for names
+        named, there = len(table.columns), len(table.columns) + table.index.nlevels
+        raise InputError(
+            f"{path}, row 2: {there} cells under {named} names of columns, expected as many; numbers are"
+            " written with a point (63.5), and a cell with a comma in it stands in quotes"
+        )
+    table = table[table.notna().any(axis=1)]
     return as_read(table)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -69,6 +71,9 @@ RESERVED = ("true_label", "fold", "carries", "environment", "score_clean", "scor
 STRUCTURE = ("case_id", "patient_id", "image", "label", "true_label", "split", *POSITION, *REGION)
 
 
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
+
+
 def is_structure(column: object) -> bool:
     """Whether a column describes the table itself, so that it is no group."""
     return column in STRUCTURE or str(column).startswith(SPLIT_OF_FOLD)
@@ -96,7 +101,7 @@ def check_cases(cases: pd.DataFrame, origin: str | Path) -> pd.DataFrame:  # noq
     cases = cases.reset_index(drop=True)
     for column in ("image", "patient_id", "label"):
         if column not in cases:
-            raise InputError(f"{origin}: no column {column!r}{did_you_mean(column, cases.columns)}")
+            raise InputError(_no_column(column, cases, origin))
     for column in RESERVED:
         if column in cases:
             raise InputError(f"{origin}: column {column!r} is the name of a result, expected another name")
@@ -127,10 +132,22 @@ def check_cases(cases: pd.DataFrame, origin: str | Path) -> pd.DataFrame:  # noq
     return checked
 
 
+def _no_column(column: str, cases: pd.DataFrame, origin: str | Path) -> str:
+    """A table without a column that it must have, and how one of another name becomes it."""
+    names = list(map(str, cases.columns))
+    if difflib.get_close_matches(column, names, n=1):
+        return f"{origin}: no column {column!r}{did_you_mean(column, names)}"
+    option = column.removesuffix("_id")
+    return (
+        f"{origin}: no column {column!r}, its columns are {', '.join(names)}; `srcmatters cohorts table FILE"
+        f" --{option} NAME` takes another one for it"
+    )
+
+
 def _check_labels(labels: pd.Series, rows: np.ndarray, origin: str | Path) -> None:
     """Refuse labels that are no 0 and 1 by saying what to do about what they are."""
-    values = sorted(map(str, labels.dropna().unique()))
-    if set(values) <= {"0", "1", "0.0", "1.0"}:
+    values = sorted(str(value).removesuffix(".0") for value in labels.dropna().unique())
+    if set(values) <= {"0", "1"}:
         return
     if len(values) > 2 and len(values) < min(len(labels) / 2, 30):
         raise InputError(
@@ -159,6 +176,8 @@ def _first_failure(error: pandera.errors.SchemaErrors, origin: str | Path, rows:
         "not_nullable": "a value",
         "coerce_dtype('float64')": "a number",
     }.get(check, check)
+    if expected.startswith("a number") and _DECIMAL_COMMA.fullmatch(str(failure["failure_case"])):
+        expected += " with a point instead of a comma"
     return f"{where}, column {failure['column']!r}: got {failure['failure_case']}, expected {expected}"
 
 

@@ -37,6 +37,11 @@ def open_cohort(dataset_dir: str | Path, cases: str = "cases.csv", modality: str
     Raises:
         InputError: an unknown modality, and see :func:`srcmatters.cohorts.read_cases`.
     """
+    if not isinstance(cases, str | Path):
+        raise InputError(
+            f"cases: got {cases!r}, which the command line took for a {type(cases).__name__}, expected the"
+            f" name of a file; put it into quotes: --cases \"'NAME'\""
+        )
     table = read_cases(cohort_folder(dataset_dir, modality), cases)
     if str(dataset_dir) == PHANTOM:
         table.attrs[FOLDER_NAME] = PHANTOM

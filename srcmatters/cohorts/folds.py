@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from srcmatters.cohorts.case_table import SPLIT_OF_FOLD, SPLITS
 from srcmatters.errors import InputError
+from srcmatters.numbers import counted
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,25 @@ def _check_apart(cases: pd.DataFrame, column: str) -> None:
         )
 
 
+def _check_divisible(patients: Sequence[int], num_folds: int, setting: str) -> None:
+    """Refuse to divide few patients by saying how many of either label it takes.
+
+    Args:
+        patients: with an image of label 0, and of label 1.
+        num_folds: wanted.
+        setting: that says so.
+    """
+    rarest = min(patients)
+    if rarest >= num_folds:
+        return
+    there = f"{counted(patients[0], 'patient')} of label 0 and {patients[1]} of label 1"
+    fewer = f", or --{setting} {rarest}" if rarest > 1 else ""
+    raise InputError(
+        f"{setting}: got {num_folds}, but the cases are of {there}; expected {num_folds} or more of either"
+        f" label{fewer}"
+    )
+
+
 def _part(
     cases: pd.DataFrame,
     rows: np.ndarray,
@@ -115,12 +136,7 @@ def _part(
     """Divide ``rows`` into (the others, fold ``fold``)."""
     labels = cases["true_label" if "true_label" in cases else "label"].to_numpy()[rows]
     patients = cases["patient_id"].to_numpy()[rows]
-    rarest = min(len(set(patients[labels == label])) for label in (0, 1))
-    if rarest < num_folds:
-        raise InputError(
-            f"{setting}: got {num_folds}, but the rarer class has {rarest} patients to divide;"
-            " expected no more folds than that"
-        )
+    _check_divisible([len(set(patients[labels == label])) for label in (0, 1)], num_folds, setting)
     owners = np.unique(patients, return_inverse=True)[1]
     part_of = _divided(labels.astype(np.int64).tobytes(), owners.astype(np.int64).tobytes(), num_folds, seed)
     return rows[part_of != fold], rows[part_of == fold]

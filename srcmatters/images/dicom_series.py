@@ -16,7 +16,7 @@ from srcmatters.images.dicom_pixels import filling, values
 from srcmatters.images.dicom_slices import DicomSlice, cross, read_header, read_slice, slices_of
 from srcmatters.images.digests import Signature, file_signature
 from srcmatters.images.orientation import LPS_TO_RAS
-from srcmatters.images.reading import is_dicom, is_directory_record, said_in_one_line
+from srcmatters.images.reading import is_dicom, is_directory_record, lacks_preamble, said_in_one_line
 from srcmatters.images.volumes import StoredVolume, outside_slab
 
 GAPS = ("fail", "warn")
@@ -56,6 +56,8 @@ def headers(folder: str, changed: Signature) -> tuple[DicomSlice, ...]:  # noqa:
                 raise InputError(f"{path}: its header has no Rows, expected a whole CT slice")
     if not found:
         beside = f" but {localizers} localizers" if localizers else ""
+        bare = sum(path.is_file() and lacks_preamble(path) for path in Path(folder).iterdir())
+        beside += f" but {bare} files of DICOM without preamble (dcmtk's `dcmconv` adds it)" if bare else ""
         raise NoImageError(
             f"{folder}: no DICOM image in it{beside}, expected a series (folders in it do not count)"
         )

@@ -20,6 +20,8 @@ ITK = (".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz", ".gipl", ".vtk", ".hdr"
 VOLUMES = NIFTI + ITK
 DICOM = (".dcm", ".dicom", ".ima")  # endings; a file without one is DICOM by its content
 _DICOM_MAGIC = (128, b"DICM")
+_FIRST_GROUPS = (2, 8)  # of the file's own elements, or of the data set where even those are missing
+_HEAD = 2**16
 
 
 def is_dicom(path: Path) -> bool:
@@ -31,6 +33,16 @@ def is_dicom(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(_DICOM_MAGIC[0])
         return file.read(4) == _DICOM_MAGIC[1]
+
+
+def lacks_preamble(path: Path) -> bool:
+    """Whether a file begins with DICOM's elements where the preamble should be.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return starts_without_preamble(file.read(8))
 
 
 def is_directory_record(path: Path) -> bool:
@@ -86,4 +98,50 @@ def said_in_one_line(path: Path, expected: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path}: not a readable {expected} ({first_line(error)})") from error
+        reason = _known_reason(path) or first_line(error)
+        raise InputError(f"{path}: not a readable {expected} ({reason})") from error
+
+
+def _known_reason(path: Path) -> str | None:
+    """What decoders say nothing useful of, by the first bytes of a file."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return None
+    if starts_without_preamble(head):
+        return (
+            "DICOM without its preamble of 128 bytes and DICM, expected a file of DICOM part 10; dcmtk's"
+            " `dcmconv IN OUT` writes one"
+        )
+    if _jpeg_precision(head) == 12:
+        return "a JPEG of 12 bits, expected one of 8 bits, or PNG, TIFF or DICOM of 16 bits"
+    return None
+
+
+def starts_without_preamble(head: bytes) -> bool:
+    """Whether bytes are those of DICOM elements, in whichever encoding, where the preamble should be.
+
+    Args:
+        head: of a file, 8 bytes or more: a tag of group 2 or 8 and a representation or a length below 256.
+    """
+    if len(head) < 8:
+        return False
+    little = head[0] in _FIRST_GROUPS and head[1] == 0 == head[3]
+    big = head[1] in _FIRST_GROUPS and head[0] == 0 == head[2]
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    implicit = head[5:8] == b"\0\0\0" and head[4] % 2 == 0
+    return (little or big) and (explicit or implicit)
+
+
+def _jpeg_precision(head: bytes) -> int | None:
+    """Bits of a JPEG, None for other files: its frame header says it (ITU-T T.81, B.2.2)."""
+    if head[:2] != b"\xff\xd8":
+        return None
+    place = 2
+    while place + 4 < len(head) and head[place] == 0xFF:
+        marker, length = head[place + 1], int.from_bytes(head[place + 2 : place + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return head[place + 4]
+        place += 2 + length
+    return None

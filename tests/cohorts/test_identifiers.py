@@ -32,9 +32,11 @@ def test_ages_are_read_as_devices_write_them(text: str | None, age: float | None
     assert pd.isna(read[0]) if age is None else read[0] == pytest.approx(age, abs=0.01)
 
 
-def test_a_folder_that_the_command_line_took_for_a_number_is_named() -> None:
+def test_a_folder_that_the_command_line_took_for_a_number_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"dataset_dir: got 2024, which the command line took for a int"):
         open_cohort(2024)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"cases: got 5, which the command line took for a int"):
+        open_cohort(tmp_path, 5)  # type: ignore[arg-type]
 
 
 def test_real_faults_of_tables(shared_data: Path) -> None:

@@ -42,7 +42,7 @@ def test_the_spy_does_not_mind_loopback(tmp_path: Path) -> None:
 def test_demo_training_export_and_predict_connect_to_nobody(tmp_path: Path) -> None:
     spy = NetworkSpy(tmp_path)
     bundle = REPOSITORY / "bundles" / "xray_classification"
-    cohort = ["--patients", "80", "--image-size", "64", "--difficulty", "0.2"]
+    cohort = ["--patients", "60", "--image-size", "64", "--difficulty", "0.2"]
     spy.srcmatters("cohorts", "phantom", "images", *cohort)
     data = ["--dataset_dir", "images"]
     study = ["--image_size", "64", "--fold", "0,1", "--output_dir", "study"]
@@ -53,6 +53,6 @@ def test_demo_training_export_and_predict_connect_to_nobody(tmp_path: Path) -> N
     train = ["-m", "monai.bundle", "run", "training", "--config_file", config, "--output_dir", "run"]
     spy.run(sys.executable, *train, *data, *settings)
     spy.srcmatters("export", "run", "--to", "bundle.zip", "--finding", "Mass")
-    spy.srcmatters("predict", "bundle.zip", "images", "--out", "answers", "--json")
-    assert (tmp_path / "answers" / "predictions.csv").read_text().count("\n") == 81
+    spy.srcmatters("predict", "bundle.zip", "images/images", "--out", "answers", "--json")
+    assert (tmp_path / "answers" / "predictions.csv").read_text().count("\n") == 61
     assert spy.outside() == []

@@ -17,7 +17,15 @@ from srcmatters.deployment.prediction.sandboxed_decoder import EXHAUSTED, Decode
 from srcmatters.deployment.redaction import hashed
 from srcmatters.errors import InputError
 from srcmatters.images.declarations import MODALITIES
-from srcmatters.images.reading import ITK, NIFTI, PICTURES, has_ending, is_dicom, is_directory_record
+from srcmatters.images.reading import (
+    ITK,
+    NIFTI,
+    PICTURES,
+    has_ending,
+    is_dicom,
+    is_directory_record,
+    lacks_preamble,
+)
 from srcmatters.images.volume_files import load_itk
 
 _LONGEST = 300  # characters of a reason, which may quote a header that is damaged
@@ -130,7 +138,7 @@ def _look_at(file: InputFile, decoder: Decoder) -> Item | None:
     # What the system refuses from here on, such as a process that decodes, is no fault of the file's.
     if dicom:
         return _with_header(item, decoder)
-    if has_ending(file.path, (".dcm", ".dicom")):
+    if has_ending(file.path, (".dcm", ".dicom")) or lacks_preamble(file.path):
         return replace(item, refusal="not a readable DICOM file (no DICM after the preamble)")
     if has_ending(file.path, PAIRS):
         return replace(
