@@ -58,6 +58,31 @@ def log_odds_of(values: np.ndarray, output: Sequence[int], kind: str, origin: st
     return np.log(probability) - np.log1p(-probability)
 
 
+def head_of_log_odds(
+    weight: np.ndarray, bias: np.ndarray, kind: str, output: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """A last layer as (outputs, F) weights and (outputs,) biases of log-odds.
+
+    Args:
+        weight: (K, F) of the layer.
+        bias: (K,).
+        kind: "logit" or "logits", of what the layer returns.
+        output: which of the K are the findings.
+
+    Returns:
+        None where log-odds are no linear function of the features.
+    """
+    selected = list(output)
+    if max(selected) >= len(weight):
+        return None
+    if kind == "logit":
+        return weight[selected], bias[selected]
+    if kind == "logits" and len(weight) == 2:
+        other = [1 - index for index in selected]
+        return weight[selected] - weight[other], bias[selected] - bias[other]
+    return None
+
+
 def probable_kind(values: np.ndarray) -> str | None:
     """What values look like, None where they could be several things.
 

@@ -114,6 +114,13 @@ class Model(ABC):
         """The head as (outputs, F) weights and (outputs,) biases of log-odds; None where it cannot be had."""
         return None
 
+    def keep_head_if_last(self, inputs: torch.Tensor) -> None:  # noqa: B027  most doors know no head
+        """Forget the head unless what it makes of the features is what the model returns, exactly enough.
+
+        Args:
+            inputs: (N, ...) in the form of the contract.
+        """
+
     def _in_passes(self, inputs: torch.Tensor, run: Callable[[torch.Tensor], np.ndarray]) -> np.ndarray:
         """Results of as many passes as memory and the model's file ask for."""
         size = self.batch_limit or len(inputs)

@@ -10,7 +10,9 @@ import torch
 
 from srcmatters.audit.contract import InputContract
 from srcmatters.audit.declared_contract import ContractOptions, settled_contract
+from srcmatters.audit.doors.log_odds import head_of_log_odds
 from srcmatters.audit.doors.model import Model, Raw
+from srcmatters.audit.doors.onnx_head import OnnxHead, read_head
 from srcmatters.errors import InputError, first_line
 from srcmatters.files import sha256_of
 
@@ -30,13 +32,19 @@ class OnnxModel(Model):
         path: of the file.
         session: opened.
         contract: see :class:`Model`.
+        device: where it runs.
     """
 
     kind = "ONNX"
 
-    def __init__(self, path: Path, session: Any, contract: InputContract) -> None:
+    def __init__(
+        self, path: Path, session: Any, contract: InputContract, device: torch.device | str = "cpu"
+    ) -> None:
         super().__init__(path.name, contract, sha256_of(path))
         self.session = session
+        self._path, self._device = path, torch.device(device)
+        self._head: OnnxHead | None = None
+        self._with_features: Any = None
         (given,) = session.get_inputs()
         self._input = given.name
         self._type = _TYPES[given.type]
@@ -46,9 +54,7 @@ class OnnxModel(Model):
 
     def forward(self, inputs: torch.Tensor) -> Raw:
         """See :class:`Model`; to whole numbers the values are rounded."""
-        values = inputs.numpy()
-        if self._type is np.uint8:
-            values = np.clip(np.rint(values), 0, 255)
+        values = self._values(inputs)
         # A graph may compute several tensors; only what the contract asks for is run.
         names = self._outputs if self.contract.output_tensor is None else [self.contract.output_tensor]
         missing = [name for name in names if name not in self._outputs]
@@ -56,8 +62,47 @@ class OnnxModel(Model):
             raise InputError(
                 f"{self.name}: returns no tensor {missing[0]!r}, expected one of: {', '.join(self._outputs)}"
             )
-        returned = self.session.run(names, {self._input: np.ascontiguousarray(values, dtype=self._type)})
+        returned = self.session.run(names, {self._input: values})
         return dict(zip(names, returned, strict=True))
+
+    def features(self, inputs: torch.Tensor) -> np.ndarray | None:
+        """(N, F) float32, what goes into the last layer, if that is linear."""
+        if self._head is None:
+            return None
+        if self._with_features is None:
+            self._with_features = _session(self._head.graph, self._device)
+        session, name = self._with_features, self._head.features
+        return self._in_passes(
+            inputs,
+            lambda batch: session.run([name], {self._input: self._values(batch)})[0].astype(np.float32),
+        )
+
+    def head(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """See :class:`Model`."""
+        if self._head is None:
+            return None
+        kind = self._head.kind or self.contract.output_kind
+        return head_of_log_odds(self._head.weight, self._head.bias, kind, self.contract.output)
+
+    def keep_head_if_last(self, inputs: torch.Tensor) -> None:
+        """Look for the last layer; forget it unless features and weights make the model's log-odds."""
+        output = self.contract.output_tensor or (self._outputs[0] if len(self._outputs) == 1 else None)
+        self._head = None if output is None else read_head(self._path, output)
+        head = self.head()
+        if head is None:
+            self._head = None
+            return
+        features = self.features(inputs)
+        assert features is not None
+        made = features @ head[0].T + head[1] if features.shape[1:] == head[0].shape[1:] else None
+        if made is None or not np.allclose(made, self.log_odds(inputs), atol=1e-3, rtol=1e-3):
+            self._head = None
+
+    def _values(self, inputs: torch.Tensor) -> np.ndarray:
+        values = inputs.numpy()
+        if self._type is np.uint8:
+            values = np.clip(np.rint(values), 0, 255)
+        return np.ascontiguousarray(values, dtype=self._type)
 
 
 def open_onnx(path: Path, options: ContractOptions, device: torch.device | str) -> Model:
@@ -76,7 +121,7 @@ def open_onnx(path: Path, options: ContractOptions, device: torch.device | str) 
     read = contract_by_shape([length if isinstance(length, int) else None for length in inputs[0].shape])
     if inputs[0].type == "tensor(uint8)":
         read["value_range"] = "0..255"
-    return OnnxModel(path, session, settled_contract(options, read, str(path)))
+    return OnnxModel(path, session, settled_contract(options, read, str(path)), device)
 
 
 def contract_by_shape(shape: list[int | None]) -> dict[str, Any]:
@@ -102,7 +147,8 @@ def contract_by_shape(shape: list[int | None]) -> dict[str, Any]:
     return read
 
 
-def _session(path: Path, device: torch.device) -> Any:
+def _session(source: Path | bytes, device: torch.device) -> Any:
+    path = source if isinstance(source, Path) else "the graph with its features"
     try:
         import onnxruntime
     except ImportError as error:
@@ -114,6 +160,8 @@ def _session(path: Path, device: torch.device) -> Any:
     wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
     providers = [name for name in (*wanted, "CPUExecutionProvider") if name in available]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        return onnxruntime.InferenceSession(
+            str(source) if isinstance(source, Path) else source, options, providers=providers
+        )
     except Exception as error:  # its exceptions share no class but this
         raise InputError(f"{path}: no ONNX file that can be loaded ({first_line(error)})") from error

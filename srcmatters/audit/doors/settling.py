@@ -12,7 +12,6 @@ from srcmatters.audit.contract import CHANNELS, LAYOUTS, InputContract
 from srcmatters.audit.declared_contract import ContractOptions
 from srcmatters.audit.doors.log_odds import log_odds_of, probable_kind
 from srcmatters.audit.doors.model import Model
-from srcmatters.audit.doors.torch_model import TorchModel
 from srcmatters.errors import InputError, did_you_mean
 
 _NATIVE_SIDE = 256  # of the images of the first pass where the model takes any size
@@ -40,8 +39,7 @@ def settle_outputs(model: Model, options: ContractOptions) -> None:
     model.contract = replace(contract, output=output, output_kind=kind, origin=origins)
     model.outputs = options.findings or tuple(_named(model, index) for index in output)
     log_odds_of(values, output, kind, model.name)
-    if isinstance(model, TorchModel):
-        model.keep_head_if_last(synthetic_inputs(model.contract))
+    model.keep_head_if_last(synthetic_inputs(model.contract))
 
 
 def _first_pass(model: Model) -> np.ndarray:

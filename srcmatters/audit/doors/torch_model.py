@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from srcmatters.audit.contract import InputContract
+from srcmatters.audit.doors.log_odds import head_of_log_odds
 from srcmatters.audit.doors.model import Model, Raw
 
 
@@ -73,7 +74,7 @@ class TorchModel(Model):
             hook.remove()
 
     def keep_head_if_last(self, inputs: torch.Tensor) -> None:
-        """Forget the head unless what it makes of the features is what the model returns, exactly enough."""
+        """See :class:`Model`."""
         if self.classification_head is None:
             return
         features, returned = self.features(inputs), self.returned(inputs)
@@ -98,13 +99,7 @@ class TorchModel(Model):
             if self.classification_head.bias is None
             else self.classification_head.bias.detach().double().cpu().numpy()
         )
-        selected = list(self.contract.output)
-        if self.contract.output_kind == "logit":
-            return weight[selected], bias[selected]
-        if self.contract.output_kind == "logits" and len(weight) == 2:
-            other = [1 - index for index in selected]
-            return weight[selected] - weight[other], bias[selected] - bias[other]
-        return None
+        return head_of_log_odds(weight, bias, self.contract.output_kind, self.contract.output)
 
 
 def _floating(network: object) -> torch.dtype:
