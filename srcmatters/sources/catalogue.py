@@ -75,15 +75,15 @@ def own_sources() -> tuple[Entry, ...]:
 
     A file that cannot be read is left out; it is an error only when it is asked for.
     """
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for path in _own_files():
         try:
             entry = read_source_entry(path)
         except InputError:
             continue
         if entry is not None:
-            found.setdefault(path.stem, dataclasses.replace(entry, name=path.stem))
-    return tuple(found.values())
+            entries.setdefault(path.stem, dataclasses.replace(entry, name=path.stem))
+    return tuple(entries.values())
 
 
 def _own_files() -> list[Path]:

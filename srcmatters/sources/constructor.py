@@ -124,5 +124,5 @@ def _arguments(call: str | None, network: str) -> dict[str, Any]:
         assert isinstance(parsed, ast.Call) and not parsed.args and all(word.arg for word in parsed.keywords)
         return {str(word.arg): ast.literal_eval(word.value) for word in parsed.keywords}
     except (SyntaxError, ValueError, AssertionError) as error:
-        said = f"the arguments {call} of {network!r} are not plain values by name"
-        raise InputError(f"network: {said}, {_EXPECTED}") from error
+        reason = f"the arguments {call} of {network!r} are not plain values by name"
+        raise InputError(f"network: {reason}, {_EXPECTED}") from error

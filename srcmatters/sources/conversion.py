@@ -65,9 +65,9 @@ def convert(
         notes += (f"kernels of images inflated for volumes ({inflation})",)
     if rules.architecture is not None:
         draft.weights |= marker(architecture)
-    found = misfits(draft.weights, shapes, HEADS[network])
-    if found:
-        raise InputError(f"{origin}: the weights are those of another network: {found}")
+    differences = misfits(draft.weights, shapes, HEADS[network])
+    if differences:
+        raise InputError(f"{origin}: the weights are those of another network: {differences}")
     random = tuple(name for name in shapes if name.startswith(HEADS[network]))
     report = ConversionReport(
         scheme, network, spatial_dims, channels, architecture, draft.loaded(), draft.ignored, random, notes
@@ -95,9 +95,9 @@ def guess_scheme(
         if not rules.published(weights):
             continue
         for name in rules.renaming if network is None else rules.renaming.keys() & {network}:
-            found = _try(weights, scheme, name)
-            if found is not None:
-                fitting.append((name, scheme, found))
+            attempt = _try(weights, scheme, name)
+            if attempt is not None:
+                fitting.append((name, scheme, attempt))
     return fitting
 
 
@@ -155,12 +155,12 @@ def _take_all(draft: Draft, weights: Mapping[str, torch.Tensor], rules: Scheme, 
             draft.ignored[name] = why
 
 
-def _file_dims(draft: Draft, rules: Scheme, network: str, wanted: int) -> int:
+def _file_dims(draft: Draft, rules: Scheme, network: str, requested: int) -> int:
     """2 or 3: of the network in the file, which has to be one for images where the scheme knows no other."""
     stem = draft.weights.get(STEMS[network])
     if rules.spatial_dims is not None:
         return rules.spatial_dims
-    return stem.ndim - 2 if stem is not None and stem.ndim in (4, 5) else wanted
+    return stem.ndim - 2 if stem is not None and stem.ndim in (4, 5) else requested
 
 
 def _file_channels(draft: Draft, rules: Scheme, network: str) -> int:
@@ -170,9 +170,11 @@ def _file_channels(draft: Draft, rules: Scheme, network: str) -> int:
     return int(stem.shape[1]) if stem is not None and stem.ndim > 1 else 3
 
 
-def _check_dims(draft: Draft, network: str, dims: int, wanted: int, origin: str) -> None:
-    if dims > wanted:
-        raise InputError(f"{origin}: spatial_dims: got {wanted}, expected 3: these are weights for volumes")
+def _check_dims(draft: Draft, network: str, dims: int, requested: int, origin: str) -> None:
+    if dims > requested:
+        raise InputError(
+            f"{origin}: spatial_dims: got {requested}, expected 3: these are weights for volumes"
+        )
     stem = draft.weights.get(STEMS[network])
     # Inflation would take kernels that have a depth already for its own.
     if stem is not None and stem.ndim != dims + 2:

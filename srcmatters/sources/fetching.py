@@ -66,11 +66,11 @@ def _installed(package: str, pattern: str) -> Path | None:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return None
-    found = sorted(Path(spec.origin).parent.glob(pattern))
-    if len(found) != 1:
+    files = sorted(Path(spec.origin).parent.glob(pattern))
+    if len(files) != 1:
         folder = Path(spec.origin).parent
-        raise InputError(f"source: {folder} holds {len(found)} files {pattern}, expected one")
-    return found[0]
+        raise InputError(f"source: {folder} holds {len(files)} files {pattern}, expected one")
+    return files[0]
 
 
 def address(entry: Entry) -> str | None:
@@ -170,11 +170,11 @@ def verify(entry: Entry, path: Path) -> str:
 def _by_hand(entry: Entry) -> str:
     location = entry.location or {}
     if "pip" in location:
-        wanted = f".[{location['extra']}]" if "extra" in location else location["pip"]
+        requirement = f".[{location['extra']}]" if "extra" in location else location["pip"]
         option = "-e " if "extra" in location else ""
         return (
             f"source: {entry.name}: the package {location['pip']} is not installed;"
-            f" expected `pip install -c constraints.txt {option}{wanted}`"
+            f" expected `pip install -c constraints.txt {option}{requirement}`"
         )
     if "manual" in location:
         return (

@@ -112,8 +112,8 @@ def _entry(name: str, report: ConversionReport, fields: Mapping[str, Any]) -> En
 def _only_scheme(weights: Weights, network: str, file: Path) -> str:
     fitting = [scheme for _, scheme, _ in guess_scheme(weights, network) if scheme != "monai"]
     if len(fitting) != 1:
-        found = f"fits {' and '.join(fitting)}" if fitting else "fits no naming scheme completely"
-        raise InputError(f"{file}: {found} as {network}: say which with --scheme")
+        result = f"fits {' and '.join(fitting)}" if fitting else "fits no naming scheme completely"
+        raise InputError(f"{file}: {result} as {network}: say which with --scheme")
     return fitting[0]
 
 

@@ -67,11 +67,11 @@ def _datasets(group: h5py.Group, place: str = "", depth: int = 0) -> Iterator[tu
         here = f"{place}/{name}" if place else name
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise Unusable(f"{here}: a link to somewhere else, expected the values themselves")
-        found = group[name]
-        if isinstance(found, h5py.Group):
-            yield from _datasets(found, here, depth + 1)
-        elif isinstance(found, h5py.Dataset):
-            yield here, found
+        item = group[name]
+        if isinstance(item, h5py.Group):
+            yield from _datasets(item, here, depth + 1)
+        elif isinstance(item, h5py.Dataset):
+            yield here, item
 
 
 def _checked_size(place: str, dataset: h5py.Dataset) -> int:

@@ -27,11 +27,11 @@ def load_strictly(
         InputError: naming the first tensors that do not fit.
     """
     state = network.state_dict()
-    found = misfits(weights, {name: tensor.shape for name, tensor in state.items()}, head)
-    if found:
-        raise InputError(f"{origin}: the weights are those of another network: {found}")
-    given = {name: tensor for name, tensor in weights.items() if not _is_head(name, head)}
-    network.load_state_dict({**state, **given}, strict=True)
+    differences = misfits(weights, {name: tensor.shape for name, tensor in state.items()}, head)
+    if differences:
+        raise InputError(f"{origin}: the weights are those of another network: {differences}")
+    backbone = {name: tensor for name, tensor in weights.items() if not _is_head(name, head)}
+    network.load_state_dict({**state, **backbone}, strict=True)
 
 
 def misfits(weights: Mapping[str, torch.Tensor], shapes: Mapping[str, torch.Size], head: str | None) -> str:
@@ -43,13 +43,13 @@ def misfits(weights: Mapping[str, torch.Tensor], shapes: Mapping[str, torch.Size
         head: prefix of the tensors that do not matter; None: all do.
     """
     expected = {name: shape for name, shape in shapes.items() if not _is_head(name, head)}
-    given = {name: tensor for name, tensor in weights.items() if not _is_head(name, head)}
+    backbone = {name: tensor for name, tensor in weights.items() if not _is_head(name, head)}
     # Files written before PyTorch 0.4 have no batch counters; they play no part in the output.
-    missing = [name for name in expected if name not in given and not is_counter(name)]
+    missing = [name for name in expected if name not in backbone and not is_counter(name)]
     problems = [
         ("missing from the file", missing),
-        ("not in the network", [name for name in given if name not in expected]),
-        ("of another shape", [n for n in expected if n in given and given[n].shape != expected[n]]),
+        ("not in the network", [name for name in backbone if name not in expected]),
+        ("of another shape", [n for n in expected if n in backbone and backbone[n].shape != expected[n]]),
     ]
     return "; ".join(f"{_some(names)} {what}" for what, names in problems if names)
 

@@ -46,9 +46,9 @@ def own_classifier(
             f"source: {source} has no weights for {network}, expected {RANDOM}, or {CONSTRUCTOR} for the"
             " weights that its constructor gives"
         )
-    given = read_constructor(network)
-    made = [_built(given, spatial_dims, 3, num_classes, seed + number) for number in range(2)]
-    head = _head(made[0], given, spatial_dims)
+    constructor = read_constructor(network)
+    made = [_built(constructor, spatial_dims, 3, num_classes, seed + number) for number in range(2)]
+    head = _head(made[0], constructor, spatial_dims)
     channels = _channels(made[0], spatial_dims)
     drawn = _drawn(made[0], made[1], head)
     if source == RANDOM and not drawn:
@@ -62,9 +62,11 @@ def own_classifier(
     normalisation = _normalisation(channels, plain=source == CONSTRUCTOR)
     classifier = _classifier(made[0], head, normalisation, spatial_dims, num_classes, dropout, seed)
     digest = weights_digest(classifier)
-    name = Constructor(given.module, given.function, given.arguments, head, given.recorded).name
+    name = Constructor(
+        constructor.module, constructor.function, constructor.arguments, head, constructor.recorded
+    ).name
     shown = source if source == RANDOM else f"{source}-{_backbone_digest(classifier, head)[:8]}"
-    classifier.origin = Origin(shown, name, dropout, digest, given.file)
+    classifier.origin = Origin(shown, name, dropout, digest, constructor.file)
     return classifier
 
 
@@ -74,13 +76,13 @@ def own_classifier_of(weights: Weights, network: str, dropout: float, origin: st
     Raises:
         InputError: code that fails, or the weights of another network.
     """
-    given = read_constructor(network)
+    constructor = read_constructor(network)
     spatial_dims = 3 if any(tensor.ndim == 5 for tensor in weights.values()) else 2
     mean = weights.get("0.mean")
     if mean is None:
         raise InputError(f"{origin}: 0.mean missing from the file, expected a classifier made by this tool")
-    backbone = _built(given, spatial_dims, int(mean.shape[1]), 2, seed=0)
-    head = _head(backbone, given, spatial_dims)
+    backbone = _built(constructor, spatial_dims, int(mean.shape[1]), 2, seed=0)
+    head = _head(backbone, constructor, spatial_dims)
     rows = weights.get(f"1.{head}.weight")
     if rows is None:
         raise InputError(f"{origin}: no classifier with {network}: 1.{head}.weight missing from the file")
@@ -121,19 +123,21 @@ def _normalisation(channels: int, plain: bool) -> Normalisation:
     return Normalisation("fixed", order, (sum(IMAGENET_MEAN) / 3,), (sum(IMAGENET_STD) / 3,))
 
 
-def _built(given: Constructor, spatial_dims: int, channels: int, num_classes: int, seed: int) -> nn.Module:
+def _built(
+    constructor: Constructor, spatial_dims: int, channels: int, num_classes: int, seed: int
+) -> nn.Module:
     """Call the constructor with what it takes of dimensions, channels and classes."""
-    build = _loaded(given)
-    arguments = {**_standard(build, spatial_dims, channels, num_classes), **given.arguments}
+    build = _loaded(constructor)
+    arguments = {**_standard(build, spatial_dims, channels, num_classes), **constructor.arguments}
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             made = build(**arguments)
     except Exception as error:  # somebody else's code may raise anything
-        raise InputError(f"network: {given.name} fails ({_reason(error)})") from error
+        raise InputError(f"network: {constructor.name} fails ({_reason(error)})") from error
     if not isinstance(made, nn.Module):
         raise InputError(
-            f"network: {given.name} returned a {type(made).__name__}, expected a torch.nn.Module"
+            f"network: {constructor.name} returned a {type(made).__name__}, expected a torch.nn.Module"
         )
     return made
 
@@ -161,19 +165,28 @@ def _accepted(build: Callable[..., Any]) -> set[str]:
     return accepted
 
 
-def _loaded(given: Constructor) -> Callable[..., Any]:
-    if given.recorded is not None:
+def _loaded(constructor: Constructor) -> Callable[..., Any]:
+    if constructor.recorded is not None:
         raise InputError(
-            f"network: {given.name} names the code of a run, expected the file itself as in file.py:function"
+            f"network: {constructor.name} names the code of a run, expected the file itself as in"
+            " file.py:function"
         )
     try:
-        module = importlib.import_module(given.module) if given.file is None else _from_file(given.file)
+        module = (
+            importlib.import_module(constructor.module)
+            if constructor.file is None
+            else _from_file(constructor.file)
+        )
     except Exception as error:  # somebody else's code may raise anything
-        raise InputError(f"network: {given.module} fails as it is imported ({_reason(error)})") from error
-    build = getattr(module, given.function, None)
+        raise InputError(
+            f"network: {constructor.module} fails as it is imported ({_reason(error)})"
+        ) from error
+    build = getattr(module, constructor.function, None)
     if not callable(build):
-        hint = did_you_mean(given.function, [name for name, value in vars(module).items() if callable(value)])
-        raise InputError(f"network: {given.module} has no {given.function!r}{hint}")
+        hint = did_you_mean(
+            constructor.function, [name for name, value in vars(module).items() if callable(value)]
+        )
+        raise InputError(f"network: {constructor.module} has no {constructor.function!r}{hint}")
     return build
 
 
@@ -197,26 +210,29 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def _head(network: nn.Module, given: Constructor, spatial_dims: int) -> str:
+def _head(network: nn.Module, constructor: Constructor, spatial_dims: int) -> str:
     """Name of the linear layer whose output the network returns."""
     linear = {name: part for name, part in network.named_modules() if isinstance(part, nn.Linear)}
-    if given.head is not None:
-        if given.head not in linear:
-            hint = did_you_mean(given.head, linear)
-            raise InputError(f"network: {given.name}: head {given.head!r} is no linear layer{hint}")
-        return given.head
-    returned, last = _traced(network, linear, spatial_dims, given)
+    if constructor.head is not None:
+        if constructor.head not in linear:
+            hint = did_you_mean(constructor.head, linear)
+            raise InputError(
+                f"network: {constructor.name}: head {constructor.head!r} is no linear layer{hint}"
+            )
+        return constructor.head
+    returned, last = _traced(network, linear, spatial_dims, constructor)
     if last is None:
+        layers = ", ".join(list(linear)[-5:]) or "none, for it has no linear layer"
         raise InputError(
-            f"network: {given.name}: no linear layer returns what the network returns ({returned}), expected"
-            f" #head= with one of: {', '.join(list(linear)[-5:]) or 'none, for it has no linear layer'}"
+            f"network: {constructor.name}: no linear layer returns what the network returns ({returned}),"
+            f" expected #head= with one of: {layers}"
         )
     return last
 
 
 @torch.no_grad()
 def _traced(
-    network: nn.Module, linear: Mapping[str, nn.Module], spatial_dims: int, given: Constructor
+    network: nn.Module, linear: Mapping[str, nn.Module], spatial_dims: int, constructor: Constructor
 ) -> tuple[str, str | None]:
     """What the network returns, in words, and the linear layer that returns the same; by a pass on zeros."""
     seen: dict[str, torch.Tensor] = {}
@@ -227,7 +243,7 @@ def _traced(
     training = network.training
     network.eval()
     try:
-        output = _first_pass(network, _channels(network, spatial_dims), spatial_dims, given)
+        output = _first_pass(network, _channels(network, spatial_dims), spatial_dims, constructor)
     finally:
         network.train(training)
         for hook in hooks:
@@ -235,12 +251,14 @@ def _traced(
     if not isinstance(output, torch.Tensor):
         return f"a {type(output).__name__}", None
     same = [
-        name for name, found in seen.items() if found.shape == output.shape and torch.equal(found, output)
+        name
+        for name, returned in seen.items()
+        if returned.shape == output.shape and torch.equal(returned, output)
     ]
     return f"shape {tuple(output.shape)}", same[-1] if same else None
 
 
-def _first_pass(network: nn.Module, channels: int, spatial_dims: int, given: Constructor) -> Any:
+def _first_pass(network: nn.Module, channels: int, spatial_dims: int, constructor: Constructor) -> Any:
     failure: Exception = RuntimeError("no size was tried")
     for side in _SIDES[spatial_dims]:
         try:
@@ -249,7 +267,7 @@ def _first_pass(network: nn.Module, channels: int, spatial_dims: int, given: Con
             failure = error
     tried = f"{spatial_dims}D images of {channels} channels and {_SIDES[spatial_dims]} pixels a side"
     raise InputError(
-        f"network: {given.name} fails on {tried} ({_reason(failure)}); #head=LAYER needs no such pass"
+        f"network: {constructor.name} fails on {tried} ({_reason(failure)}); #head=LAYER needs no such pass"
     ) from failure
 
 
