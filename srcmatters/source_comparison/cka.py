@@ -127,6 +127,6 @@ def cka_standard_errors(
 
 def _pairwise(kernels: Sequence[np.ndarray], others: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
     """(k,) CKA of each kernel with its partner, on some of the images."""
-    chosen = np.ix_(rows, rows)
+    block = np.ix_(rows, rows)
     pairs = zip(kernels, others, strict=True)
-    return np.array([cka([centre(one[chosen])], [centre(other[chosen])])[0, 0] for one, other in pairs])
+    return np.array([cka([centre(one[block])], [centre(other[block])])[0, 0] for one, other in pairs])

@@ -115,9 +115,9 @@ def represent(
     with torch.inference_mode(), recorded_stages(backbone, network, GRID) as activations:
         for batch in batches:
             classifier(batch.to(device, memory_format=torch.channels_last))
-            for stage, found in parts.items():
-                found.append(activations[stage])
-    return {stage: _representation(torch.cat(found)) for stage, found in parts.items()}
+            for stage, batches_of_stage in parts.items():
+                batches_of_stage.append(activations[stage])
+    return {stage: _representation(torch.cat(batches_of_stage)) for stage, batches_of_stage in parts.items()}
 
 
 def _representation(activations: torch.Tensor) -> Representation:
@@ -151,17 +151,17 @@ def compare_sources(
     """
     # All of them first: a source that does not exist is said before anything is computed.
     classifiers = {name: create_classifier(network, source, seed=seed) for name, source in sources.items()}
-    found = {
+    representations = {
         name: represent(classifier, network, images, batch_size, device, name)
         for name, classifier in classifiers.items()
     }
     patients = cases["patient_id"].astype(str).tolist()
-    probes = _probes(found, cases["label"].to_numpy(), patients, seed)
+    probes = _probes(representations, cases["label"].to_numpy(), patients, seed)
     return SourceComparison(
         tuple(stage.name for stage in stages(network)),
         tuple(sources),
-        _similarities(found, patients, seed),
-        _probe_table(found, probes),
+        _similarities(representations, patients, seed),
+        _probe_table(representations, probes),
         _differences(probes, list(sources)),
     )
 
@@ -170,23 +170,23 @@ Found = dict[str, dict[str, Representation]]
 Probes = dict[tuple[str, str], LinearProbe]
 
 
-def _probes(found: Found, labels: np.ndarray, patients: Sequence[str], seed: int) -> Probes:
+def _probes(representations: Found, labels: np.ndarray, patients: Sequence[str], seed: int) -> Probes:
     """By source and stage."""
     pooled = {
         (source, stage): representation.pooled
-        for source, by_stage in found.items()
+        for source, by_stage in representations.items()
         for stage, representation in by_stage.items()
     }
     progress = tqdm(pooled.items(), desc="probes", unit="probe", leave=False, disable=None)
     return {place: linear_probe(features, labels, patients, seed) for place, features in progress}
 
 
-def _probe_table(found: Found, probes: Probes) -> pd.DataFrame:
+def _probe_table(representations: Found, probes: Probes) -> pd.DataFrame:
     rows = [
         {
             "source": source,
             "stage": stage,
-            "features": found[source][stage].pooled.shape[1],
+            "features": representations[source][stage].pooled.shape[1],
             "auc": probe.auc,
             "low": probe.low,
             "high": probe.high,
@@ -207,11 +207,13 @@ def _differences(probes: Probes, sources: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _similarities(found: Found, patients: Sequence[str], seed: int) -> pd.DataFrame:
-    kernels = {source: [part.kernel for part in by_stage.values()] for source, by_stage in found.items()}
-    names = list(next(iter(found.values())))
+def _similarities(representations: Found, patients: Sequence[str], seed: int) -> pd.DataFrame:
+    kernels = {
+        source: [part.kernel for part in by_stage.values()] for source, by_stage in representations.items()
+    }
+    names = list(next(iter(representations.values())))
     tables = []
-    for one, other in combinations(found, 2):
+    for one, other in combinations(representations, 2):
         values = cka(kernels[one], kernels[other])
         errors = np.full_like(values, np.nan)
         np.fill_diagonal(errors, cka_standard_errors(kernels[one], kernels[other], patients, seed=seed))

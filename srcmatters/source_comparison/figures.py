@@ -123,8 +123,8 @@ def _draw_matrices(
     for axes in grid[len(pairs) :]:
         axes.set_axis_off()
     for axes, (one, other) in zip(grid, pairs, strict=False):
-        chosen = similarity[(similarity["source_a"] == one) & (similarity["source_b"] == other)]
-        matrix = chosen.pivot(index="stage_a", columns="stage_b", values="cka").loc[
+        rows_of_pair = similarity[(similarity["source_a"] == one) & (similarity["source_b"] == other)]
+        matrix = rows_of_pair.pivot(index="stage_a", columns="stage_b", values="cka").loc[
             list(stages), list(stages)
         ]
         axes.patch.set(facecolor="0.92", edgecolor="0.6", hatch="///")  # shows where there is no value

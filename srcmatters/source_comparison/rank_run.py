@@ -71,8 +71,8 @@ class RankRun:
             InputError: whatever is wrong with the settings, the case table, an image or a source.
         """
         start = time.perf_counter()
-        chosen = [_split(one) for one in self.sources] if self.sources else sources_here()
-        named = _named(chosen)
+        selected = [_split(one) for one in self.sources] if self.sources else sources_here()
+        named = _named(selected)
         target = Path(self.dataset_dir).absolute().name
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         settings: dict[str, Any] = {
@@ -121,8 +121,8 @@ def sources_here() -> list[tuple[str, str]]:
     packaged = read_catalogue()
     entries = [entry for entry in (*packaged, *own_sources()) if entry.spatial_dims == 2]
     there = [entry for entry in entries if entry.location is not None and whereabouts(entry) == "here"]
-    found = [(entry.source if entry in packaged else entry.name, entry.network) for entry in there]
-    return [*found, ("random", DEFAULT_NETWORK)]
+    names = [(entry.source if entry in packaged else entry.name, entry.network) for entry in there]
+    return [*names, ("random", DEFAULT_NETWORK)]
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -130,11 +130,11 @@ def _split(text: str) -> tuple[str, str]:
     return source, network or DEFAULT_NETWORK
 
 
-def _named(chosen: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
+def _named(selected: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
     """(name in the tables, source, network); the name tells the network where it is not the usual one."""
     named = [
         (source_name(one) + ("" if network == DEFAULT_NETWORK else f"@{network_name(network)}"), one, network)
-        for one, network in chosen
+        for one, network in selected
     ]
     names = [name for name, _, _ in named]
     if len(set(names)) < len(names):

@@ -105,8 +105,8 @@ def rank_sources(
     return SourceRanking(_ranked(pd.DataFrame(known), tables["leans"], alike), **tables)
 
 
-def _as_row(name: str, found: Estimated) -> dict[str, float]:
-    return {name: found.value, "low": found.low, "high": found.high}
+def _as_row(name: str, estimated: Estimated) -> dict[str, float]:
+    return {name: estimated.value, "low": estimated.low, "high": estimated.high}
 
 
 Stages = Mapping[str, np.ndarray]

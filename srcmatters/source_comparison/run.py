@@ -98,8 +98,8 @@ class ComparisonRun:
         """Sources by the name that results call them, and the settings for the record."""
         names = {source_name(source): source for source in self.sources}
         if len(self.sources) < 2 or len(names) < len(self.sources):
-            given = ", ".join(self.sources)
-            raise InputError(f"sources: got {given}, expected two or more that differ")
+            listed = ", ".join(self.sources)
+            raise InputError(f"sources: got {listed}, expected two or more that differ")
         stages(self.network)
         if self.max_cases < _FEWEST:
             raise InputError(f"max_cases: got {self.max_cases}, expected {_FEWEST} or more")
