@@ -72,9 +72,9 @@ class CellQueue:
 
     def common_mistake(self, least: int = 3) -> str:
         """The mistake that every cell so far has failed with, if there are some and none has finished."""
-        said = {outcome.error for outcome in self.failed.values() if outcome.mistake}
-        only = len(said) == 1 and len(self.failed) >= least and not self.finished
-        return said.pop() if only else ""
+        messages = {outcome.error for outcome in self.failed.values() if outcome.mistake}
+        only = len(messages) == 1 and len(self.failed) >= least and not self.finished
+        return messages.pop() if only else ""
 
 
 def _shares(cell: Cell) -> tuple[str, ...]:

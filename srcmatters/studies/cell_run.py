@@ -67,8 +67,8 @@ def one_line(error: BaseException) -> str:
         return str(mistake)
     while error.__cause__ is not None:
         error = error.__cause__
-    said = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    message = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def _run_and_record(task: CellTask, place: CellPlace) -> Exception | None:

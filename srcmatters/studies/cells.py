@@ -94,12 +94,12 @@ def count_trainings(cells: Collection[Cell], finished: Collection[Cell] = ()) ->
 
 
 def _check_overrides(study: Study, config: Mapping[str, Any]) -> None:
-    given = {name: "overrides" for name in study.overrides}
-    given |= {axis: f"axes.{axis}" for axis in study.axes}
+    origins = {name: "overrides" for name in study.overrides}
+    origins |= {axis: f"axes.{axis}" for axis in study.axes}
     for axis, choices in study.axes.items():
         for choice in choices:
-            given |= {name: f"axes.{axis}, {choice.name}" for name in choice.overrides}
-    for name, where in given.items():
+            origins |= {name: f"axes.{axis}, {choice.name}" for name in choice.overrides}
+    for name, where in origins.items():
         if name.partition("::")[0].lstrip("+~") not in config:
             known = [item for item in config if item not in BOOKKEEPING]
             raise InputError(
@@ -210,8 +210,8 @@ def _file_digest(path: str, size: int, changed: int) -> str:  # noqa: ARG001
 
 
 def _digest(path: Path) -> str:
-    found = path.stat()
-    return _file_digest(str(path), found.st_size, found.st_mtime_ns)
+    status = path.stat()
+    return _file_digest(str(path), status.st_size, status.st_mtime_ns)
 
 
 def _source_digest(source: str) -> tuple[str, str]:
@@ -222,8 +222,8 @@ def _source_digest(source: str) -> tuple[str, str]:
 
 def _absolute(network: str) -> str:
     """What builds a network of one's own, its file found from any folder."""
-    given = read_constructor(network)
-    return network if given.file is None else f"{given.file.absolute()}:{given.call}"
+    constructor = read_constructor(network)
+    return network if constructor.file is None else f"{constructor.file.absolute()}:{constructor.call}"
 
 
 def _data_digest(fixed: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:

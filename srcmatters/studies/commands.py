@@ -65,12 +65,12 @@ def plan(
     from srcmatters.studies.plan_view import print_plan
     from srcmatters.studies.study_sources import check_sources
 
-    chosen, folder = _study(file, output_dir, ctx.args)
-    cells = expand(chosen)
-    check_sources(chosen, cells)
+    planned, folder = _study(file, output_dir, ctx.args)
+    cells = expand(planned)
+    check_sources(planned, cells)
     if time_one:
-        _run_first(chosen, folder, cells)
-    print_plan(chosen, cells, folder, workers or _default_workers(chosen), detect)
+        _run_first(planned, folder, cells)
+    print_plan(planned, cells, folder, workers or _default_workers(planned), detect)
 
 
 @study.command(context_settings=_OPEN, epilog=_EXTRA)
@@ -100,22 +100,22 @@ def run(
     from srcmatters.studies.progress import Bar, Lines
     from srcmatters.studies.runner import StudyRun
 
-    chosen, folder = _study(file, output_dir, ctx.args)
+    declared, folder = _study(file, output_dir, ctx.args)
     console = Console(stderr=True)
     try:
         end = StudyRun(
-            chosen,
+            declared,
             folder,
-            lambda: _executor(executor, chosen, workers, per_gpu, address),
+            lambda: _executor(executor, declared, workers, per_gpu, address),
             Bar(console) if console.is_terminal else Lines(),
-            lambda cells: check_study(chosen, cells),
+            lambda cells: check_study(declared, cells),
             conclude if report else None,
         ).run()
     except KeyboardInterrupt:
         again = shlex.join(["srcmatters", *sys.argv[1:]])
         click.echo(f"stopped; the same command goes on where it was: {again}", err=True)
         sys.exit(130)
-    _print_end(chosen, folder, end)
+    _print_end(declared, folder, end)
     sys.exit(1 if end.failed else 0)
 
 
@@ -149,8 +149,8 @@ def _study(file: Path, output_dir: Path | None, words: Sequence[str]) -> tuple[S
     from srcmatters.packaged_bundles import find_study_file
     from srcmatters.studies.study_file import read_study, with_options
 
-    chosen = with_options(read_study(find_study_file(file)), _pairs(words))
-    return chosen, output_dir or Path("mlruns") / "studies" / chosen.name
+    declared = with_options(read_study(find_study_file(file)), _pairs(words))
+    return declared, output_dir or Path("mlruns") / "studies" / declared.name
 
 
 def _pairs(words: Sequence[str]) -> dict[str, str]:
@@ -159,10 +159,10 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
     left = list(words)
     while left:
         word = left.pop(0)
-        name, given, value = word.removeprefix("--").partition("=")
+        name, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not name:
             raise InputError(f"{word}: not understood, expected --name value")
-        if not given:
+        if not equals:
             if not left or left[0].startswith("--"):
                 raise InputError(f"--{name}: no value, expected --{name} value")
             value = left.pop(0)
@@ -170,9 +170,9 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _gpus(chosen: Study) -> list[int]:
+def _gpus(declared: Study) -> list[int]:
     """Memory of each GPU that cells will use, in bytes."""
-    if "cpu" in str(chosen.overrides.get("device", "")) or not Path("/dev/nvidiactl").exists():
+    if "cpu" in str(declared.overrides.get("device", "")) or not Path("/dev/nvidiactl").exists():
         return []
     import torch
 
@@ -181,14 +181,14 @@ def _gpus(chosen: Study) -> list[int]:
     ]
 
 
-def _default_workers(chosen: Study) -> int:
+def _default_workers(declared: Study) -> int:
     from srcmatters.studies.executors.local import local_slots
 
-    return len(local_slots(gpus=_gpus(chosen)))
+    return len(local_slots(gpus=_gpus(declared)))
 
 
 def _executor(
-    name: str, chosen: Study, workers: int | None, per_gpu: int = 1, address: str | None = None
+    name: str, declared: Study, workers: int | None, per_gpu: int = 1, address: str | None = None
 ) -> Executor:
     if name == "ray":
         from srcmatters.studies.executors.ray_executor import RayExecutor
@@ -196,23 +196,25 @@ def _executor(
         return RayExecutor(address, workers, per_gpu=per_gpu)
     from srcmatters.studies.executors.local import LocalExecutor, local_slots
 
-    return LocalExecutor(local_slots(workers, _gpus(chosen), per_gpu))
+    return LocalExecutor(local_slots(workers, _gpus(declared), per_gpu))
 
 
-def _run_first(chosen: Study, folder: Path, cells: Sequence[Cell]) -> None:  # noqa: ARG001
+def _run_first(declared: Study, folder: Path, cells: Sequence[Cell]) -> None:  # noqa: ARG001
     """Run one cell for good: its time is known then, and its result is kept."""
     from srcmatters.studies.preflight import check_study
     from srcmatters.studies.runner import StudyRun
 
     def one_worker() -> Executor:
-        return _executor("local", chosen, 1)
+        return _executor("local", declared, 1)
 
-    end = StudyRun(chosen, folder, one_worker, check=lambda left: check_study(chosen, left), limit=1).run()
+    end = StudyRun(
+        declared, folder, one_worker, check=lambda left: check_study(declared, left), limit=1
+    ).run()
     if end.failed:
         raise InputError(next(iter(end.failed.values())).error)
 
 
-def _print_end(chosen: Study, folder: Path, end: StudyEnd) -> None:  # noqa: ARG001
+def _print_end(declared: Study, folder: Path, end: StudyEnd) -> None:  # noqa: ARG001
     from rich.console import Console
 
     from srcmatters.studies.state import read_state

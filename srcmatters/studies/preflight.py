@@ -52,13 +52,13 @@ def _check_cases(settings: Sequence[Mapping[str, Any]]) -> None:
     cases = open_cohort(first["dataset_dir"], first["cases"], first.get("modality", "xray"))
     seen = set()
     for one in settings:
-        chosen = {name: one[name] for name in _OF_THE_SPLIT if name in one}
-        key = repr({**chosen, "p_art": 0})
+        split_settings = {name: one[name] for name in _OF_THE_SPLIT if name in one}
+        key = repr({**split_settings, "p_art": 0})
         if key in seen:  # whether there are enough cases does not depend on p_art
             continue
         seen.add(key)
         labelled = control_labels(cases, one.get("control", "none"), one["seed"], one["fold"])
-        others = {name: value for name, value in chosen.items() if name != "confounder"}
+        others = {name: value for name, value in split_settings.items() if name != "confounder"}
         choose_cases(labelled, CaseChoice(sampled_column(one["confounder"], cases), **others))
         confounder = create_image_confounder(
             one["confounder"], cases, one["protocol"], one["seed"], **one.get("confounder_args", {})

@@ -123,8 +123,8 @@ class StudyRun:
             self.remarks.append(
                 f"{others} finished cells of another configuration are in {self.study_dir / 'cells'} as well"
             )
-        said = yaml.safe_dump(self.study.as_file(), sort_keys=False, allow_unicode=True)
-        (self.study_dir / STUDY_FILE).write_text(said)
+        declared = yaml.safe_dump(self.study.as_file(), sort_keys=False, allow_unicode=True)
+        (self.study_dir / STUDY_FILE).write_text(declared)
         return {
             "name": self.study.name,
             "started": before.get("started", now()),
@@ -245,5 +245,7 @@ def _full_disk_in_one_line(study_dir: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        said = f"output_dir: no space left for {study_dir}; everything finished is kept, run the study again"
-        raise InputError(said) from error
+        message = (
+            f"output_dir: no space left for {study_dir}; everything finished is kept, run the study again"
+        )
+        raise InputError(message) from error

@@ -79,8 +79,8 @@ def read_state(study_dir: str | Path) -> StudyState:
         str(manifest.get("name", study_dir.name)),
         ids,
         finished,
-        {place.cell_id: found for place in left if (found := read_json(place.failure))},
-        {place.cell_id: found for place in left if (found := _alive(place.running))},
+        {place.cell_id: failure for place in left if (failure := read_json(place.failure))},
+        {place.cell_id: running for place in left if (running := _alive(place.running))},
         {name: float(record["seconds"]) for name, record in records.items() if "seconds" in record},
         _alive(study_dir / ".running" / "driver.json"),
     )
@@ -97,10 +97,10 @@ def _alive(path: Path) -> dict[str, Any]:
 def strangers(study_dir: Path, cell_ids: Sequence[str]) -> list[str]:
     """Finished cells in the folder that are none of the study: of another configuration or grid."""
     known = set(cell_ids)
-    found = sorted((study_dir / "cells").glob("*"))
+    folders = sorted((study_dir / "cells").glob("*"))
     return [
         path.name
-        for path in found
+        for path in folders
         if path.name not in known and CellPlace(study_dir, path.name).is_finished()
     ]
 

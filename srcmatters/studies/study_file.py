@@ -80,7 +80,7 @@ class Study:
             ]
             for axis, choices in self.axes.items()
         }
-        said = {
+        content = {
             "name": self.name,
             "bundle": str(self.bundle),
             "depth": self.depth,
@@ -94,7 +94,7 @@ class Study:
             "retries": self.retries,
             "tracking_uri": self.tracking_uri,
         }
-        return {name: value for name, value in said.items() if value is not None or name == "tracking_uri"}
+        return {name: value for name, value in content.items() if value is not None or name == "tracking_uri"}
 
 
 def _spelled(axis: str, choice: Choice) -> dict[str, Any]:
@@ -128,9 +128,9 @@ def read_study(path: str | Path) -> Study:
     bundle = (path.parent / content["bundle"]).resolve()
     if not (bundle / "configs" / "train.yaml").is_file():
         raise InputError(f"{path}, bundle: {bundle} holds no configs/train.yaml, expected a bundle's folder")
-    given = {name: content[name] for name in (*_FIELDS, "overrides", "analysis") if name in content}
-    given |= {name: tuple(content.get(name, ())) for name in ("overlays", "controls")}
-    study = Study(bundle=bundle, axes=axes, file=path, **given)
+    fields = {name: content[name] for name in (*_FIELDS, "overrides", "analysis") if name in content}
+    fields |= {name: tuple(content.get(name, ())) for name in ("overlays", "controls")}
+    study = Study(bundle=bundle, axes=axes, file=path, **fields)
     for config in study.config_files():
         if not config.is_file():
             known = sorted(found.name for found in config.parent.glob("*.yaml"))
@@ -201,5 +201,5 @@ def _values(axis: str, text: str, known: tuple[Choice, ...]) -> tuple[Choice, ..
     command_line = Path("command line")
     _check({"name": "x", "bundle": "x", "axes": {axis: parts}}, command_line)
     by_name = {str(choice.name): choice for choice in known}
-    given = [_choice(command_line, axis, part) for part in parts]
-    return _unique(command_line, axis, [by_name.get(str(choice.name), choice) for choice in given])
+    choices = [_choice(command_line, axis, part) for part in parts]
+    return _unique(command_line, axis, [by_name.get(str(choice.name), choice) for choice in choices])

@@ -147,8 +147,8 @@ class TrackedStudy:
 
         experiments = [str(self.tracker.experiment_id)]
         parent = f"tags.mlflow.parentRunId = '{self.tracker.run_id}' and attributes.status = 'FINISHED'"
-        found = mlflow.MlflowClient().search_runs(experiments, parent, max_results=50_000)
-        return {run.data.tags.get("cell", "") for run in found}
+        runs = mlflow.MlflowClient().search_runs(experiments, parent, max_results=50_000)
+        return {run.data.tags.get("cell", "") for run in runs}
 
     def _log_from_disk(self, place: CellPlace) -> None:
         result = read_json(place.folder / METRICS)

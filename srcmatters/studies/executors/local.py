@@ -84,7 +84,7 @@ class LocalExecutor:
         """See :meth:`srcmatters.studies.executors.base.Executor.outcomes`."""
         handles = [handle for worker in self._workers for handle in _handles(worker)]
         ready = set(wait(handles, timeout))
-        found = []
+        finished = []
         for number, worker in enumerate(self._workers):
             if ready.isdisjoint(_handles(worker)):
                 continue
@@ -94,8 +94,8 @@ class LocalExecutor:
                 self._workers[number] = self._replaced(worker)
             worker.task = None
             if outcome is not None:
-                found.append(outcome)
-        return found
+                finished.append(outcome)
+        return finished
 
     def shutdown(self, grace: float = 5.0) -> None:
         """Interrupt what runs, and kill what has not ended after ``grace`` seconds."""

@@ -69,9 +69,9 @@ def connect(address: str | None, cores: int) -> bool:
         try:
             ray.init(address, **options)
         except Exception as error:  # of any kind: a node that starts too slowly is a bare Exception
-            said = " ".join(str(error).split())[:200]
+            message = " ".join(str(error).split())[:200]
             where = "Ray does not start here" if address == "local" else f"no Ray cluster at {address!r}"
-            raise InputError(f"address: {where} ({said})") from error
+            raise InputError(f"address: {where} ({message})") from error
     return True
 
 

@@ -141,16 +141,17 @@ class RayExecutor:
         if time.monotonic() < self._look_at:
             return
         try:
-            wanted = self._asked or cluster_slots(self._ray.nodes(), self._cpus, self._gpus)
+            slots = self._asked or cluster_slots(self._ray.nodes(), self._cpus, self._gpus)
         except (self._ray.exceptions.RayError, ConnectionError) as error:
-            said = " ".join(str(error).split())[:200]
+            message = " ".join(str(error).split())[:200]
             raise InputError(
-                f"executor: the Ray cluster is gone ({said}); what is finished is kept, run the study again"
+                f"executor: the Ray cluster is gone ({message}); what is finished is kept, run the study"
+                " again"
             ) from error
         without_place = [worker for worker in self._workers if not worker.ready]
-        for worker in without_place[: max(0, len(self._workers) - wanted)]:
+        for worker in without_place[: max(0, len(self._workers) - slots)]:
             self._end(worker)
-        for _ in range(wanted - len(self._workers)):
+        for _ in range(slots - len(self._workers)):
             self._workers.append(self._start())
         self._look_at = time.monotonic() + _LOOK_SECONDS
 
@@ -206,8 +207,8 @@ class RayExecutor:
 
     def _lost(self, worker: _Worker, error: Exception) -> Outcome:
         assert worker.task is not None
-        seconds, said = time.perf_counter() - worker.since, f"the worker was lost: {_reason(error)}"
-        return Outcome(worker.task.cell_id, "lost", seconds, said, worker=f"node {worker.node}")
+        seconds, message = time.perf_counter() - worker.since, f"the worker was lost: {_reason(error)}"
+        return Outcome(worker.task.cell_id, "lost", seconds, message, worker=f"node {worker.node}")
 
     def _end(self, worker: _Worker) -> None:
         self._workers.remove(worker)
@@ -218,5 +219,5 @@ class RayExecutor:
 def _reason(error: Exception) -> str:
     """Ray's messages are a page long; the end of a traceback says most, otherwise their first lines do."""
     cause = error.__cause__ or getattr(error, "cause", None)
-    said = " ".join(str(cause or error).split())
-    return said[:200]
+    message = " ".join(str(cause or error).split())
+    return message[:200]
