@@ -21,10 +21,10 @@ def subgroup_table(setup: Setup) -> Table | None:
     if subgroups.empty:
         return None
     planned = setup.p_art(subgroups)
-    chosen = subgroups[np.isclose(subgroups["p_art"], planned)]
+    at_planned = subgroups[np.isclose(subgroups["p_art"], planned)]
     groups = []
     for confounder in setup.confounders:
-        mine = of_confounder(chosen, confounder)
+        mine = of_confounder(at_planned, confounder)
         # Not sorted: the analysis has numbers and bands of numbers in their order already.
         rows = [_subgroup_row(group) for _, group in mine.groupby(["source", "column", "value"], sort=False)]
         if rows:

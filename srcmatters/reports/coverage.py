@@ -24,13 +24,13 @@ def missing_cells(cells: pd.DataFrame) -> list[str]:
     Args:
         cells: finished runs; ``label`` is the confounder with its parameters.
     """
-    found = []
+    missing = []
     setup = ["target", "network", "depth", "protocol", "control", "p_neg", "mitigation"]
     for _, members in cells.groupby(setup, sort=True, dropna=False):
         present = set(members[list(_GRID)].itertuples(index=False, name=None))
         grid = product(*(sorted(members[name].unique()) for name in _GRID))
-        found += [_cell_name(cell) for cell in grid if cell not in present]
-    return found
+        missing += [_cell_name(cell) for cell in grid if cell not in present]
+    return missing
 
 
 def _cell_name(cell: tuple[Any, ...]) -> str:

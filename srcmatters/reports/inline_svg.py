@@ -85,10 +85,10 @@ def inline(figure: Figure, alt: str, key: str) -> Markup:
 
 def _own_ids(drawing: str, key: str) -> str:
     """Ids that something refers to get a prefix, the others go."""
-    wanted = set(re.findall(r'(?:href="#|url\(#)([^")]+)', drawing))
+    referenced = set(re.findall(r'(?:href="#|url\(#)([^")]+)', drawing))
 
     def renamed(match: re.Match[str]) -> str:
-        return f' id="{key}-{match[1]}"' if match[1] in wanted else ""
+        return f' id="{key}-{match[1]}"' if match[1] in referenced else ""
 
     drawing = re.sub(r'\sid="([^"]*)"', renamed, drawing)
     return re.sub(r'(href="#|url\(#)', rf"\g<1>{key}-", drawing)

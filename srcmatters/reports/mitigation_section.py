@@ -44,10 +44,10 @@ class MitigationSection:
 
 def mitigation_section(results: StudyResults, plan: AnalysisPlan) -> MitigationSection | None:
     """The section of a study with arms against a confounder; None of any other."""
-    found = analyse_mitigation(results, plan)
-    if found is None or found.recovered.empty:
+    analysis = analyse_mitigation(results, plan)
+    if analysis is None or analysis.recovered.empty:
         return None
-    named = MitigationAnalysis(_named(found.recovered), _named(found.matrix))
+    named = MitigationAnalysis(_named(analysis.recovered), _named(analysis.matrix))
     return MitigationSection(
         sentences(named),
         [_recovered_table(rows, source) for source, rows in named.recovered.groupby("source")],
@@ -68,10 +68,10 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
     return named.sort_values(["source", "confounder", "p_art", "rank"], kind="stable").drop(columns="rank")
 
 
-def sentences(found: MitigationAnalysis) -> list[str]:
+def sentences(analysis: MitigationAnalysis) -> list[str]:
     """What is shown, in words: only what is significant after Holm, and what is not shown is told so."""
     lines = []
-    arms = found.recovered[~found.recovered["mitigation"].isin(["none", UPPER_BOUND, *NULL_ARMS])]
+    arms = analysis.recovered[~analysis.recovered["mitigation"].isin(["none", UPPER_BOUND, *NULL_ARMS])]
     for (source, confounder), rows in arms.groupby(["source", "confounder"], sort=False):
         shown = rows[(rows["p_adjusted"] < 0.05) & (rows["recovered"] > 0)]
         if rows["recovered"].isna().all():
@@ -85,8 +85,8 @@ def sentences(found: MitigationAnalysis) -> list[str]:
                 f"{row.mitigation} {interval(row.recovered, row.low, row.high)}" for row in shown.itertuples()
             ]
             lines.append(f"{source}, {confounder}: share of the loss that is given back: {'; '.join(parts)}.")
-    if not found.matrix.empty:
-        tests = found.matrix[found.matrix["p_adjusted"].notna()]
+    if not analysis.matrix.empty:
+        tests = analysis.matrix[analysis.matrix["p_adjusted"].notna()]
         worse = tests[tests["worse"]]
         lines += [
             f"{row.source}: {row.mitigation} against {row.confounder} makes {row.tested} worse where the"

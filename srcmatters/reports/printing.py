@@ -27,13 +27,13 @@ def find_browser() -> str:
     Raises:
         InputError: none on PATH, and what to install.
     """
-    found = [path for path in map(shutil.which, BROWSERS) if path]
-    if not found:
+    browsers = [path for path in map(shutil.which, BROWSERS) if path]
+    if not browsers:
         raise InputError(
             "--pdf: no Chromium or Chrome on PATH; install one (Debian: apt-get install chromium), or print"
             " the page from any other browser"
         )
-    return found[0]
+    return browsers[0]
 
 
 def print_pdf(page: Path, out: Path) -> None:

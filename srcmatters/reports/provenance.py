@@ -32,13 +32,13 @@ def written_on() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of this package and of those that compute its results; only what is installed."""
-    found = {"srcmatters": __version__, "Python": platform.python_version()}
+    versions_by_name = {"srcmatters": __version__, "Python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            versions_by_name[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions_by_name
 
 
 def settings_table(cells: pd.DataFrame) -> Table:
@@ -101,7 +101,7 @@ def sampled_confounders(cells: pd.DataFrame, predictions: pd.DataFrame) -> set[s
 
 def hashes(cells: pd.DataFrame, study_sha256: str) -> list[tuple[str, str]]:
     """What was hashed and its SHA-256: images and labels of each target, and the study file."""
-    found = []
+    rows = []
     if "dataset_sha256" in cells:
         columns = cells.reindex(columns=["target", "control", "seed", "fold", "dataset_sha256"])
         shuffled = columns["control"] == "shuffled_labels"
@@ -118,5 +118,5 @@ def hashes(cells: pd.DataFrame, study_sha256: str) -> list[tuple[str, str]]:
             shuffled=shuffled,
         ).dropna(subset=["dataset_sha256"])
         known = known.drop_duplicates(["what", "dataset_sha256"]).sort_values(["shuffled", "what"])
-        found = list(zip(known["what"], known["dataset_sha256"].astype(str), strict=True))
-    return found + ([("study file", study_sha256)] if study_sha256 else [])
+        rows = list(zip(known["what"], known["dataset_sha256"].astype(str), strict=True))
+    return rows + ([("study file", study_sha256)] if study_sha256 else [])

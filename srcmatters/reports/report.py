@@ -142,10 +142,10 @@ def render_report(
         ]
     )
     cells.attrs = results.cells.attrs
-    found = setups(analysis)
-    if not found:
+    all_setups = setups(analysis)
+    if not all_setups:
         raise InputError(f"{study.path}: all runs are null controls, expected some that are not")
-    lines = source_lines(list(dict.fromkeys(source for setup in found for source in setup.sources)))
+    lines = source_lines(list(dict.fromkeys(source for setup in all_setups for source in setup.sources)))
     plain = cells[cells["control"] == "none"]
     examples = _examples(plain, study.path, options)
     measured = shortcuts(plain, study.path, options.data, options.trust)
@@ -166,7 +166,8 @@ def render_report(
         date=written_on(),
         legends={place: _legend(lines, place) for place in ("curves", "effects")},
         sections=[
-            _section(setup, number, lines, cells, results.predictions) for number, setup in enumerate(found)
+            _section(setup, number, lines, cells, results.predictions)
+            for number, setup in enumerate(all_setups)
         ],
         cells=cells,
         detectability=detectability_table(plain),
@@ -291,11 +292,11 @@ def _failed_controls(analysis: Analysis) -> list[str]:
 
 def _downloads(analysis: Analysis | MitigationAnalysis) -> list[tuple[str, int, str]]:
     """Every table of the analysis in full: name, rows, and a CSV file as a data URI."""
-    found = []
+    files = []
     for entry in fields(analysis):
         table = getattr(analysis, entry.name)
         if isinstance(table, pd.DataFrame) and not table.empty:
             text = csv_text(table, float_format="%.6g", lineterminator="\n")
             uri = "data:text/csv;base64," + base64.b64encode(text.encode()).decode()
-            found.append((entry.name, len(table), uri))
-    return found
+            files.append((entry.name, len(table), uri))
+    return files

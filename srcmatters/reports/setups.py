@@ -42,19 +42,19 @@ class Setup:
     def p_art(self, rows: pd.DataFrame) -> float:
         """The planned p_art where there are results for it, else the highest that there is."""
         present = rows["p_art"].dropna().unique()
-        wanted = [value for value in present if np.isclose(value, self.analysis.plan.p_art)]
-        return float(wanted[0] if wanted else max(present))
+        planned = [value for value in present if np.isclose(value, self.analysis.plan.p_art)]
+        return float(planned[0] if planned else max(present))
 
 
 def confounder_label(name: object, args: object) -> str:
     """A confounder with the parameters that a study gave it: ``sex (value: F)``."""
     try:
-        given = ast.literal_eval(str(args))
+        arguments = ast.literal_eval(str(args))
     except (ValueError, SyntaxError):
-        given = {}
-    if not isinstance(given, dict) or not given:
+        arguments = {}
+    if not isinstance(arguments, dict) or not arguments:
         return str(name)
-    return f"{name} ({', '.join(f'{key}: {value}' for key, value in given.items())})"
+    return f"{name} ({', '.join(f'{key}: {value}' for key, value in arguments.items())})"
 
 
 def setups(analysis: Analysis) -> list[Setup]:
@@ -66,7 +66,7 @@ def setups(analysis: Analysis) -> list[Setup]:
     main = analysis.environments[analysis.environments["control"] == "none"]
     keys = main[list(_SETUP)].drop_duplicates().sort_values(list(_SETUP))
     varying = [name for name in _SETUP if keys[name].nunique() > 1]
-    found = []
+    result = []
     for _, values in keys.iterrows():
         tables = {
             entry.name: _rows_of(getattr(analysis, entry.name), values)
@@ -77,21 +77,21 @@ def setups(analysis: Analysis) -> list[Setup]:
         own = replace(analysis, **plain)
         name = ", ".join(f"{axis} {values[axis]}" for axis in varying)
         order = _ordered(list(own.environments["source"].unique()), analysis.plan.sources)
-        found.append(
+        result.append(
             Setup(name, own, tables["controls"], order, {axis: str(values[axis]) for axis in _SETUP})
         )
-    return found
+    return result
 
 
 def _rows_of(table: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
     if table.empty:
         return table.reindex(columns=[*table.columns, *({"control", "confounder"} - set(table.columns))])
-    chosen = table[(table[list(_SETUP)] == values).all(axis=1)].copy()
+    rows = table[(table[list(_SETUP)] == values).all(axis=1)].copy()
     labels = [
         confounder_label(name, args)
-        for name, args in zip(chosen["confounder"], chosen["confounder_args"], strict=True)
+        for name, args in zip(rows["confounder"], rows["confounder_args"], strict=True)
     ]
-    return chosen.assign(confounder=labels)
+    return rows.assign(confounder=labels)
 
 
 def _without_controls(rows: pd.DataFrame) -> pd.DataFrame:

@@ -33,23 +33,23 @@ def shortcuts(
     """
     path = folder / RECORD
     known = _read(path)
-    found: dict[str, NaturalShortcut | str] = {}
+    by_target: dict[str, NaturalShortcut | str] = {}
     fresh = False
     for target, runs in cells.groupby("target", sort=True):
         digest = str(runs.get("dataset_sha256", pd.Series([""])).iloc[0])
         if digest and digest in known:
-            found[str(target)] = known[digest]
+            by_target[str(target)] = known[digest]
         elif not measure:
-            found[str(target)] = "it was not measured, because this report did not open the images"
+            by_target[str(target)] = "it was not measured, because this report did not open the images"
         else:
             result = _measured(runs, trust)
-            found[str(target)] = result
+            by_target[str(target)] = result
             if isinstance(result, NaturalShortcut) and digest:
                 known[digest] = result
                 fresh = True
     if fresh:
         _write(path, known)
-    return found
+    return by_target
 
 
 def _measured(runs: pd.DataFrame, trust: bool) -> NaturalShortcut | str:

@@ -73,9 +73,9 @@ def area_panels(rows: pd.DataFrame, lines: Mapping[str, Line], confounder: str, 
     """
     pictures = []
     for environment, title in PANELS.items():
-        chosen = rows[rows["environment"] == environment]
-        if chosen["auc"].notna().any():
-            markup = _area_panel(chosen, lines, f"{confounder}, {title}", f"{key}{environment}")
+        points = rows[rows["environment"] == environment]
+        if points["auc"].notna().any():
+            markup = _area_panel(points, lines, f"{confounder}, {title}", f"{key}{environment}")
             pictures.append(Picture(markup, title))
     return pictures
 
@@ -206,9 +206,9 @@ def _forest_row(axes: Axes, at: float, row: Any, heading: bool) -> None:
         markerfacecolor=_COLOURS[0] if primary else "white",
     )
     pair = f"{row.source_a} − {row.source_b}"
-    found = interval(row.difference, row.low, row.high)
+    size = interval(row.difference, row.low, row.high)
     axes.text(0, at - 0.32, pair, transform=beside, fontsize=8)
-    axes.text(1, at - 0.32, found, transform=beside, fontsize=8, ha="right")
+    axes.text(1, at - 0.32, size, transform=beside, fontsize=8, ha="right")
 
 
 def _forest_axis(axes: Axes, rows: pd.DataFrame, margin: float, last: float, what: str) -> None:

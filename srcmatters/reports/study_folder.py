@@ -61,10 +61,10 @@ class StudyFolder:
     @property
     def origin(self) -> dict[str, str]:
         """When the study was started, and where it is in MLflow."""
-        found = {"study started": self.manifest.get("started")}
+        facts = {"study started": self.manifest.get("started")}
         if self.manifest.get("parent_run_id"):
-            found |= {"MLflow experiment": self.name, "MLflow run": self.manifest["parent_run_id"]}
-        return {name: str(value) for name, value in found.items() if value}
+            facts |= {"MLflow experiment": self.name, "MLflow run": self.manifest["parent_run_id"]}
+        return {name: str(value) for name, value in facts.items() if value}
 
 
 def open_study(folder: str | Path) -> StudyFolder:
@@ -105,8 +105,8 @@ def _mapping(file: Path) -> dict[str, Any]:
 
 def _failed(path: Path) -> dict[str, int]:
     """Cells with a record of a failure and no result. What went wrong may name a file, and stays there."""
-    found = {}
+    failures = {}
     for record in sorted(path.glob(f"cells/*/{FAILURE}")):
         if not (record.parent / METRICS).exists():
-            found[record.parent.name] = int(_mapping(record).get("attempts", 1))
-    return found
+            failures[record.parent.name] = int(_mapping(record).get("attempts", 1))
+    return failures

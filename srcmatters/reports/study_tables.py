@@ -70,7 +70,7 @@ def quality_table(setup: Setup) -> Table:
     """More than AUC, at the planned p_art: a row per source and environment."""
     rows_of = setup.analysis.environments
     planned = setup.p_art(rows_of)
-    chosen = rows_of[np.isclose(rows_of["p_art"], planned)]
+    at_planned = rows_of[np.isclose(rows_of["p_art"], planned)]
     groups = []
     for confounder in setup.confounders:
         rows = [
@@ -79,7 +79,7 @@ def quality_table(setup: Setup) -> Table:
                 ENVIRONMENT_NAMES.get(row.environment, row.environment),
                 *(_quality(row, name, digits) for name, (_, digits) in _QUALITY.items()),
             ]
-            for row in by_source(of_confounder(chosen, confounder), setup.sources)
+            for row in by_source(of_confounder(at_planned, confounder), setup.sources)
         ]
         if rows:
             groups.append((confounder, rows))
@@ -111,23 +111,23 @@ _QUALITY = {
 def planned_contrasts(setup: Setup) -> pd.DataFrame:
     """The differences between sources that the plan names: its metric, at its p_art, primary ones first."""
     contrasts = setup.analysis.contrasts
-    chosen = contrasts[contrasts["metric"] == setup.analysis.plan.metric]
-    if chosen.empty:
-        return chosen
-    chosen = chosen[np.isclose(chosen["p_art"], setup.p_art(chosen))]
-    secondary = (chosen["family"] != "primary").astype(int)
-    first = secondary.groupby(chosen["confounder"]).transform("min")
-    order = chosen.assign(_first=first, _secondary=secondary)
-    return order.sort_values(["_first", "confounder", "_secondary"], kind="stable")[chosen.columns]
+    rows = contrasts[contrasts["metric"] == setup.analysis.plan.metric]
+    if rows.empty:
+        return rows
+    rows = rows[np.isclose(rows["p_art"], setup.p_art(rows))]
+    secondary = (rows["family"] != "primary").astype(int)
+    first = secondary.groupby(rows["confounder"]).transform("min")
+    order = rows.assign(_first=first, _secondary=secondary)
+    return order.sort_values(["_first", "confounder", "_secondary"], kind="stable")[rows.columns]
 
 
 def contrast_table(setup: Setup) -> Table | None:
     """Every planned difference with all of its tests; None for a study of one source."""
-    chosen = planned_contrasts(setup)
-    if chosen.empty:
+    planned = planned_contrasts(setup)
+    if planned.empty:
         return None
     groups = []
-    for confounder, rows in chosen.groupby("confounder", sort=False):
+    for confounder, rows in planned.groupby("confounder", sort=False):
         groups.append((str(confounder), [_contrast_row(row) for row in rows.itertuples()]))
     plan = setup.analysis.plan
     margin = number(plan.equivalence_margin)
@@ -152,7 +152,7 @@ def contrast_table(setup: Setup) -> Table | None:
         "detectable",
     )
     name = METRIC_NAMES.get(plan.metric, plan.metric)
-    caption = f"Difference in {name} at p_art {share(setup.p_art(chosen))}"
+    caption = f"Difference in {name} at p_art {share(setup.p_art(planned))}"
     return Table(caption, columns, groups, labels=2, note=note)
 
 
