@@ -198,13 +198,13 @@ def open_run(run: str, tracking_uri: str, runs: str | Path = "mlruns") -> Traine
             " or NAME@ALIAS of a registered model"
         )
     run_id, content = _tracked(run, version, tracking_uri)
-    found = [path.parent for path in _records(Path(runs)) if path.read_bytes() == content]
-    if not found:
+    folders = [path.parent for path in _records(Path(runs)) if path.read_bytes() == content]
+    if not folders:
         raise InputError(
             f"RUN: MLflow run {run_id} has no output below {runs}, expected a folder with its metrics.json"
             " and model.pt; give the folder instead"
         )
-    return _read(found[0], run_id)
+    return _read(folders[0], run_id)
 
 
 def _records(folder: Path) -> Iterator[Path]:
@@ -219,12 +219,12 @@ def _tracked(run: str, version: re.Match[str] | None, tracking_uri: str) -> tupl
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # for one small file
     try:
         if version is not None:
-            found = (
+            run_ids = (
                 client.get_model_version(version["name"], version["version"])
                 if version["version"]
                 else client.get_model_version_by_alias(version["name"], version["alias"])
             )
-            run = str(found.run_id)
+            run = str(run_ids.run_id)
         path = mlflow.artifacts.download_artifacts(
             run_id=run, artifact_path=METRICS, tracking_uri=tracking_uri
         )

@@ -79,13 +79,13 @@ def foreign_code(config: Mapping[str, Any], names: Iterable[str]) -> str | None:
 
 def _needed(config: Mapping[str, Any], names: Iterable[str]) -> list[str]:
     """The ids and all that they refer to."""
-    found, left = [], list(names)
+    needed, left = [], list(names)
     while left:
         name = left.pop()
-        if name in config and name not in found:
-            found.append(name)
+        if name in config and name not in needed:
+            needed.append(name)
             left += [other for text in _texts(config[name]) for other in _REFERENCE.findall(text)]
-    return found
+    return needed
 
 
 def _code(value: Any) -> Iterator[str]:
