@@ -76,7 +76,7 @@ def _lines_by_value(image: np.ndarray) -> list[tuple[float, list[list[_Character
 
 def _characters(image: np.ndarray, value: float, extent: float) -> list[_Character]:
     """Components near a value that are as large as characters and stand out, from left to right."""
-    found = []
+    characters = []
     for band in _bands(image, value, extent):
         labelled, count = ndimage.label(_near(image[band], value, extent), np.ones((3, 3)))
         if count > _MOST:
@@ -86,8 +86,8 @@ def _characters(image: np.ndarray, value: float, extent: float) -> list[_Charact
             top, bottom = rows.start + band.start, rows.stop + band.start
             one = _Character(columns.start, columns.stop, top, bottom)
             if _is_character(one, int(area), len(image)) and _stands_out(one, image, value, extent):
-                found.append(one)
-    return sorted(found)
+                characters.append(one)
+    return sorted(characters)
 
 
 def _near(image: np.ndarray, value: float, extent: float) -> np.ndarray:

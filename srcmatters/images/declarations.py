@@ -47,24 +47,24 @@ def check_declared(header: Header, path: str | Path, modality: str | None, body_
 def _check_modality(header: Header, path: str | Path, modality: str) -> None:
     if modality not in MODALITIES:
         raise InputError(f"modality: {modality!r} is unknown{did_you_mean(str(modality), MODALITIES)}")
-    found = str(header.get("Modality") or "")
-    if found not in MODALITIES[modality]:
+    declared = str(header.get("Modality") or "")
+    if declared not in MODALITIES[modality]:
         known = " or ".join(MODALITIES[modality])
         kind = f" ({modality})" if known != modality else ""
-        raise InputError(f"{path}: Modality is {found or 'missing'}, expected {known}{kind}")
+        raise InputError(f"{path}: Modality is {declared or 'missing'}, expected {known}{kind}")
 
 
 def _check_body_part(header: Header, path: str | Path, body_part: str) -> None:
-    found = named_body_part(header)
+    named = named_body_part(header)
     words = BODY_PARTS.get(body_part.upper(), (body_part.upper(),))
-    if found and not any(word in found.upper() for word in words):
-        raise InputError(f"{path}: BodyPartExamined is {found}, expected {body_part} or nothing")
+    if named and not any(word in named.upper() for word in words):
+        raise InputError(f"{path}: BodyPartExamined is {named}, expected {body_part} or nothing")
 
 
 def named_body_part(header: Header) -> str:
     """BodyPartExamined, or else the meaning of the anatomic region's code; empty if neither is there."""
-    found = str(header.get("BodyPartExamined") or "").strip()
+    name = str(header.get("BodyPartExamined") or "").strip()
     regions = header.get("AnatomicRegionSequence")
-    if not found and regions:
-        found = str(regions[0].get("CodeMeaning") or "").strip()
-    return re.sub(r"\s+", " ", found)
+    if not name and regions:
+        name = str(regions[0].get("CodeMeaning") or "").strip()
+    return re.sub(r"\s+", " ", name)

@@ -40,7 +40,7 @@ def headers(folder: str, changed: Signature) -> tuple[DicomSlice, ...]:  # noqa:
         InputError: a damaged file.
         NoImageError: none with an image.
     """
-    found: list[DicomSlice] = []
+    slices: list[DicomSlice] = []
     localizers = 0
     for path in sorted(Path(folder).iterdir()):
         if not path.is_file() or path.name.startswith(".") or not is_dicom(path):
@@ -50,18 +50,18 @@ def headers(folder: str, changed: Signature) -> tuple[DicomSlice, ...]:  # noqa:
             if "LOCALIZER" in [str(word) for word in header.get("ImageType") or []]:
                 localizers += 1
             elif header.get("Rows"):
-                found += slices_of(header, path)
+                slices += slices_of(header, path)
             elif header.get("Modality") in (None, "", "CT") and not is_directory_record(path):
                 # Reports and structures have no pixels, and say so; a file that was cut off does not.
                 raise InputError(f"{path}: its header has no Rows, expected a whole CT slice")
-    if not found:
+    if not slices:
         beside = f" but {localizers} localizers" if localizers else ""
         bare = sum(path.is_file() and lacks_preamble(path) for path in Path(folder).iterdir())
         beside += f" but {bare} files of DICOM without preamble (dcmtk's `dcmconv` adds it)" if bare else ""
         raise NoImageError(
             f"{folder}: no DICOM image in it{beside}, expected a series (folders in it do not count)"
         )
-    return tuple(found)
+    return tuple(slices)
 
 
 @lru_cache(maxsize=64)
@@ -74,8 +74,8 @@ def _series(folder: str, changed: Signature, series: str | None) -> tuple[DicomS
         raise InputError(
             f"{folder}: {len(known)} different SeriesInstanceUID, expected one series per folder"
         )
-    chosen = [one for one in slices if series in (None, one.series)]
-    return tuple(ordered(chosen, Path(folder)))
+    members = [one for one in slices if series in (None, one.series)]
+    return tuple(ordered(members, Path(folder)))
 
 
 def ordered(slices: Sequence[DicomSlice], path: Path) -> list[DicomSlice]:
@@ -183,9 +183,9 @@ def _typical_step(slices: Sequence[DicomSlice]) -> float:
     return low if _uneven(high, (low + high) / 2) else (low + high) / 2
 
 
-def _uneven(found: float, step: float) -> bool:
+def _uneven(distance: float, step: float) -> bool:
     """Whether a distance differs from the usual one by more than positions are rounded."""
-    return abs(found - step) > _UNEVEN[0] * step + _UNEVEN[1]
+    return abs(distance - step) > _UNEVEN[0] * step + _UNEVEN[1]
 
 
 def _near(
@@ -210,13 +210,14 @@ def _span(one: DicomSlice) -> tuple[float, float]:
 
 def _check_gaps(slices: Sequence[DicomSlice], path: Path, gaps: str, step: float) -> None:
     for below, above in itertools.pairwise(slices):
-        found = _height(above) - _height(below)
-        if not _uneven(found, step):
+        distance = _height(above) - _height(below)
+        if not _uneven(distance, step):
             continue
-        what = "slices are missing" if found > step else "slices are too near"
+        what = "slices are missing" if distance > step else "slices are too near"
         message = (
             f"{path}: {what} between {below.name} at {_height(below):g} mm and {above.name} at"
-            f" {_height(above):g} mm: they are {found:g} mm apart, expected {step:g} mm as between the others"
+            f" {_height(above):g} mm: they are {distance:g} mm apart, expected {step:g} mm as between the"
+            " others"
         )
         if gaps == "fail":
             raise InputError(f"{message} (--gaps warn loads it all the same)")

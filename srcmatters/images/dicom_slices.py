@@ -226,8 +226,8 @@ def _slice(header: Dataset, path: Path, frame: int | None, groups: Sequence[Data
 def _rescale_type(header: Dataset, groups: Sequence[Dataset]) -> str:
     """RescaleType of a frame, or else of the file; empty if neither is there."""
     items = [item for holder in groups for item in holder.get(_RESCALE) or []]
-    said = (str(item.get("RescaleType") or "").strip() for item in (*items, header))
-    return next(filter(None, said), "")
+    types = (str(item.get("RescaleType") or "").strip() for item in (*items, header))
+    return next(filter(None, types), "")
 
 
 def _region(groups: Sequence[Dataset]) -> str:

@@ -33,8 +33,8 @@ def image_files(path: str | Path) -> list[Path]:
 
 def file_signature(path: str | Path) -> Signature:
     """Name, size and time of change (ns) of each file of an image: another content has another signature."""
-    found = [(part, part.stat()) for part in image_files(path)]
-    return tuple((part.name, status.st_size, status.st_mtime_ns) for part, status in found)
+    files = [(part, part.stat()) for part in image_files(path)]
+    return tuple((part.name, status.st_size, status.st_mtime_ns) for part, status in files)
 
 
 def file_digest(path: str | Path) -> str:
