@@ -32,10 +32,10 @@ def confounder_position(preprocessing: Compose) -> int | None:
     Raises:
         InputError: there are several.
     """
-    found = [at for at, step in enumerate(preprocessing.transforms) if isinstance(step, Confounderd)]
-    if len(found) > 1:
-        raise InputError(f"preprocessing: {len(found)} confounders, expected one at most")
-    return found[0] if found else None
+    positions = [at for at, step in enumerate(preprocessing.transforms) if isinstance(step, Confounderd)]
+    if len(positions) > 1:
+        raise InputError(f"preprocessing: {len(positions)} confounders, expected one at most")
+    return positions[0] if positions else None
 
 
 def positions(cases: pd.DataFrame) -> list[dict[str, float]]:

@@ -150,12 +150,12 @@ def backbone_digest(network: nn.Module, name: str) -> str:
         name: name of the network.
     """
     head = f"{_head_path(network, name)}."
-    found = hashlib.sha256(repr((str(network), _code(network))).encode())
+    digest = hashlib.sha256(repr((str(network), _code(network))).encode())
     for key, tensor in network.state_dict().items():
         if not key.startswith(head):
-            found.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            found.update(tensor.detach().cpu().contiguous().numpy())
-    return found.hexdigest()
+            digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()
 
 
 def _code(network: nn.Module) -> list[str]:

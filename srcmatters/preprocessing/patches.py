@@ -115,9 +115,9 @@ def slab_to_read(slab_mm: Any, patch_mm: Any, spatial_dims: int) -> Any:
 def _extent(extent_mm: object, dims: int) -> list[float] | None:
     if extent_mm is None or extent_mm == 0:  # no command line of MONAI can say None
         return None
-    given = list(extent_mm) if isinstance(extent_mm, Sequence) else [extent_mm] * dims
-    numbers = [length for length in given if isinstance(length, int | float) and 0 < length < math.inf]
-    if len(given) != dims or len(numbers) != dims or isinstance(extent_mm, str):
+    lengths = list(extent_mm) if isinstance(extent_mm, Sequence) else [extent_mm] * dims
+    numbers = [length for length in lengths if isinstance(length, int | float) and 0 < length < math.inf]
+    if len(lengths) != dims or len(numbers) != dims or isinstance(extent_mm, str):
         raise InputError(f"patch_mm: got {extent_mm!r}, expected a number of mm above 0, or {dims} of them")
     return [float(length) for length in numbers]
 
@@ -126,16 +126,16 @@ def _centre(image: torch.Tensor, case: Mapping[Hashable, Any], named: str) -> li
     """Voxel coordinates of the case, or of the middle of the scan."""
     shape = image.shape[1:]
     position = [case.get(name) for name in POSITION]
-    given = [float(place) for place in position if place is not None and np.isfinite(float(place))]
-    if len(given) < len(POSITION):
+    coordinates = [float(place) for place in position if place is not None and np.isfinite(float(place))]
+    if len(coordinates) < len(POSITION):
         return [(length - 1) / 2 for length in shape]
     if not isinstance(image, MetaTensor):
         raise InputError(f"{named}: a position in mm, but an image without an affine")
     # The affine maps voxels to RAS, DICOM's coordinates are LPS.
-    world = np.array([-given[0], -given[1], given[2], 1.0])
+    world = np.array([-coordinates[0], -coordinates[1], coordinates[2], 1.0])
     voxel = (np.linalg.inv(np.asarray(image.affine, dtype=float)) @ world)[:3]
     if any(not -0.5 <= place <= length - 0.5 for place, length in zip(voxel, shape, strict=True)):
-        place = ", ".join(f"{value:g}" for value in given)
+        place = ", ".join(f"{value:g}" for value in coordinates)
         raise InputError(f"{named}: x_mm, y_mm, z_mm = {place} lie outside the scan {tuple(shape)}")
     return [float(place) for place in voxel]
 

@@ -134,10 +134,10 @@ class StateCache:
         kept = self.path.with_suffix(f".{STATES[index]}.sha256")
         with FileLock(self.path.with_suffix(".lock")):
             if not kept.exists():
-                found = hashlib.sha256(repr(tuple(self.images[index].shape)).encode())
+                digest = hashlib.sha256(repr(tuple(self.images[index].shape)).encode())
                 for image in self.images[index]:
-                    found.update(image.numpy())
-                replace_text(kept, found.hexdigest())
+                    digest.update(image.numpy())
+                replace_text(kept, digest.hexdigest())
             return kept.read_text()
 
     def perceptual_hashes(self) -> np.ndarray:
