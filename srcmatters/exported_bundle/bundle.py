@@ -118,9 +118,9 @@ def open_bundle(path: str | Path) -> ExportedBundle:
     try:
         return _opened(path)
     except OSError as error:
-        said = error.strerror or type(error).__name__
+        reason = error.strerror or type(error).__name__
         raise InputError(
-            f"{path}: cannot be read ({said}), expected a folder or zip of `srcmatters export`"
+            f"{path}: cannot be read ({reason}), expected a folder or zip of `srcmatters export`"
         ) from error
 
 
@@ -229,8 +229,8 @@ def _read_arrays(origin: Path, file: Path) -> dict[str, np.ndarray]:
 
 def _root(path: Path, folder: Path) -> Path:
     """The one folder at the top of the zip, or all of it."""
-    found = [folder / RULES, *folder.glob(f"*/{RULES}")]
-    present = [file for file in found if file.is_file()]
+    rules = [folder / RULES, *folder.glob(f"*/{RULES}")]
+    present = [file for file in rules if file.is_file()]
     if len(present) != 1:
         raise InputError(f"{path}: {len(present)} times {RULES}, expected one bundle of `srcmatters export`")
     return present[0].parents[1]

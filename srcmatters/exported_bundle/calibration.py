@@ -44,10 +44,10 @@ class ProbabilityCalibration:
 
     def __call__(self, log_odds: np.ndarray | float) -> np.ndarray:
         """Probabilities of label 1, of the shape of ``log_odds``."""
-        given = np.asarray(log_odds, dtype=np.float64)
+        values = np.asarray(log_odds, dtype=np.float64)
         if self.method == "isotonic":
-            return np.interp(given, self.x, self.y)
-        return expit(given / self.temperature + self.bias)
+            return np.interp(values, self.x, self.y)
+        return expit(values / self.temperature + self.bias)
 
     def record(self) -> dict[str, Any]:
         """What ``clinical.json`` says of it."""
@@ -61,9 +61,9 @@ class ProbabilityCalibration:
 
 def read_calibration(record: Mapping[str, Any]) -> ProbabilityCalibration:
     """The calibration that :meth:`ProbabilityCalibration.record` wrote; its schema was checked before."""
-    given = dict(record)
-    given |= {name: tuple(float(value) for value in given.get(name, ())) for name in ("x", "y")}
-    return ProbabilityCalibration(**given)
+    fields = dict(record)
+    fields |= {name: tuple(float(value) for value in fields.get(name, ())) for name in ("x", "y")}
+    return ProbabilityCalibration(**fields)
 
 
 def fit_calibration(
@@ -88,19 +88,19 @@ def fit_calibration(
     """
     if method not in METHODS:
         raise InputError(f"calibration: {method!r} is unknown{did_you_mean(str(method), METHODS)}")
-    given, truth = np.asarray(log_odds, dtype=np.float64), np.asarray(labels)
+    scores, truth = np.asarray(log_odds, dtype=np.float64), np.asarray(labels)
     if method == "none":
-        return ProbabilityCalibration("none", len(given))
+        return ProbabilityCalibration("none", len(scores))
     if len(np.unique(truth)) < 2:
         raise InputError("calibration: the validation cases are of one class only, expected both; or `none`")
     if method == "temperature":
-        return ProbabilityCalibration("temperature", len(given), *_temperature_and_bias(given, truth))
-    margin = 1 / (len(given) + 2)
-    fitted = IsotonicRegression(y_min=margin, y_max=1 - margin, out_of_bounds="clip").fit(given, truth)
+        return ProbabilityCalibration("temperature", len(scores), *_temperature_and_bias(scores, truth))
+    margin = 1 / (len(scores) + 2)
+    fitted = IsotonicRegression(y_min=margin, y_max=1 - margin, out_of_bounds="clip").fit(scores, truth)
     x, y = (
         tuple(float(value) for value in values) for values in (fitted.X_thresholds_, fitted.y_thresholds_)
     )
-    return ProbabilityCalibration("isotonic", len(given), x=x, y=y)
+    return ProbabilityCalibration("isotonic", len(scores), x=x, y=y)
 
 
 def _temperature_and_bias(log_odds: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -113,8 +113,8 @@ def _temperature_and_bias(log_odds: np.ndarray, labels: np.ndarray) -> tuple[flo
         return float(surprise + logarithm**2 / (2 * _SPREAD**2))
 
     low, high = np.log(_TEMPERATURES)
-    found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
-    temperature = float(np.exp(found.x))
+    minimum = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
+    temperature = float(np.exp(minimum.x))
     return temperature, _bias(log_odds / temperature, labels)
 
 

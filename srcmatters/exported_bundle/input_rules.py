@@ -83,20 +83,20 @@ INPUT_RULES = {
 CHOICES = {name: rule.actions for name, rule in INPUT_RULES.items() if len(rule.actions) > 1}
 
 
-def declared_actions(chosen: Mapping[str, str]) -> dict[str, str]:
+def declared_actions(declared: Mapping[str, str]) -> dict[str, str]:
     """What a bundle declares: an action for every rule that it may decide.
 
     Args:
-        chosen: actions by rule; the others keep their default.
+        declared: actions by rule; the others keep their default.
 
     Raises:
         InputError: an unknown rule, one that nobody may decide, or an action that the rule does not have.
     """
-    for name, action in chosen.items():
+    for name, action in declared.items():
         if name not in INPUT_RULES:
             raise InputError(f"--rule: {name!r} is unknown{did_you_mean(name, CHOICES)}")
         if name not in CHOICES:
             raise InputError(f"--rule: {name}: such images are always refused, expected another rule")
         if action not in CHOICES[name]:
             raise InputError(f"--rule: {name}: got {action!r}, expected {' or '.join(CHOICES[name])}")
-    return {name: chosen.get(name, actions[0]) for name, actions in CHOICES.items()}
+    return {name: declared.get(name, actions[0]) for name, actions in CHOICES.items()}

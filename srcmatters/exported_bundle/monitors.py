@@ -121,6 +121,6 @@ def logits_and_features(
     """
     with recorded_stages(network[1], name, grid=1) as activations:  # type: ignore[index]
         logits = network(images)
-        means = [found.flatten(1) for stage, found in activations.items() if stage != FEATURES]
+        means = [activation.flatten(1) for stage, activation in activations.items() if stage != FEATURES]
         means = means or [activations[FEATURES]]
     return logits, torch.cat(means, 1).numpy()

@@ -27,10 +27,10 @@ class _ArchiveFile(FileIO):
     """Gives no more at once than the list of members may take: zipfile reads all of it before anything."""
 
     def read(self, size: int | None = -1) -> bytes:
-        wanted = os.fstat(self.fileno()).st_size - self.tell() if size is None or size < 0 else size
-        if wanted > DIRECTORY:
+        length = os.fstat(self.fileno()).st_size - self.tell() if size is None or size < 0 else size
+        if length > DIRECTORY:
             raise InputError(
-                f"{self.name}: its list of members takes {wanted} bytes, expected at most {DIRECTORY}"
+                f"{self.name}: its list of members takes {length} bytes, expected at most {DIRECTORY}"
             )
         return super().read(size) or b""
 
@@ -59,15 +59,15 @@ def unpack(path: Path, folder: Path, keep_paths: bool = False) -> list[tuple[Pat
             _check_apart(path, members, archive.start_dir)
             folder.mkdir()
             _check_room(path, members, folder)
-            found = []
+            extracted = []
             for number, member in enumerate(sorted(members, key=lambda one: one.filename)):
                 numbered = Path(f"{number:06d}") / PurePosixPath(member.filename).name
                 place = folder / (member.filename if keep_paths else numbered)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as source, place.open("xb") as target:
                     shutil.copyfileobj(source, target, 2**20)
-                found.append((place, member.filename))
-            return found
+                extracted.append((place, member.filename))
+            return extracted
     except InputError:
         raise
     except Exception as error:  # a damaged archive makes zipfile raise anything
