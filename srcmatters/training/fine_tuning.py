@@ -104,8 +104,8 @@ class FineTuning:
                 self._refit(folder)
             predictions = self.test.predict(self.network)
             validation = self.test.predict(self.network, "validation")
-            found = {**self.test.realised_shares, "moved_share": moved_share(self.network, self._moved())}
-            metrics = self.evidence.write(folder, predictions, validation, **found)
+            shares = {**self.test.realised_shares, "moved_share": moved_share(self.network, self._moved())}
+            metrics = self.evidence.write(folder, predictions, validation, **shares)
             if self.transfer is not None:
                 self.transfer.predicted(self.network).to_csv(folder / TRANSFER, index=False)
             self._draw(folder)

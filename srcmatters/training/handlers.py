@@ -132,16 +132,16 @@ class EpochLog:
 
     def _complete(self, engine: Engine) -> None:
         validated = self.evaluator.state.epoch == engine.state.epoch
-        found = {**engine.state.metrics, **(self.evaluator.state.metrics if validated else {})}
+        metrics = {**engine.state.metrics, **(self.evaluator.state.metrics if validated else {})}
         row = {
-            **{name: float(value) for name, value in found.items()},
+            **{name: float(value) for name, value in metrics.items()},
             "learning_rate": float(engine.optimizer.param_groups[0]["lr"]),  # type: ignore[attr-defined]
             "seconds": time.perf_counter() - self._started,
         }
         self.history.append({"epoch": engine.state.epoch, **row})
         self.tracker.log_metrics(row, step=engine.state.epoch)
         if not self.quiet:
-            numbers = "  ".join(f"{name} {float(value):.3f}" for name, value in found.items())
+            numbers = "  ".join(f"{name} {float(value):.3f}" for name, value in metrics.items())
             tqdm.write(
                 f"epoch {engine.state.epoch:>3}/{engine.state.max_epochs}  {numbers}  {row['seconds']:.1f} s"
             )

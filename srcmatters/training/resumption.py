@@ -120,16 +120,16 @@ class Resumption:
         Raises:
             InputError: the checkpoint is that of another training, or damaged.
         """
-        found = sorted(self.folder.glob("checkpoint_*.pt"), key=lambda path: path.stat().st_mtime)
-        if not found:
+        checkpoints = sorted(self.folder.glob("checkpoint_*.pt"), key=lambda path: path.stat().st_mtime)
+        if not checkpoints:
             return 0
         self._check_settings()
         try:
-            state = torch.load(found[-1], map_location="cpu", weights_only=True)
+            state = torch.load(checkpoints[-1], map_location="cpu", weights_only=True)
             Checkpoint.load_objects({**self.objects, "trainer": trainer}, state)
         except Exception as error:  # a damaged file makes the unpickler stumble over anything
             raise InputError(
-                f"{found[-1]}: not a readable checkpoint; remove {self.folder} to begin anew"
+                f"{checkpoints[-1]}: not a readable checkpoint; remove {self.folder} to begin anew"
             ) from error
         return trainer.state.epoch
 

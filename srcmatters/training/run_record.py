@@ -111,7 +111,7 @@ class Evidence:
         print_run(self.settings, self.metrics, self.results.output_dir, where, seconds, verdict)
 
     def write(
-        self, folder: Path, predictions: pd.DataFrame, validation: pd.DataFrame, **found: float
+        self, folder: Path, predictions: pd.DataFrame, validation: pd.DataFrame, **others: float
     ) -> dict[str, float]:
         """Write predictions.csv, validation.csv, metrics.json, config.yaml and mlflow.json.
 
@@ -119,7 +119,7 @@ class Evidence:
             folder: as :meth:`collected` gave it.
             predictions: prediction table of the test set.
             validation: prediction table of the validation set, on which thresholds can be fixed.
-            found: further figures of this run.
+            others: further figures of this run.
 
         Returns:
             The figures: those of the test set, ``found``, the number of images that could not be read, and
@@ -128,7 +128,7 @@ class Evidence:
         self.metrics = {
             **compute_metrics(predictions, self.settings["protocol"]),
             **self._detected(),
-            **found,
+            **others,
             "unreadable_images": len(self.cache.skipped),
         }
         self.tables = dict(zip(TABLES, (predictions, validation), strict=True))
@@ -143,8 +143,8 @@ class Evidence:
     def _detected(self) -> dict[str, float]:
         if self.detected is None:
             return {}
-        found = {"auc": self.detected.auc, "low": self.detected.low, "high": self.detected.high}
-        return {f"detectability_{name}": value for name, value in found.items()}
+        values = {"auc": self.detected.auc, "low": self.detected.low, "high": self.detected.high}
+        return {f"detectability_{name}": value for name, value in values.items()}
 
     def _log_data(self) -> None:
         cases = self.cache.cases

@@ -85,27 +85,27 @@ def check_settings(settings: Mapping[str, Any], **others: Any) -> None:
     Raises:
         InputError: naming the setting, what was got and what was expected.
     """
-    given = {**settings, **others}
+    values = {**settings, **others}
     for name, allowed in _RANGES.items():
-        if name in given and given[name] not in allowed:
-            raise InputError(f"{name}: got {given[name]!r}, expected {allowed}")
+        if name in values and values[name] not in allowed:
+            raise InputError(f"{name}: got {values[name]!r}, expected {allowed}")
     for name, choices in _CHOICES.items():
-        value = given.get(name, choices[0])
+        value = values.get(name, choices[0])
         if value not in choices:
             raise InputError(f"{name}: {value!r} is unknown{did_you_mean(str(value), choices)}")
-    if given.get("val_interval", 1) > given.get("max_epochs", 1):
-        epochs, interval = given["max_epochs"], given["val_interval"]
+    if values.get("val_interval", 1) > values.get("max_epochs", 1):
+        epochs, interval = values["max_epochs"], values["val_interval"]
         raise InputError(f"val_interval: got {interval}, expected no more than max_epochs ({epochs})")
-    _check_mapping("confounder_args", given.get("confounder_args", {}))
-    _check_ranges("augmentation", given.get("augmentation", {}), _AUGMENTATION)
-    intensity = given.get("intensity", {})
+    _check_mapping("confounder_args", values.get("confounder_args", {}))
+    _check_ranges("augmentation", values.get("augmentation", {}), _AUGMENTATION)
+    intensity = values.get("intensity", {})
     _check_mapping("intensity", intensity)
     flag("intensity: flip", intensity.get("flip", True))
     numbers = {name: value for name, value in intensity.items() if name != "flip"}
     _check_ranges("intensity", numbers, _INTENSITY)
-    if not re.fullmatch(r"[\w.-]+", str(given.get("name", "name"))):
-        raise InputError(f"name: got {given['name']!r}, expected letters, digits, '_', '-' and '.'")
-    _check_device(str(given.get("device", "cpu")))
+    if not re.fullmatch(r"[\w.-]+", str(values.get("name", "name"))):
+        raise InputError(f"name: got {values['name']!r}, expected letters, digits, '_', '-' and '.'")
+    _check_device(str(values.get("device", "cpu")))
 
 
 def _check_mapping(name: str, value: object) -> None:

@@ -84,9 +84,9 @@ class TwoStateTest:
         network.eval()
         carries = np.full(len(self.carries), state == "confounded")
         dataset = CaseDataset(self.cache, rows, carries, self.device)
-        found = []
+        batches = []
         for batch in case_loader(dataset, self.batch_size):
             images, _ = self.prepare(batch, self.device)
             logits = network(images).double()
-            found.append((logits[:, 1] - logits[:, 0]).cpu())
-        return torch.cat(found).numpy()
+            batches.append((logits[:, 1] - logits[:, 0]).cpu())
+        return torch.cat(batches).numpy()
