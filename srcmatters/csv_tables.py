@@ -63,8 +63,8 @@ def _first_text(path: str | Path) -> str:
 
 
 def _other_separator(header: str) -> str | None:
-    found = [name for sign, name in _SEPARATORS.items() if sign in header]
-    return found[0] if found else None
+    separators = [name for sign, name in _SEPARATORS.items() if sign in header]
+    return separators[0] if separators else None
 
 
 def write_csv(table: pd.DataFrame, place: str | PathLike[str] | IO[str], **options: Any) -> None:

@@ -46,8 +46,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def find_input_error(error: BaseException) -> InputError | None:
     """The :class:`InputError` at the root of ``error``, if a user's mistake is what caused it."""
-    found = [link for link in _chain(error) if isinstance(link, InputError)]
-    return found[-1] if found else None
+    mistakes = [link for link in _chain(error) if isinstance(link, InputError)]
+    return mistakes[-1] if mistakes else None
 
 
 def one_line_errors() -> None:
