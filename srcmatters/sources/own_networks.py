@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,7 @@ def own_classifier(
     normalisation = _normalisation(channels, plain=source == CONSTRUCTOR)
     classifier = _classifier(made[0], head, normalisation, spatial_dims, num_classes, dropout, seed)
     digest = weights_digest(classifier)
-    name = Constructor(
-        constructor.module, constructor.function, constructor.arguments, head, constructor.recorded
-    ).name
+    name = replace(constructor, head=head).name
     shown = source if source == RANDOM else f"{source}-{_backbone_digest(classifier, head)[:8]}"
     classifier.origin = Origin(shown, name, dropout, digest, constructor.file)
     return classifier
