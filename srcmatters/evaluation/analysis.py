@@ -162,7 +162,7 @@ def _key(group: RunGroup) -> tuple[str, ...]:
 
 def _finished(rows: dict[str, list[dict[str, Any]]], plan: AnalysisPlan) -> dict[str, pd.DataFrame]:
     """The tables with corrected p values and the columns that are promised."""
-    tables = {name: pd.DataFrame(found) for name, found in rows.items()}
+    tables = {name: pd.DataFrame(table_rows) for name, table_rows in rows.items()}
     if rows["contrasts"]:
         tables["contrasts"] = with_families(tables["contrasts"], plan)
     if rows["interactions"]:
@@ -192,10 +192,10 @@ def _notes(group: RunGroup, plan: AnalysisPlan) -> list[str]:  # noqa: ARG001
             " training runs"
         )
     elif trainings.min() < 5:
-        notes.append(f"{name}: with fewer than 5 training runs a cell, how much they differ is hardly known")
+        notes.append(f"{name}: with fewer than 5 training runs a cell, their variance is hardly known")
     if group.cells["seed"].nunique() < _ENOUGH_SEEDS and "random" in group.sources:
         notes.append(
-            f"{name}: random is one network per seed; what is said of it holds for these initial weights,"
+            f"{name}: random is one network per seed; results for it hold for these initial weights,"
             f" {_ENOUGH_SEEDS} seeds would cover others"
         )
     if group.one_test_set:
@@ -223,8 +223,8 @@ def _plan_notes(contrasts: pd.DataFrame, results: StudyResults, plan: AnalysisPl
     """What the plan declared and the results do not hold; and how low the publication's test can go."""
     notes = []
     if not (contrasts["family"] == "primary").any():
-        wanted = f"{plan.metric} at p_art {plan.p_art:g}, {plan.confounder or 'any confounder'}"
-        notes.append(f"the declared primary comparison ({wanted}) is not in these results")
+        declared = f"{plan.metric} at p_art {plan.p_art:g}, {plan.confounder or 'any confounder'}"
+        notes.append(f"the declared primary comparison ({declared}) is not in these results")
     lacking = [name for name in plan.sources if name not in set(results.cells["source"])]
     if lacking:
         notes.append(f"declared and not in these results: source {', '.join(lacking)}")

@@ -87,10 +87,10 @@ class AnalysisPlan:
         return cls(**given)
 
 
-def _names(field: str, given: object) -> tuple[str, ...]:
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise InputError(f"analysis, {field}: got {given!r}, expected a list of names")
-    names = tuple(given)
+def _names(field: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InputError(f"analysis, {field}: got {value!r}, expected a list of names")
+    names = tuple(value)
     if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise InputError(f"analysis, {field}: got {list(names)!r}, expected a list of names, each once")
     return names

@@ -178,8 +178,8 @@ class _Contrasts:
         low, high = np.quantile(resampled, [tail, 1 - tail])
         return GroupEffect(name, float(values[0]), float(low), float(high))
 
-    def _sums(self, chosen: np.ndarray, drawn: np.ndarray) -> list[np.ndarray]:
+    def _sums(self, selected: np.ndarray, drawn: np.ndarray) -> list[np.ndarray]:
         """(resamples,) sums of weights, weighted scores and weighted squares of some cases."""
-        share, scores, rows = self.share[chosen], self.scores[chosen], self.rows[chosen]
+        share, scores, rows = self.share[selected], self.scores[selected], self.rows[selected]
         terms = (share, share * scores, share * scores**2)
         return [np.bincount(rows, values, minlength=len(drawn)) @ drawn for values in terms]

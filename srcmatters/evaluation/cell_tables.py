@@ -38,8 +38,8 @@ def environment_rows(runs: ResampledRuns, plan: AnalysisPlan, thorough: bool = T
             place: _threshold(group.validation.get(label), plan.sensitivity)
             for place, label in (places.items() if thorough else ())
         }
-        chosen = group.cells.loc[labels]
-        counts = {"folds": chosen["fold"].nunique(), "seeds": chosen["seed"].nunique()}
+        cells = group.cells.loc[labels]
+        counts = {"folds": cells["fold"].nunique(), "seeds": cells["seed"].nunique()}
         for environment in group.environments if thorough else ("clean", "iid", "ood"):
             area = runs.mean(source, p_art, f"{environment}_auc")
             low, high = auc_interval(area, group.positives, group.negatives, plan.confidence)

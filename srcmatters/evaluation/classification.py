@@ -112,10 +112,10 @@ def fix_threshold(labels: np.ndarray, scores: np.ndarray, sensitivity: float | N
         raise InputError(f"sensitivity: got {sensitivity!r}, expected a share above 0 and up to 1")
     if len(np.unique(labels)) < 2:
         return float("nan")
-    false_positives, found, thresholds = roc_curve(labels, scores, drop_intermediate=False)
+    false_positives, true_positives, thresholds = roc_curve(labels, scores, drop_intermediate=False)
     if sensitivity is not None:
-        return float(thresholds[np.argmax(found >= sensitivity - 1e-12)])
-    youden = found - false_positives
+        return float(thresholds[np.argmax(true_positives >= sensitivity - 1e-12)])
+    youden = true_positives - false_positives
     # The curve begins with a threshold above every score, which is no threshold to deploy.
     # Rounding must not decide between equals: .6 - .2 is less than .8 - .4 in floating point.
     return float(thresholds[1:][np.argmax(youden[1:] >= youden[1:].max() - 1e-12)])

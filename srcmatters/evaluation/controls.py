@@ -95,8 +95,10 @@ def _to_reference(
     return differences
 
 
-def _shifted(given: Estimate, by: float) -> Estimate:
-    return Estimate(given.value + by, given.standard_error, given.degrees_of_freedom, given.trainings)
+def _shifted(estimate: Estimate, by: float) -> Estimate:
+    return Estimate(
+        estimate.value + by, estimate.standard_error, estimate.degrees_of_freedom, estimate.trainings
+    )
 
 
 def _judged(estimated: Estimate, plan: AnalysisPlan) -> dict[str, Any]:

@@ -89,19 +89,19 @@ def detectability(
     patients = np.asarray([str(name) for name in patient_ids])
     _check(clean, confounded, patients, folds)
     stream = np.random.default_rng(seed)
-    chosen = np.arange(len(patients))
-    if len(chosen) > CASES_USED:
-        chosen = np.sort(stream.choice(chosen, CASES_USED, replace=False))
-    patients = patients[chosen]
+    selected = np.arange(len(patients))
+    if len(selected) > CASES_USED:
+        selected = np.sort(stream.choice(selected, CASES_USED, replace=False))
+    patients = patients[selected]
     for name, images in (("clean", clean), ("confounded", confounded)):
-        if not torch.isfinite(images[torch.from_numpy(chosen)]).all():
+        if not torch.isfinite(images[torch.from_numpy(selected)]).all():
             raise InputError(f"detectability: the {name} images hold NaN or infinite values")
     if len(set(patients)) < folds:
         raise InputError(
             f"detectability: {len(set(patients))} patients, expected {folds} (one per fold) or more"
         )
-    features = np.concatenate([_describe_chosen(images, chosen) for images in (clean, confounded)])
-    state = np.repeat([0, 1], len(chosen))
+    features = np.concatenate([_describe_chosen(images, selected) for images in (clean, confounded)])
+    state = np.repeat([0, 1], len(selected))
     scores = _cross_validated(features, state, np.tile(patients, 2), folds, seed)
     auc = _auc(scores, state)
     low, high = _interval(scores, state, patients, stream)
@@ -109,7 +109,7 @@ def detectability(
     # comparison in four missed .5, with it one in ten (Nadeau and Bengio 2003).
     widen = float(np.sqrt(1 + folds / (folds - 1)))
     low, high = max(0.0, auc - widen * (auc - low)), min(1.0, auc + widen * (high - auc))
-    return Detectability(auc, low, high, len(chosen))
+    return Detectability(auc, low, high, len(selected))
 
 
 def require_detectable(result: Detectability, confounder: str, force: bool = False) -> None:
@@ -132,8 +132,8 @@ def require_detectable(result: Detectability, confounder: str, force: bool = Fal
     )
 
 
-def _describe_chosen(images: torch.Tensor, chosen: np.ndarray) -> np.ndarray:
-    return torch.stack([describe(images[int(case)].cpu()) for case in chosen]).numpy()
+def _describe_chosen(images: torch.Tensor, selected: np.ndarray) -> np.ndarray:
+    return torch.stack([describe(images[int(case)].cpu()) for case in selected]).numpy()
 
 
 def _cross_validated(

@@ -153,16 +153,16 @@ def estimate(
     if len(means) > 1:
         terms["of_seeds"] = (_excess(means, among, 1.0), len(means))
     errors = {name: float(np.sqrt(max(term, 0.0) / n)) if n else term for name, (term, n) in terms.items()}
-    found = {"of_patients": float(np.sqrt(images)), **errors}
+    errors_by_kind = {"of_patients": float(np.sqrt(images)), **errors}
     name = max(terms, key=lambda name: np.nan_to_num(errors[name]))
     excess, groups = terms[name]
     if not groups or excess <= 0:
-        return Estimate(value, float(np.sqrt(images)), freedom, count, **found)
+        return Estimate(value, float(np.sqrt(images)), freedom, count, **errors_by_kind)
     variance = images + excess / groups
     spread = float(np.var(values if name == "of_folds" else means, ddof=1)) / groups
     uncertain = images**2 / freedom + spread**2 / (groups - 1)
     freedom = min(max(variance**2 / uncertain, groups - 1.0), freedom)
-    return Estimate(value, float(np.sqrt(variance)), freedom, count, **found)
+    return Estimate(value, float(np.sqrt(variance)), freedom, count, **errors_by_kind)
 
 
 def _excess(values: np.ndarray, covariance: np.ndarray, allowance: float) -> float:

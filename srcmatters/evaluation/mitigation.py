@@ -123,12 +123,12 @@ class _Comparison:
 
     def brier(self, runs: Mapping[Repetition, Any], tables: Mapping[Any, pd.DataFrame]) -> Statistics:
         """Brier score of the clean test of every run."""
-        found = {}
+        scores = {}
         for place, label in runs.items():
             table = tables[label]
             errors = (table["score_clean"] - table["label"]).to_numpy() ** 2
-            found[place] = resampled_mean(errors, self.weights.rows(table["patient_id"]), self.weights)
-        return found
+            scores[place] = resampled_mean(errors, self.weights.rows(table["patient_id"]), self.weights)
+        return scores
 
     def boundary(self, areas: Statistics) -> float:
         """Further standard error of a mean AUC near 0 or 1."""
@@ -182,9 +182,9 @@ def _recovered_rows(comparison: _Comparison, tables: Mapping[Any, pd.DataFrame])
         row |= {"loss": comparison.over(lost).value, "recovered": share.value, "low": share.low}
         row |= {"high": share.high, "p_value": share.p_value}
         for name, statistics in estimates.items():
-            found = comparison.over(statistics)
-            low, high = found.interval(confidence)
-            row |= {name: found.value, f"{name}_low": low, f"{name}_high": high}
+            estimated = comparison.over(statistics)
+            low, high = estimated.interval(confidence)
+            row |= {name: estimated.value, f"{name}_low": low, f"{name}_high": high}
         pooled = pd.concat([tables[label] for label in runs.values()])
         slope = calibration(pooled["label"].to_numpy(), pooled["score_clean"].to_numpy()).slope
         rows.append({**row, "calibration_slope": slope, "trainings": len(places)})

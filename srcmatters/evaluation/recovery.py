@@ -76,8 +76,8 @@ def recovered_share(
 
     ends = []
     for limit in (-LIMIT, LIMIT):
-        found = excess(value) <= 0 < excess(limit)
+        crosses = excess(value) <= 0 < excess(limit)
         ends.append(
-            float(brentq(excess, value, limit, xtol=1e-4)) if found else float(np.copysign(np.inf, limit))
+            float(brentq(excess, value, limit, xtol=1e-4)) if crosses else float(np.copysign(np.inf, limit))
         )
     return Recovery(float(value), ends[0], ends[1], left(0.0).p_value())

@@ -83,7 +83,7 @@ def not_ranked_sentence(axes: dict[str, Any], row: Any, clean: Any) -> str:
     return (
         f"{subject(row.source, axes)}: not ranked, does not know the target (clean AUC at p_art 0"
         f" {interval(clean.auc, clean.auc_low, clean.auc_high)}), so a loss of {number(row.lean)} AUC under"
-        f" reversal says nothing ({axes['confounder']}, p_art {share(row.p_art)})."
+        f" reversal is no evidence of robustness ({axes['confounder']}, p_art {share(row.p_art)})."
     )
 
 

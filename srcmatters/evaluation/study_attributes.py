@@ -55,7 +55,7 @@ def study_attributes(
         columns: of the predictions.
         plan: seed, replicates and confidence.
     """
-    found: list[StudyAttribute] = []
+    attributes: list[StudyAttribute] = []
     for setup, members in _clean_runs(results.cells).groupby(["target", "network", "depth"], sort=True):
         own: list[StudyAttribute] = []
         for source, runs in members.groupby("source", sort=True):
@@ -63,8 +63,8 @@ def study_attributes(
             cases = _cases(tested, [name for name in columns if name in tested])
             names = (str(setup[0]), str(setup[1]), str(setup[2]))
             own += [_measured(cases, names, str(source), column, plan) for column in columns]
-        found += _adjusted(own)
-    return found
+        attributes += _adjusted(own)
+    return attributes
 
 
 def _clean_runs(cells: pd.DataFrame) -> pd.DataFrame:

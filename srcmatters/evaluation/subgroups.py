@@ -29,16 +29,16 @@ def subgroup_rows(runs: ResampledRuns, plan: AnalysisPlan) -> list[dict[str, Any
         values = column_values(group, column)
         for source, p_art, labels in cells_of(group) if len(values) else ():
             for metric in (*group.environments, "iid_minus_ood", *(() if group.sampled else ("effect",))):
-                found = [
+                groups = [
                     {"value": value, **_subgroup(runs, labels, metric, values == value, plan)}
                     for value in sorted(set(values), key=order_of_groups)
                 ]
-                p_value = heterogeneity([(row["auc"], row.pop("standard_error")) for row in found])
-                worst = _worst(metric, [row["auc"] for row in found], p_value < 1 - plan.confidence)
+                p_value = heterogeneity([(row["auc"], row.pop("standard_error")) for row in groups])
+                worst = _worst(metric, [row["auc"] for row in groups], p_value < 1 - plan.confidence)
                 axes = {"source": source, "p_art": p_art, "environment": metric, "column": column}
                 rows += [
                     {**group.axes, **axes, **row, "p_heterogeneity": p_value, "worst": place == worst}
-                    for place, row in enumerate(found)
+                    for place, row in enumerate(groups)
                 ]
     return rows
 

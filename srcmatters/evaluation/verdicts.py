@@ -74,14 +74,14 @@ def verdicts(analysis: Analysis) -> list[Verdict]:
 
     Where a group of runs lacks that p_art its highest one is taken, and named. Controls come last.
     """
-    found: list[Verdict] = []
+    all_verdicts: list[Verdict] = []
     for axes, environments in analysis.environments.groupby(list(AXES), sort=False, dropna=False):
         group = dict(zip(AXES, axes, strict=True))
         if group["control"] == "none":
             p_art = spoken_p_art(environments["p_art"], analysis.plan)
-            found += _leans(group, analysis, environments, [p_art])
-            found += _comparisons(group, analysis, environments, p_art)
-    return found + control_verdicts(analysis)
+            all_verdicts += _leans(group, analysis, environments, [p_art])
+            all_verdicts += _comparisons(group, analysis, environments, p_art)
+    return all_verdicts + control_verdicts(analysis)
 
 
 def lean_verdicts(analysis: Analysis) -> list[Verdict]:
@@ -109,7 +109,7 @@ def _leans(
     axes: dict[str, Any], analysis: Analysis, environments: pd.DataFrame, shares: list[float] | None
 ) -> list[Verdict]:
     """Of the runs at some p_art; None: at all."""
-    rows, found = _of(analysis.leans, axes), []
+    rows, judged = _of(analysis.leans, axes), []
     if shares is not None and len(rows):
         rows = rows[rows["p_art"].isin(shares)]
     reasons = ignorance(environments, analysis.plan.equivalence_margin)
@@ -126,7 +126,7 @@ def _leans(
             text = not_ranked_sentence(axes, row, clean)
             outcome, reason = Outcome.NOT_RANKED, reasons[row.source]
         ends = (row.lean, row.low, row.high)
-        found.append(
+        judged.append(
             Verdict(
                 "lean",
                 outcome,
@@ -140,7 +140,7 @@ def _leans(
                 row.not_excluded,
             )
         )
-    return found
+    return judged
 
 
 def _clean_at_0(environments: pd.DataFrame, source: str) -> Any:
@@ -154,18 +154,18 @@ def _comparisons(
     contrasts, plan = _of(analysis.contrasts, axes), analysis.plan
     if contrasts.empty:
         return []
-    chosen = contrasts[(contrasts["metric"] == plan.metric) & (contrasts["p_art"] == p_art)]
+    compared = contrasts[(contrasts["metric"] == plan.metric) & (contrasts["p_art"] == p_art)]
     reasons = ignorance(environments, plan.equivalence_margin) if plan.metric == "learned_lean" else {}
     sizes = analysis.contrasts.loc[analysis.contrasts["p_value"].notna(), "family"].value_counts()
-    found = []
-    for row in _rows(chosen):
+    judged = []
+    for row in _rows(compared):
         outcome, reason = _compared(row, reasons, plan)
         text = comparison_sentence(axes, row, outcome.value, reason, plan, int(sizes.get(row.family, 0)))
         pair, ends = (row.source_a, row.source_b), (row.difference, row.low, row.high)
         if outcome is Outcome.LEANS and row.difference < 0:
             pair, ends = pair[::-1], (-row.difference, -row.high, -row.low)
-        found.append(Verdict("comparison", outcome, axes, pair, p_art, text, *ends, reason, plan.metric))
-    return found
+        judged.append(Verdict("comparison", outcome, axes, pair, p_art, text, *ends, reason, plan.metric))
+    return judged
 
 
 def _compared(row: Any, reasons: dict[str, str], plan: AnalysisPlan) -> tuple[Outcome, str]:
@@ -184,7 +184,7 @@ def _compared(row: Any, reasons: dict[str, str], plan: AnalysisPlan) -> tuple[Ou
 
 def control_verdicts(analysis: Analysis) -> list[Verdict]:
     """Sentences for every null control."""
-    found = []
+    judged = []
     for row in _rows(analysis.controls):
         axes = {name: getattr(row, name) for name in AXES}
         # A control fails in either direction.
@@ -194,10 +194,10 @@ def control_verdicts(analysis: Analysis) -> list[Verdict]:
         text = control_sentence(axes, row, outcome.value, analysis.plan)
         reason = "no interval could be computed" if outcome is Outcome.SKIPPED else ""
         ends = (row.value, row.low, row.high)
-        found.append(
+        judged.append(
             Verdict("control", outcome, axes, (row.source,), row.p_art, text, *ends, reason, row.metric)
         )
-    return found
+    return judged
 
 
 def verdict_table(sentences: list[Verdict]) -> pd.DataFrame:
