@@ -99,18 +99,18 @@ def export(
         authors=read_authors(about) if about else Authors(),
         actions={name: action for name, _, action in (given.partition("=") for given in actions)},
     )
-    found = open_run(run, tracking_uri, runs)
-    write_bundle(found, to, options)
+    opened = open_run(run, tracking_uri, runs)
+    write_bundle(opened, to, options)
     click.echo(f"{to}: exported; read docs/model_card.html in it first")
     lacking = missing_for_onnx()
     if lacking:
         click.echo(f"without model.onnx, for which {lacking} is not installed: {EXTRA}")
-    if found.settings.get("unit") == "display":
+    if opened.settings.get("unit") == "display":
         click.echo(
             "warning: trained with `unit: display`, it will refuse CT in HU, as DICOM has it", err=True
         )
     if not no_register:
-        _register(found, to, register, tracking_uri)
+        _register(opened, to, register, tracking_uri)
 
 
 def _check_names(name: str | None, no_register: bool) -> None:

@@ -103,7 +103,7 @@ def declared_rules(
     fitted: ProbabilityCalibration,
     threshold: float,
     images: TrainingImages | None,
-    found: dict[str, Any] | None,
+    audited: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """``clinical.json`` but for the monitors.
 
@@ -114,7 +114,7 @@ def declared_rules(
         fitted: the calibration.
         threshold: on the calibrated probability.
         images: of the training; None: the ranges of the input are not known.
-        found: the audit, None without one.
+        audited: the audit, None without one.
     """
     settings = run.settings
     ct = "unit" in settings
@@ -150,8 +150,8 @@ def declared_rules(
         "calibration": fitted.record(),
         "input": ranges if images is None else input_ranges(images.cases("train")),
         "actions": declared_actions(options.actions),
-        "audited": found is not None,
-        "audit": found,
+        "audited": audited is not None,
+        "audit": audited,
         "mlflow_run": run.mlflow_run,
         "trained": {**settings, "dataset_sha256": run.record.get("dataset_sha256")},
     }

@@ -59,10 +59,10 @@ def _row(row: Mapping[str, Any]) -> str:
     areas = ", ".join(
         f"{shown} {_figure(row[name])}" for name, shown in _ENVIRONMENTS.items() if row.get(name)
     )
-    given = "" if row["confounder_args"] == "{}" else f" {row['confounder_args']}"
+    arguments = "" if row["confounder_args"] == "{}" else f" {row['confounder_args']}"
     share = "" if row["p_art"] is None else f", p_art {numbers.share(row['p_art'])}"
     return (
-        f"- **{row['confounder']}**{given}{share}: {areas}; i.i.d. minus o.o.d."
+        f"- **{row['confounder']}**{arguments}{share}: {areas}; i.i.d. minus o.o.d."
         f" {_figure(row['iid_minus_ood'])}"
     )
 

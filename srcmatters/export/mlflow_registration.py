@@ -109,10 +109,10 @@ def _known(run_id: str, tracking_uri: str) -> Any:
     import mlflow
 
     try:
-        found = mlflow.MlflowClient(tracking_uri).get_run(run_id)
+        known_run = mlflow.MlflowClient(tracking_uri).get_run(run_id)
     except mlflow.exceptions.MlflowException:
         return None
-    return found if found.info.lifecycle_stage == "active" else None
+    return known_run if known_run.info.lifecycle_stage == "active" else None
 
 
 def _record(run: TrainedRun, tracking_uri: str) -> str:

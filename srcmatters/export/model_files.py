@@ -61,7 +61,7 @@ def write_model_files(
             differs by more than :data:`PARITY`, or ten times what rounding to single precision makes of the
             network's own logits, if that is more (1e-3 at most).
     """
-    folder, found = Path(folder), {}
+    folder, files = Path(folder), {}
     if len(images) < 2:
         raise InputError(f"export: got {len(images)} images to compare the files on, expected 2 or more")
     allowed = min(max(PARITY, _ROUNDINGS * _rounding(network, images)), _MOST)
@@ -73,19 +73,19 @@ def write_model_files(
             with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # TorchScript is deprecated, and still what many read
                 write(network, _noise(images[:2].shape), path)
-                found[file] = _difference(network, _READERS[file](path, name), images)
+                files[file] = _difference(network, _READERS[file](path, name), images)
         except ImportError as error:
             raise InputError(f"{file}: {error.name} is not installed, expected {EXTRA}") from error
         except InputError:
             raise
         except Exception as error:
             raise InputError(f"{file}: {name} cannot be written so ({first_line(error)})") from error
-        if not found[file] <= allowed:
+        if not files[file] <= allowed:
             raise InputError(
-                f"{file}: a logit is off by {found[file]:.1e} from the network's, expected {allowed:.1e} at"
+                f"{file}: a logit is off by {files[file]:.1e} from the network's, expected {allowed:.1e} at"
                 " most"
             )
-    return found
+    return files
 
 
 def describe_script(folder: str | Path, metadata: Mapping[str, Any], inference: str) -> None:

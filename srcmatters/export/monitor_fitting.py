@@ -48,14 +48,14 @@ def fit_probe(
         InputError: fewer than two patients.
     """
     names = np.asarray([str(name) for name in patients])
-    chosen = np.arange(len(names))
-    if len(chosen) > CASES_USED:
-        chosen = np.sort(np.random.default_rng(seed).choice(chosen, CASES_USED, replace=False))
-    people = names[chosen]
+    selected = np.arange(len(names))
+    if len(selected) > CASES_USED:
+        selected = np.sort(np.random.default_rng(seed).choice(selected, CASES_USED, replace=False))
+    people = names[selected]
     if len(set(people)) < 2:
         raise InputError(f"monitor: {len(set(people))} patients to fit it on, expected 2 or more")
-    described = [describe(images[int(case)]).numpy() for images in (clean, confounded) for case in chosen]
-    features, state = np.stack(described).astype(np.float64), np.repeat([0, 1], len(chosen))
+    described = [describe(images[int(case)]).numpy() for images in (clean, confounded) for case in selected]
+    features, state = np.stack(described).astype(np.float64), np.repeat([0, 1], len(selected))
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=300))
     parts = GroupKFold(min(_FOLDS, len(set(people))), shuffle=True, random_state=seed)
     scores = cross_val_predict(
@@ -99,18 +99,18 @@ def fit_distance(
             f"monitor: features of {len(training)} training and {len(validation)} validation images, expected"
             " 8 and 2 or more"
         )
-    given = np.asarray(training, dtype=np.float64)
-    spread = given.std(0)
+    features = np.asarray(training, dtype=np.float64)
+    spread = features.std(0)
     # A channel that is dead on the training images would make an image of any other one infinitely far away.
     scale = np.maximum(spread, max(_LEAST_SPREAD * float(np.median(spread)), 1e-12))
-    standard = (given - given.mean(0)) / scale
+    standard = (features - features.mean(0)) / scale
     # Fewer components than cases: otherwise nothing is left over for what lies outside of them.
-    pca = PCA(min(_COMPONENTS, len(given) // 4, given.shape[1]), svd_solver="full").fit(standard)
+    pca = PCA(min(_COMPONENTS, len(features) // 4, features.shape[1]), svd_solver="full").fit(standard)
     inside = pca.transform(standard)
     outside = (standard**2).sum(1) - (inside**2).sum(1)
-    others = max(given.shape[1] - pca.n_components_, 1)
+    others = max(features.shape[1] - pca.n_components_, 1)
     fitted = FeatureDistance(
-        mean=given.mean(0),
+        mean=features.mean(0),
         scale=scale,
         basis=pca.components_.T,
         precision=LedoitWolf(assume_centered=True).fit(inside).precision_,
@@ -126,5 +126,5 @@ def fit_distance(
 
 def features_of(network: nn.Module, name: str, images: torch.Tensor) -> np.ndarray:
     """(n, F) mean activations of (n, 1, H, W[, D]) images (:func:`logits_and_features`), batch by batch."""
-    found = [logits_and_features(network, name, batch)[1] for batch in images.split(_BATCH)]
-    return np.concatenate(found)
+    batches = [logits_and_features(network, name, batch)[1] for batch in images.split(_BATCH)]
+    return np.concatenate(batches)

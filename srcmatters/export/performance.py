@@ -49,8 +49,8 @@ def performance(
         cases, positives and patients; and one row per environment and subgroup.
     """
     results = read_results(run.folder)
-    found = analyse(results, AnalysisPlan(replicates=REPLICATES))
-    rows = found.environments.set_index("environment")
+    analysis = analyse(results, AnalysisPlan(replicates=REPLICATES))
+    rows = analysis.environments.set_index("environment")
     tested = ("clean",) if run.settings["confounder"] == "none" else tuple(_ENVIRONMENTS)
     figures = {}
     for name in (name for name in tested if name in rows.index):
@@ -66,7 +66,7 @@ def performance(
             "value": _without_age(str(row["value"])) if row["column"] == "age" else row["value"],
             "auroc": _figure(row["auc"], row["low"], row["high"]),
         }
-        for row in found.subgroups.to_dict("records")
+        for row in analysis.subgroups.to_dict("records")
         if row["environment"] in tested
     ]
     return figures, subgroups
@@ -97,8 +97,8 @@ def age_in_words(age: float) -> str:
 def _without_age(band: str) -> str:
     """A band of ages, "59 to 94", without the exact age of the oldest."""
 
-    def shown(found: re.Match[str]) -> str:
-        return found[0] if float(found[0]) <= _OLDEST_SHOWN else age_in_words(float(found[0]))
+    def shown(match: re.Match[str]) -> str:
+        return match[0] if float(match[0]) <= _OLDEST_SHOWN else age_in_words(float(match[0]))
 
     return re.sub(r"\d+(\.\d+)?", shown, band)
 
@@ -114,7 +114,7 @@ def _recalibrated(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray) 
     ]
     figures = {}
     for name in ("slope", "intercept"):
-        values = np.array([getattr(found, name) for found in again])
+        values = np.array([getattr(one, name) for one in again])
         values = values[np.isfinite(values)]
         enough = len(values) > _REFITTED / 2
         low, high = np.quantile(values, [0.025, 0.975]) if enough else (np.nan, np.nan)

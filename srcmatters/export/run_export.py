@@ -81,15 +81,15 @@ def export(run: TrainedRun, to: str | Path, options: ExportOptions | None = None
         )
     if options.failure_images:
         _check_failure_images(run, options)
-    found = None if options.unaudited else evidence(run, options.study)
-    if found is None and not options.unaudited:
+    audited = None if options.unaudited else evidence(run, options.study)
+    if audited is None and not options.unaudited:
         raise InputError(
             f"{run.folder}: no audit: it was trained under no confounder (confounder"
             f" {run.settings['confounder']}, p_art {run.settings['p_art']}); give a study of such runs, or an"
             f" audit of it (srcmatters audit run {run.folder}), with --audit, or export with --unaudited"
         )
     with _whole(to) as folder:
-        _write(run, folder, options, found)
+        _write(run, folder, options, audited)
     return to
 
 
@@ -98,7 +98,7 @@ def evidence(run: TrainedRun, study: str | Path | None) -> dict[str, Any] | None
     return model_audit(run, study) if study is not None and is_audit(study) else audit(run, study)
 
 
-def _write(run: TrainedRun, folder: Path, options: ExportOptions, found: dict[str, Any] | None) -> None:
+def _write(run: TrainedRun, folder: Path, options: ExportOptions, audited: dict[str, Any] | None) -> None:
     for name in ("configs", "models", "docs"):
         (folder / name).mkdir(parents=True)
     network = run.network(options.trust)
@@ -107,10 +107,10 @@ def _write(run: TrainedRun, folder: Path, options: ExportOptions, found: dict[st
     parity = write_model_files(
         network, run.network_words(options.trust), _compared(run, network, images), folder / "models"
     )
-    probed = {} if found is None else _take_places(found)
+    probed = {} if audited is None else _take_places(audited)
     monitors = Monitors() if images is None else _fit_monitors(run, network, images, probed, options.trust)
     shortcut = None if images is None else _shortcut(images)
-    rules = declared_rules(run, network, options, fitted, threshold, images, found)
+    rules = declared_rules(run, network, options, fitted, threshold, images, audited)
     target = str(run.settings["target"])
     rules["shortcut"] = (shortcut.mark(target) or None) if isinstance(shortcut, NaturalShortcut) else None
     rules |= monitor_records(monitors, folder / ARRAYS)
@@ -170,13 +170,13 @@ def _compared(run: TrainedRun, network: nn.Module, images: TrainingImages | None
     return torch.rand(4, 1, *size, generator=torch.Generator().manual_seed(0))
 
 
-def _take_places(found: dict[str, Any]) -> dict[str, Path]:
+def _take_places(audited: dict[str, Any]) -> dict[str, Path]:
     """One run of each audited confounder, in which its images are; the paths leave the record.
 
     An audit of the model alone has no such runs, and so no monitors.
     """
     probed: dict[str, Path] = {}
-    for row in found["tested"]:
+    for row in audited["tested"]:
         places = row.pop("output_dirs")
         name = str(row["confounder"])
         if row["confounder_args"] != "{}":

@@ -94,13 +94,13 @@ def marks(tested: Iterable[Mapping[str, Any]]) -> list[str]:
     return [lines[key] for key in sorted(lines, key=lambda key: ordered.index(spoken[key]["outcome"]))]
 
 
-def verdict(found: Mapping[str, Any]) -> str:
+def verdict(audited: Mapping[str, Any]) -> str:
     """What an audit came to, in sentences, the gravest first.
 
     Args:
-        found: of :func:`audit`.
+        audited: of :func:`audit`.
     """
-    return " ".join(f"{mark}." for mark in found["marks"])
+    return " ".join(f"{mark}." for mark in audited["marks"])
 
 
 def _mark(row: Mapping[str, Any]) -> str:
@@ -139,20 +139,20 @@ def _alike(run: TrainedRun, candidates: pd.DataFrame, study: str) -> tuple[list[
     compared = {*own.attrs["settings"], *candidates.attrs["settings"]} - _VARIED - _RECORDED_ALIKE
     # In this order what is most telling is named first.
     ordered = [name for name in _TELLING if name in compared] + sorted(compared - set(_TELLING))
-    wanted = {name: _text(own.iloc[0].get(name)) for name in ordered}
+    expected = {name: _text(own.iloc[0].get(name)) for name in ordered}
     found = {
         row: {name: _text(settings.get(name)) for name in ordered} for row, settings in candidates.iterrows()
     }
-    differing = {row: [name for name in ordered if found[row][name] != wanted[name]] for row in found}
+    differing = {row: [name for name in ordered if found[row][name] != expected[name]] for row in found}
     alike = [row for row, names in differing.items() if not names]
     if differing and not alike:
         nearest = min(differing, key=lambda row: len(differing[row]))
         named = differing[nearest][:_MOST_NAMED]
-        said = [f"{name}: {found[nearest][name]}, expected {wanted[name]}" for name in named]
-        more = len(differing[nearest]) - len(said)
+        differences = [f"{name}: {found[nearest][name]}, expected {expected[name]}" for name in named]
+        more = len(differing[nearest]) - len(differences)
         return [], (
             f"{study}: no run under a confounder that was trained like RUN; the nearest one has"
-            f" {'; '.join(said)}{f'; and {more} more that differ' if more else ''}"
+            f" {'; '.join(differences)}{f'; and {more} more that differ' if more else ''}"
         )
     return alike, ""
 
@@ -172,12 +172,12 @@ def _tables(siblings: pd.DataFrame, results: StudyResults, folder: str) -> dict[
     if len(validation):
         validation = validation[validation["cell"].isin(siblings.index)]
     plan = AnalysisPlan(replicates=REPLICATES, subgroups=())
-    found = analyse(StudyResults(siblings, tests, validation), plan)
-    areas = found.environments.set_index(list(_CELL))
-    leans = {(*(one.axes[name] for name in _CELL[:2]), one.p_art): one for one in lean_verdicts(found)}
+    analysis = analyse(StudyResults(siblings, tests, validation), plan)
+    areas = analysis.environments.set_index(list(_CELL))
+    leans = {(*(one.axes[name] for name in _CELL[:2]), one.p_art): one for one in lean_verdicts(analysis)}
     rows = [
         _row(gap, areas.loc[[key]], siblings) | _judged(leans[key])
-        for gap in found.gaps.to_dict("records")
+        for gap in analysis.gaps.to_dict("records")
         if (key := tuple(gap[name] for name in _CELL)) in leans
     ]
     siblings = siblings[siblings["p_art"].astype(float) > 0]
@@ -190,7 +190,7 @@ def _tables(siblings: pd.DataFrame, results: StudyResults, folder: str) -> dict[
         "marks": lines,
         "leans_on": [line for line in lines if line.startswith(Outcome.LEANS)],
         "of": "this network" if own else "networks trained alike",
-        "notes": [note for note in found.notes if "primary comparison" not in note],
+        "notes": [note for note in analysis.notes if "primary comparison" not in note],
         "not_tested": not_tested(siblings, tests, AnalysisPlan()),
     }
 

@@ -133,7 +133,7 @@ def test_validation_cases_and_their_prevalence_limit_the_probabilities(
     card: dict[str, Any], run: TrainedRun
 ) -> None:
     text = " ".join(card["limitations"])
-    assert "The threshold rests on 80 validation cases, the same that chose the epoch of the weights." in text
+    assert "The threshold rests on 80 validation cases, which also selected the epoch of the weights." in text
     assert "injected" not in text and "not calibrated" in text
     rules = {"calibration": {"method": "temperature", "temperature": 1.0, "bias": 0.0, "cases": 80}}
     calibrated = make_card(run, **rules)

@@ -81,11 +81,11 @@ def read_authors(path: Path) -> Authors:
 def _mapping(content: Any, where: str, known: Collection[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{where}: got a {type(content).__name__}, expected a mapping of names to texts")
-    found = {str(name): value for name, value in content.items()}
-    for name in found:
+    mapping = {str(name): value for name, value in content.items()}
+    for name in mapping:
         if name not in known:
             raise InputError(f"{where}: {name!r} is unknown{did_you_mean(name, known)}")
-    return found
+    return mapping
 
 
 def _text(value: Any, where: str) -> str:

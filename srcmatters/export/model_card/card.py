@@ -218,21 +218,21 @@ def _demographics(table: pd.DataFrame | None) -> dict[str, Any]:
     return {**counts, **groups, "age": age}
 
 
-def _shortcut(found: NaturalShortcut | str | None) -> dict[str, Any] | str:
-    if isinstance(found, NaturalShortcut):
-        known = asdict(found)  # JSON has no NaN
+def _shortcut(shortcut: NaturalShortcut | str | None) -> dict[str, Any] | str:
+    if isinstance(shortcut, NaturalShortcut):
+        known = asdict(shortcut)  # JSON has no NaN
         del known["quintiles"]  # names cases
         return {name: None if value != value else value for name, value in known.items()}
-    return f"MISSING: {found or 'no image was opened for this export.'}"
+    return f"MISSING: {shortcut or 'no image was opened for this export.'}"
 
 
 def _monitors(rules: Mapping[str, Any]) -> list[dict[str, Any]] | str:
     fields = ("confounder", "auc", "sensitivity", "false_alarms")
-    found = [{name: record[name] for name in fields} for record in rules["monitors"]]
-    return found or "MISSING: no run-time monitor of a confounder travels with this model."
+    records = [{name: record[name] for name in fields} for record in rules["monitors"]]
+    return records or "MISSING: no run-time monitor of a confounder travels with this model."
 
 
 def _distance(rules: Mapping[str, Any]) -> dict[str, float] | str:
     if rules["ood"] is None:
-        return "MISSING: nothing tells images that are unlike those of the training."
+        return "MISSING: no monitor detects images that are unlike the training images."
     return {name: rules["ood"][name] for name in ("quantile", "false_alarms")}

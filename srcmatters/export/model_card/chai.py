@@ -164,7 +164,7 @@ def _metric(card: Mapping[str, Any], goal: str, results: list[Tree]) -> Tree:
     return {
         "MetricGoal": goal,
         "Results": {"MetricResult": results or [missing]},
-        "Interpretation": "See model_card.html: figures with their 95 % intervals, and what limits them.",
+        "Interpretation": "See model_card.html: metrics with their 95 % intervals, and what limits them.",
         "TestType": "Retrospective, internal: a part of the same data.",
         "TestingDataDescription": ", ".join(f"{name} {value}" for name, value in test.items()),
         "ValidationProcessAndJustification": (

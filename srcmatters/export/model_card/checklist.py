@@ -18,21 +18,22 @@ def checklist(card: Mapping[str, Any]) -> str:
     Args:
         card: of :func:`srcmatters.export.model_card.card.model_card`.
     """
-    answers, given = _answers(card), card["checklist_answers"]
+    answers, authors_answers = _answers(card), card["checklist_answers"]
     return (
         f"# Reporting checklist: {card['name']}\n\n{card['notice']}\n\n"
         "Items in our words, under the numbers that they have in CLAIM 2024 (Tejani et al. 2024) and"
         " TRIPOD+AI (Collins et al. 2024). Nothing is left out because it is unknown.\n\n"
-        f"## CLAIM 2024\n\n{_table(CLAIM, answers, given['claim'])}\n\n"
-        f"## TRIPOD+AI\n\n{_table(TRIPOD_AI, answers, given['tripod_ai'])}\n"
+        f"## CLAIM 2024\n\n{_table(CLAIM, answers, authors_answers['claim'])}\n\n"
+        f"## TRIPOD+AI\n\n{_table(TRIPOD_AI, answers, authors_answers['tripod_ai'])}\n"
     )
 
 
 def _table(
-    items: tuple[tuple[str, str, str], ...], answers: Mapping[str, str], given: Mapping[str, str]
+    items: tuple[tuple[str, str, str], ...], answers: Mapping[str, str], authors_answers: Mapping[str, str]
 ) -> str:
     rows = [
-        f"| {number} | {item} | {_cell(given.get(number, answers[topic]))} |" for number, item, topic in items
+        f"| {number} | {item} | {_cell(authors_answers.get(number, answers[topic]))} |"
+        for number, item, topic in items
     ]
     return "\n".join(["| | item | answer |", "|---|---|---|", *rows])
 
@@ -52,13 +53,15 @@ def _data(card: Mapping[str, Any]) -> dict[str, str]:
         f"{part['part']} {part['cases']} cases of {part['patients']} patients, {part['positives']} positive"
         for part in target["splits"]
     )
-    given = ", ".join(f"{name} {value}" for name, value in card["input"].items() if value not in (None, ""))
+    declared = ", ".join(
+        f"{name} {value}" for name, value in card["input"].items() if value not in (None, "")
+    )
     return {
         "data": f"{target['name']}, SHA-256 {target['sha256']}; the rest: {_AUTHORS}",
         "retrospective": f"Retrospective: images that were there before the training. The rest: {_AUTHORS}",
         "exclusion": f"{training['unreadable_images']} unreadable images left out; the rest: {_AUTHORS}",
         "preprocessing": "configs/inference.yaml, exactly.",
-        "input": f"One image: {given}.",
+        "input": f"One image: {declared}.",
         "no_assessors": "None: predictors are pixels.",
         "identifiers": f"The bundle holds no identifier; of the data: {_AUTHORS}",
         "missing": NOT_KNOWN,

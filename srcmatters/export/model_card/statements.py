@@ -29,11 +29,11 @@ def summary(run: TrainedRun, rules: Mapping[str, Any]) -> str:
         training = f"frozen, with a linear head fitted on {settings['target']}"
     else:
         training = f"{'trained' if random else 'fine-tuned'} on {settings['target']}"
-    found = (
+    outcome = (
         f"{settings['network']}, {origin} and {training}, tells {finding['positive']} from"
         f" {finding['negative']} on {what}."
     )
-    return f"{found} {_confounded_training(run)}".strip()
+    return f"{outcome} {_confounded_training(run)}".strip()
 
 
 def probability_noun(rules: Mapping[str, Any]) -> str:
@@ -44,24 +44,24 @@ def probability_noun(rules: Mapping[str, Any]) -> str:
 def limitations(run: TrainedRun, rules: Mapping[str, Any]) -> list[str]:
     """What a reader has to know before believing a figure."""
     patients = run.predictions.groupby("label")["patient_id"].nunique()
-    found = [
+    sentences = [
         f"Tested on {int(patients.min())} patients of the rarer class, all of the same target: no external"
         " validation.",
         _fixed_on(run, rules),
         _prevalence(run, rules),
-        "Intervals cover other images, not other trainings of the network.",
+        "Intervals cover other images, not other training runs of the network.",
     ]
     if _confounded_training(run):
-        found.insert(0, _confounded_training(run))
+        sentences.insert(0, _confounded_training(run))
     if rules["audited"]:
-        found.insert(0, verdict(rules["audit"]))
+        sentences.insert(0, verdict(rules["audit"]))
     if rules["audited"] and rules["audit"]["of"] != "this network":
-        found.append("The audit is of networks trained alike, not of this one alone.")
+        sentences.append("The audit covers networks trained in the same way, not this one alone.")
     if not rules["audited"]:
-        found.append(MISSING_AUDIT)
+        sentences.append(MISSING_AUDIT)
     if rules["ood"] is None:
-        found.append("Nothing tells images that are unlike those of the training.")
-    return [*found, *_unchecked(rules)]
+        sentences.append("No monitor detects images that are unlike the training images.")
+    return [*sentences, *_unchecked(rules)]
 
 
 def _confounded_training(run: TrainedRun) -> str:
@@ -78,25 +78,25 @@ def _confounded_training(run: TrainedRun) -> str:
     also = f" and {numbers.share(negatives)} of the negatives (p_neg)" if negatives else ""
     return (
         f"It was trained with an injected confounder, {name}, in a share of {numbers.share(share)} of the"
-        f" positives (p_art){also}, to find out what it learns of it."
+        f" positives (p_art){also}, to measure how far it relies on it."
     )
 
 
 def _fixed_on(run: TrainedRun, rules: Mapping[str, Any]) -> str:
     calibrated = rules["calibration"]["method"] != "none"
     rest = "Threshold and calibration rest" if calibrated else "The threshold rests"
-    found = f"{rest} on {len(run.validation)} validation cases"
+    cases = f"{rest} on {len(run.validation)} validation cases"
     if run.settings.get("depth") != "screen":
-        found += ", the same that chose the epoch of the weights"
+        cases += ", which also selected the epoch of the weights"
     if _confounded_training(run):
         need = "neither need" if calibrated else "it need not"
-        found += f"; these are confounded as the training is, so {need} hold on images that are not"
-    return f"{found}."
+        cases += f"; these are confounded as the training is, so {need} hold on images that are not"
+    return f"{cases}."
 
 
 def _prevalence(run: TrainedRun, rules: Mapping[str, Any]) -> str:
     if rules["calibration"]["method"] == "none":
-        return "Its probabilities are not calibrated: no share of cases stands behind them."
+        return "Its probabilities are not calibrated and must not be read as frequencies."
     labels = run.validation["label"]
     return (
         f"Probabilities hold at the prevalence of the validation cases, {numbers.number(labels.mean(), 3)}"
@@ -110,7 +110,9 @@ def _unchecked(rules: Mapping[str, Any]) -> Sequence[str]:
     names = {"spacing_mm": "pixel spacing", "size": "image size", "views": "view position"}
     unknown = [shown for name, shown in names.items() if rules["input"][name] is None]
     return (
-        [f"Not known of the training images, so not checked: {numbers.listed(unknown)}."] if unknown else []
+        [f"Unknown for the training images and therefore not checked: {numbers.listed(unknown)}."]
+        if unknown
+        else []
     )
 
 
@@ -129,7 +131,7 @@ def environments_in_words(run: TrainedRun, rules: Mapping[str, Any]) -> str:
         return usual
     return (
         f"{usual} {numbers.listed(sorted(columns))} cannot be taken out of an image: there clean is the AUC"
-        " among cases that agree in it, and any other figure called clean is of all test cases."
+        " among cases that agree in it, and any other metric called clean is of all test cases."
     )
 
 
