@@ -19,13 +19,13 @@ def find_ct(root: Path) -> list[str]:
     A folder in which no two DICOM files belong to one series holds slices, each an image of its own; one that
     holds several files of a series is one image. Localizers, reports and a medium's DICOMDIR are none.
     """
-    found: list[Path] = []
+    scans: list[Path] = []
     for folder, inner, names in os.walk(root):
         inner[:] = [name for name in inner if not name.startswith(".") and name != MASKS]
         files = [Path(folder) / name for name in names if not name.startswith(".")]
-        found += [path for path in files if is_volume(path) or has_ending(path, PICTURES)]
-        found += _dicom_images(Path(folder), [path for path in files if may_be_dicom(path)])
-    return sorted(str(path) for path in found)
+        scans += [path for path in files if is_volume(path) or has_ending(path, PICTURES)]
+        scans += _dicom_images(Path(folder), [path for path in files if may_be_dicom(path)])
+    return sorted(str(path) for path in scans)
 
 
 def _dicom_images(folder: Path, files: list[Path]) -> list[Path]:

@@ -53,8 +53,8 @@ def read_dicom_folder(folder: str | Path, labels: str | Path, modality: str = "r
     rows = [row for path in sorted(root.rglob("*")) if path.is_file() and (row := _header(path, root))]
     if not rows:
         raise InputError(f"{root}: no DICOM file in this folder")
-    found = pd.DataFrame(rows)
-    cases, others = _of_modality(found, modality, root)
+    headers = pd.DataFrame(rows)
+    cases, others = _of_modality(headers, modality, root)
     table = read_their_csv(labels)
     key = next((name for name in ("case_id", "image", "patient_id") if name in table), None)
     if key is None or "label" not in table:
@@ -87,18 +87,18 @@ def read_dicom_folder(folder: str | Path, labels: str | Path, modality: str = "r
     return check_cases(cases, labels)
 
 
-def _of_modality(found: pd.DataFrame, modality: str, root: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+def _of_modality(images: pd.DataFrame, modality: str, root: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     """The images of a modality, and how many there are of each other one."""
     if modality not in MODALITIES:
         raise InputError(f"modality: {modality!r} is unknown{did_you_mean(modality, MODALITIES)}")
     expected = MODALITIES[modality]
     others = {
-        str(name): int(n) for name, n in found["modality"].value_counts().items() if name not in expected
+        str(name): int(n) for name, n in images["modality"].value_counts().items() if name not in expected
     }
-    cases = found[found["modality"].isin(expected)]
+    cases = images[images["modality"].isin(expected)]
     if cases.empty:
         raise InputError(
-            f"{root}: no {modality} ({', '.join(expected)}) among {len(found)} DICOM images, which are of"
+            f"{root}: no {modality} ({', '.join(expected)}) among {len(images)} DICOM images, which are of"
             f" modality {', '.join(others)}; --modality takes {' or '.join(MODALITIES)}"
         )
     return cases, others

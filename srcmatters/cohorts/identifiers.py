@@ -17,8 +17,8 @@ _DAYS = {"D": 1.0, "W": 7.0, "M": 30.4375, "Y": 365.25}
 
 def years(age: object) -> object:
     """A DICOM age string (nnnD, nnnW, nnnM, nnnY) in years, rounded to .01; anything else as it is."""
-    found = _AGE.fullmatch(age.strip()) if isinstance(age, str) else None
-    return age if found is None else round(int(found["number"]) * _DAYS[found["unit"]] / 365.25, 2)
+    match = _AGE.fullmatch(age.strip()) if isinstance(age, str) else None
+    return age if match is None else round(int(match["number"]) * _DAYS[match["unit"]] / 365.25, 2)
 
 
 def without_blanks(identifiers: pd.Series) -> pd.Series:

@@ -74,8 +74,8 @@ def read_nih(
         raise InputError(f"{path}: {str(error).splitlines()[0]}; expected ChestX-ray14's columns") from error
     entries = entries.rename(columns=_COLUMNS)
     positive = ("|" + entries["findings"] + "|").str.contains(f"|{finding}|", regex=False)
-    wanted = [negatives] if isinstance(negatives, str) else list(negatives)
-    negative = entries["findings"].isin(wanted) & ~positive
+    negative_labels = [negatives] if isinstance(negatives, str) else list(negatives)
+    negative = entries["findings"].isin(negative_labels) & ~positive
     kept = entries[(positive | negative) & ((entries["view"] == view) | (view is None))].copy()
     if kept.empty:
         raise InputError(f"{path}: no image with {finding} or {negatives}" + (f" in {view}" if view else ""))

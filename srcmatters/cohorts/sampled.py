@@ -125,8 +125,8 @@ def sample_cohort(
             _match(pools, role, needed[role], match)
         counts["unmatched"] = before - sum(len(pools[role, cell]) for role in _ROLES for cell in needed[role])
     counts |= {f"{role}, {cell}": len(pool) for (role, cell), pool in pools.items()}
-    wanted = dict(zip(_ROLES, (train_size, validation_size, test_size), strict=True))
-    sizes = {role: _size(role, wanted[role], pools, needed[role], f"{column} {value}") for role in _ROLES}
+    requested = dict(zip(_ROLES, (train_size, validation_size, test_size), strict=True))
+    sizes = {role: _size(role, requested[role], pools, needed[role], f"{column} {value}") for role in _ROLES}
 
     def correlated(role: str) -> pd.DataFrame:
         carrying = round(p_art * sizes[role])
@@ -201,15 +201,15 @@ def matches(entries: pd.Series, value: str, column: str) -> pd.Series:
     if numbers.isna().all():
         raise InputError(f"value: {text!r} is a band of numbers, but column {column!r} holds none")
     if band:
-        chosen = _SIGNS[band["sign"]](numbers, float(band["limit"]))
+        matching = _SIGNS[band["sign"]](numbers, float(band["limit"]))
     else:
         assert between is not None
-        chosen = numbers.between(float(between["low"]), float(between["high"]))
-    if not chosen.any():
+        matching = numbers.between(float(between["low"]), float(between["high"]))
+    if not matching.any():
         raise InputError(
             f"value: no case has {column} {text}, there is {numbers.min():g} to {numbers.max():g}"
         )
-    return chosen
+    return matching
 
 
 def _check(
@@ -276,7 +276,7 @@ def _ranked(pool: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 def _size(
     role: str,
-    wanted: int | None,
+    requested: int | None,
     pools: dict[tuple[str, str], pd.DataFrame],
     needed: tuple[str, ...],
     what: str,
@@ -287,12 +287,12 @@ def _size(
     most = available[scarce]
     if most == 0:
         raise InputError(f"cases: no {scarce} ({what}) among the {role} patients, expected one at least")
-    if wanted is not None and not 0 < wanted <= most:
+    if requested is not None and not 0 < requested <= most:
         raise InputError(
-            f"{role}_size: got {wanted} per class, expected 1 to {most}: there are only {most} {scarce} "
+            f"{role}_size: got {requested} per class, expected 1 to {most}: there are only {most} {scarce} "
             f"({what}) among the {role} patients"
         )
-    return most if wanted is None else wanted
+    return most if requested is None else requested
 
 
 def _assemble(parts: list[pd.DataFrame]) -> pd.DataFrame:

@@ -196,21 +196,21 @@ def drawn_training(cases: pd.DataFrame, rows: np.ndarray, choice: CaseChoice) ->
     return rows[np.sort(np.concatenate(kept))]
 
 
-def _with_shares(chosen: StudyCases, cases: pd.DataFrame) -> StudyCases:
+def _with_shares(study_cases: StudyCases, cases: pd.DataFrame) -> StudyCases:
     labels = cases["label"].to_numpy()
     iid = np.ones(len(cases), dtype=bool)
-    if chosen.environments is not None:
-        iid = np.char.find(chosen.environments.astype(str), "iid") >= 0
-        iid[np.concatenate([chosen.split.train, chosen.split.validation])] = True
+    if study_cases.environments is not None:
+        iid = np.char.find(study_cases.environments.astype(str), "iid") >= 0
+        iid[np.concatenate([study_cases.split.train, study_cases.split.validation])] = True
     positives, negatives = (
         {
-            name: float(chosen.carries[rows[(labels[rows] == label) & iid[rows]]].mean())
-            for name, rows in vars(chosen.split).items()
+            name: float(study_cases.carries[rows[(labels[rows] == label) & iid[rows]]].mean())
+            for name, rows in vars(study_cases.split).items()
             if ((labels[rows] == label) & iid[rows]).any()
         }
         for label in (1, 0)
     )
-    return replace(chosen, realised_p_art=positives, realised_p_neg=negatives)
+    return replace(study_cases, realised_p_art=positives, realised_p_neg=negatives)
 
 
 def choose_readable(

@@ -88,8 +88,8 @@ def distance(curve: Curve, shape: tuple[int, int], reach: float) -> tuple[tuple[
 def resample(curve: Curve, step: float) -> Curve:
     """The same curve as points about ``step`` pixels apart."""
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
-    wanted = np.linspace(0, length[-1], max(math.ceil(length[-1] / step), 1) + 1)
-    return np.stack([np.interp(wanted, length, curve[:, axis]) for axis in (0, 1)], axis=1)
+    positions = np.linspace(0, length[-1], max(math.ceil(length[-1] / step), 1) + 1)
+    return np.stack([np.interp(positions, length, curve[:, axis]) for axis in (0, 1)], axis=1)
 
 
 def chord(apart: torch.Tensor, radius: float) -> torch.Tensor:

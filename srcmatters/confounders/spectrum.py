@@ -68,10 +68,10 @@ def mirror(shape: tuple[int, int], margin: int) -> tuple[int, int]:
 
 def padded_size(size: int, margin: int) -> int:
     """The next even size with ``margin`` on both sides and no prime factor above 5: it transforms fast."""
-    wanted = size + 2 * margin
-    while margin and (wanted % 2 or _largest_factor(wanted) > 5):
-        wanted += 1
-    return wanted
+    padded = size + 2 * margin
+    while margin and (padded % 2 or _largest_factor(padded) > 5):
+        padded += 1
+    return padded
 
 
 def _largest_factor(number: int) -> int:

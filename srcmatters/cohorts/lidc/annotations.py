@@ -97,9 +97,9 @@ def _tables(path: str | Path, series: Collection[str] | None) -> list[pd.DataFra
             if series is not None:
                 scans = scans[scans["series_instance_uid"].isin(list(series))]
             numbers = {"scans": [int(one) for one in scans["id"]]}
-            wanted: sqlalchemy.BindParameter[Any] = sqlalchemy.bindparam("scans", expanding=True)
+            scan_ids: sqlalchemy.BindParameter[Any] = sqlalchemy.bindparam("scans", expanding=True)
             belonging = [
-                pd.read_sql(sqlalchemy.text(_QUERIES[name]).bindparams(wanted), connection, params=numbers)
+                pd.read_sql(sqlalchemy.text(_QUERIES[name]).bindparams(scan_ids), connection, params=numbers)
                 for name in ("zvals", "annotations", "contours")
             ]
     except (SQLAlchemyError, pd.errors.DatabaseError) as error:

@@ -133,17 +133,17 @@ def _scans(
     """Series with annotations of which every slice is there."""
     left_out["series without annotations"] = len(series) - len(annotated)
     by_uid = {scan.series_uid: scan for scan in annotated}
-    for uid, found in series.items():
+    for uid, members in series.items():
         if uid not in by_uid:
             continue
         scan = by_uid[uid]
-        if not _complete(found.heights_mm, scan):
+        if not _complete(members.heights_mm, scan):
             left_out["series of which slices are missing"] += 1
             continue
         nodules = cluster_nodules(scan)
         apart = [nodule for nodule in nodules if nodule.readers <= MOST_READERS]
         left_out["groups of neighbouring nodules that cannot be told apart"] += len(nodules) - len(apart)
-        yield _Scan(found, scan, apart)
+        yield _Scan(members, scan, apart)
     for reason in [reason for reason, count in left_out.items() if not count]:
         del left_out[reason]
 
@@ -185,13 +185,13 @@ def _slice_rows(scans: list[_Scan], rule: LabelRule, left_out: Counter[str]) -> 
             label: [(scan, number) for scan, slices in candidates for number in slices[label]]
             for label in (1, 0)
         }
-        wanted = min(len(by_label[1]), len(by_label[0]), rule.slices_per_patient or len(by_label[1]))
-        if not wanted:
+        count = min(len(by_label[1]), len(by_label[0]), rule.slices_per_patient or len(by_label[1]))
+        if not count:
             left_out["patients without slices of both kinds"] += 1
             continue
         for label, slices in by_label.items():
             stream = case_stream(rule.seed, patient, f"slices of label {label}")
-            places = sorted(stream.permutation(len(slices))[:wanted])
+            places = sorted(stream.permutation(len(slices))[:count])
             rows += [_slice_row(slices[place][0], slices[place][1], label) for place in places]
     return rows
 

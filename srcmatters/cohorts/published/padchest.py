@@ -45,7 +45,7 @@ def read_padchest(labels: str | Path, choice: LabelChoice, images: str = ".") ->
     known = sorted(set().union(*words) - {_NORMAL, *_UNUSABLE}) if len(words) else []
     if choice.finding not in known:
         raise InputError(f"finding: {labels} has no {choice.finding!r}{did_you_mean(choice.finding, known)}")
-    usable = words.map(lambda found: bool(found) and not found & set(_UNUSABLE))
+    usable = words.map(lambda labels_of_image: bool(labels_of_image) and not labels_of_image & set(_UNUSABLE))
     rows = pd.DataFrame(
         {
             "case_id": table["ImageID"].str.rsplit(".", n=1).str[0],
@@ -59,7 +59,7 @@ def read_padchest(labels: str | Path, choice: LabelChoice, images: str = ".") ->
     rows["image"] = rows["image"].str.removeprefix("./")
     if "Manufacturer_DICOM" in table:
         rows["manufacturer"] = table["Manufacturer_DICOM"]
-    state = words.map(lambda found: _state(found, choice.finding))
+    state = words.map(lambda labels_of_image: _state(labels_of_image, choice.finding))
     cohort = labelled(rows[usable], state[usable], words[usable].map({_NORMAL}.__eq__), choice, labels)
     unusable = int((~usable).sum())
     return PublishedCohort(
@@ -67,10 +67,10 @@ def read_padchest(labels: str | Path, choice: LabelChoice, images: str = ".") ->
     )
 
 
-def _state(found: set[str], finding: str) -> int:
-    if finding not in found:
+def _state(labels_of_image: set[str], finding: str) -> int:
+    if finding not in labels_of_image:
         return 0
-    return -1 if "suspect" in found else 1
+    return -1 if "suspect" in labels_of_image else 1
 
 
 def _ages(table: pd.DataFrame) -> pd.Series:
