@@ -260,3 +260,14 @@ def test_cells_that_do_not_divide_the_image_keep_its_mean() -> None:
     assert float(shown.mean()) == pytest.approx(float(ramp.mean()), abs=1e-5)
     cells = [cell for cell in shown[0, 0].unique(return_counts=True)[1].tolist()]
     assert sum(cells) == 101 and set(cells) <= {7, 8}
+
+
+def test_the_border_of_the_field_does_not_streak_where_it_cuts_a_patient_who_moves() -> None:
+    y, x = np.indices((260, 260)) - 129.5
+    seen = (np.hypot(y / 90, x / 120) < 1) + 0.5 * (np.hypot(y, x) < 15)
+    seen = seen - 0.8 * (np.hypot(y / 25, (np.abs(x) - 45) / 20) < 1)
+    hu = torch.from_numpy(ndimage.gaussian_filter(seen, 1.2) * 1000 - 1000).float()
+    part = (slice(60, 200), slice(60, 200))
+    whole, cut = (moved_during_scan(one, 1.0, (6.0, 0.0), 0.2) - one for one in (hu, hu[part].contiguous()))
+    inside = (slice(3, -3), slice(3, -3))
+    assert (cut - whole[part])[inside].abs().max() < 90 and whole[part][inside].std() > 50
