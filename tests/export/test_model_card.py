@@ -170,7 +170,7 @@ def test_what_was_trained_of_the_network_is_said_as_it_was(tmp_path: Path) -> No
     for name, (settings, expected) in words.items():
         card = make_card(write_run(tmp_path / name, **settings))
         assert expected in card["summary"], name
-        assert ("chose the epoch" in " ".join(card["limitations"])) == (name != "screened")
+        assert ("selected the epoch" in " ".join(card["limitations"])) == (name != "screened")
 
 
 def test_weights_are_hashed_and_versions_are_those_at_export(tmp_path: Path) -> None:
