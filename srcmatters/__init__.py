@@ -21,3 +21,9 @@ if "mlflow" in sys.modules:
     from mlflow.telemetry import set_telemetry_client
 
     set_telemetry_client()
+
+# So does ONNX Runtime, from compiled code and on Linux as well (seen in 1.32): a few seconds after a session
+# was made it looks up mobile.events.data.microsoft.com.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+if "onnxruntime" in sys.modules:
+    sys.modules["onnxruntime"].disable_telemetry_events()

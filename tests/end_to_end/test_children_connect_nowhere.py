@@ -38,6 +38,30 @@ def test_the_spy_does_not_mind_loopback(tmp_path: Path) -> None:
     assert spy.seen() and not spy.outside()
 
 
+#: ONNX Runtime sends what it sends some seconds after a session was made.
+_ONNX = """
+import time, numpy, onnxruntime
+from onnx import TensorProto, helper
+x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "relu", [x], [y])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+session.run(None, {"x": numpy.ones(1, "float32")})
+time.sleep(12)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["import srcmatters", "import onnxruntime, srcmatters"])
+def test_onnx_runtime_reports_nothing_to_its_makers(tmp_path: Path, first: str) -> None:
+    pytest.importorskip("onnxruntime")
+    spy = NetworkSpy(tmp_path)
+    if not spy.traces:
+        pytest.skip("strace may not trace here: what compiled code sends was not looked for")
+    spy.run(sys.executable, "-c", f"{first}\n{_ONNX}")
+    assert spy.outside() == []
+
+
 @pytest.mark.slow
 def test_demo_training_export_and_predict_connect_to_nobody(tmp_path: Path) -> None:
     spy = NetworkSpy(tmp_path)
