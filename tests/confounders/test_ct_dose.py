@@ -86,18 +86,18 @@ def test_counts_are_poisson(mean: float) -> None:
 @pytest.mark.parametrize("mean", [3.0, 20.0, 49.0])
 def test_noise_of_few_counts_is_exactly_poisson(mean: float) -> None:
     noise = line_integral_noise(torch.full((200, 500), 1 / mean), stream(1))
-    counts = (mean * (-noise.double()).exp()).round().numpy().ravel()
+    counts = (mean * (1 - noise.double())).round().numpy().ravel()
     assert chi_square(counts, mean) > 1e-3
 
 
 def test_noise_of_many_counts_continues_that_of_few() -> None:
-    """Mean, variance and skewness of the logarithm on both sides of the change at 50 counts."""
+    """Mean (none), variance and skewness on both sides of the change at 50 counts."""
     moments = []
     for mean in (49.9, 50.1):
         noise = line_integral_noise(torch.full((1000, 1000), 1 / mean), stream(2)).numpy()
         moments.append((noise.mean(), noise.var(), scipy.stats.skew(noise.ravel())))
     few, many = moments
-    assert abs(few[0] - many[0]) < 2e-3
+    assert abs(few[0]) < 1e-3 and abs(many[0]) < 1e-3  # whatever the counts: nothing gets brighter
     assert abs(few[1] / many[1] - 1) < 0.02
     assert abs(few[2] - many[2]) < 0.2
 
