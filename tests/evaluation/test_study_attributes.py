@@ -40,6 +40,17 @@ def test_a_dependence_has_its_size_whatever_the_scale_of_a_run() -> None:
     assert np.mean(values) == pytest.approx(0.6, abs=0.12)
 
 
+def test_a_run_of_large_scores_does_not_drown_the_others() -> None:
+    """Men score higher in two of three folds; the log-odds of the third, without it, are 50 times larger."""
+    results = study(0.9)
+    table, fold = results.predictions, results.predictions["cell"].map(results.cells["fold"])
+    odds = logit(draw_study({"a": 0.0, "b": 0.0}, cases=44, folds=3).predictions["score_clean"])
+    mixed = expit(np.clip(np.where(fold == 0, 50 * odds, logit(table["score_clean"])), -30, 30))
+    found = study_attributes(replace(results, predictions=table.assign(score_clean=mixed)), ["sex"], PLAN)
+    one = of(found, "a", "sex")
+    assert one.dependence is not None and one.dependence.effect.value > 0.4
+
+
 def test_nothing_is_shown_where_nothing_is() -> None:
     p_values = [
         one.dependence.p_value
