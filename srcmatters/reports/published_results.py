@@ -116,6 +116,29 @@ def published_comparison(
     return PublishedComparison(table, _picture(both, lines), f"{sentence} {_orders(both)}".strip())
 
 
+def published_section(
+    published: pd.DataFrame | None, environments: pd.DataFrame, cells: pd.DataFrame, lines: Mapping[str, Line]
+) -> PublishedComparison | None:
+    """The comparison of a study, None where no table was named.
+
+    Args:
+        published, environments, lines: see :func:`published_comparison`.
+        cells: runs of the study, which tell its modality.
+
+    Raises:
+        InputError: the study repeats no published result.
+    """
+    if published is None:
+        return None
+    modality = "ct" if "window" in cells else "xray"
+    found = published_comparison(published, environments, modality, lines)
+    if found is None:
+        raise InputError(
+            "--published: no result has the confounder, source, test and p_art of a cell of this study"
+        )
+    return found
+
+
 def _row(row: Any) -> list[str]:
     return [
         row.source,

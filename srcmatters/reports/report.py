@@ -29,7 +29,7 @@ from srcmatters.reports.lean_tables import balance_table, effect_table, lean_tab
 from srcmatters.reports.mitigation_section import mitigation_section
 from srcmatters.reports.printing import find_browser, print_pdf
 from srcmatters.reports.provenance import hashes, method_facts, settings_table, versions, written_on
-from srcmatters.reports.published_results import PublishedComparison, published_comparison, read_published
+from srcmatters.reports.published_results import published_section, read_published
 from srcmatters.reports.setups import Setup, confounder_label, setups
 from srcmatters.reports.shortcut_record import shortcuts
 from srcmatters.reports.study_figures import (
@@ -179,7 +179,7 @@ def render_report(
         ladders={
             target: target_ladder(target, one, plain, results.predictions) for target, one in measured.items()
         },
-        published=_published(analysis, cells, options, lines),
+        published=published_section(options.published, analysis.environments, cells, lines),
         attributes=attribute_table(results, analysis.plan),
         missing=missing_cells(cells) if study.unfinished is None else study.unfinished,
         unreadable=unreadable_images(cells),
@@ -189,20 +189,6 @@ def render_report(
         hashes=hashes(cells, study.sha256),
         downloads=_downloads(analysis) + (_downloads(mitigation.analysis) if mitigation else []),
     )
-
-
-def _published(
-    analysis: Analysis, cells: pd.DataFrame, options: ReportOptions, lines: dict[str, Line]
-) -> PublishedComparison | None:
-    if options.published is None:
-        return None
-    modality = "ct" if "window" in cells else "xray"
-    found = published_comparison(options.published, analysis.environments, modality, lines)
-    if found is None:
-        raise InputError(
-            "--published: no result has the confounder, source, test and p_art of a cell of this study"
-        )
-    return found
 
 
 def _examples(cells: pd.DataFrame, folder: Path, options: ReportOptions) -> tuple[list[Example], list[str]]:

@@ -10,7 +10,7 @@ from synthetic_study import draw_study
 
 from srcmatters.errors import InputError
 from srcmatters.evaluation import AnalysisPlan, analyse
-from srcmatters.reports.published_results import published_comparison, read_published
+from srcmatters.reports.published_results import published_comparison, published_section, read_published
 from srcmatters.reports.study_figures import source_lines
 
 HEADER = "experiment,target,source,test,p_art,auc"
@@ -65,6 +65,9 @@ def test_agreement_is_told_as_well(environments: pd.DataFrame, tmp_path: Path) -
         {"experiment": ["noise"], "source": ["a"], "test": ["ood"], "p_art": [1.0], "auc": [0.5]}
     )
     assert published_comparison(nothing, environments, "xray", {}) is None
+    with pytest.raises(InputError, match="--published: no result has the confounder"):
+        published_section(nothing, environments, own, {})
+    assert published_section(None, environments, own, {}) is None
 
 
 @pytest.mark.parametrize(
