@@ -27,6 +27,8 @@ def saved(folder: Path, ending: str, external: bool = False) -> str:
     ]
     if ending.startswith("gemm"):
         nodes.append(helper.make_node("Gemm", ["features", "w", "b"], ["scores"], transB=1))
+    elif ending == "transposed":
+        nodes.append(helper.make_node("Gemm", ["features", "w", "b"], ["scores"], alpha=0.5, beta=2.0))
     else:
         nodes.append(helper.make_node("MatMul", ["features", "w"], ["product"]))
         nodes.append(helper.make_node("Add", ["b", "product"], ["scores"]))
@@ -50,6 +52,7 @@ def saved(folder: Path, ending: str, external: bool = False) -> str:
     [
         ("gemm", "logits"),
         ("matmul", "logits"),
+        ("transposed", "logits"),
         ("gemm-softmax", "softmax"),
         ("matmul-sigmoid", "probability"),
         ("gemm", "logit"),
