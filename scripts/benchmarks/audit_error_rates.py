@@ -177,8 +177,8 @@ def main() -> None:
                 folder, patients, seed=len(made) + 1, image_size=PIXELS, difficulty=DIFFICULTY
             )
             images = CaseImages(read_cases(folder))
-            found = features(images, [backbone(one) for one in sources], doses)
-            made.append((found, images.cases["label"].to_numpy()))
+            of_backbones = features(images, [backbone(one) for one in sources], doses)
+            made.append((of_backbones, images.cases["label"].to_numpy()))
     (training, taught), (population, labels) = made
     rows = []
     for network in range(arguments.networks):

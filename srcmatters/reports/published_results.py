@@ -131,12 +131,12 @@ def published_section(
     if published is None:
         return None
     modality = "ct" if "window" in cells else "xray"
-    found = published_comparison(published, environments, modality, lines)
-    if found is None:
+    comparison = published_comparison(published, environments, modality, lines)
+    if comparison is None:
         raise InputError(
             "--published: no result has the confounder, source, test and p_art of a cell of this study"
         )
-    return found
+    return comparison
 
 
 def _row(row: Any) -> list[str]:

@@ -18,13 +18,10 @@ from highdicom.sr import (
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
-from srcmatters import __version__
 from srcmatters.deployment.dicom_results.structured_report import (
-    MANUFACTURER,
     SCHEME,
-    coding_scheme,
     derived_uid,
-    equipment,
+    unverified_report,
 )
 from srcmatters.deployment.prediction.predictor import Prediction
 from srcmatters.exported_bundle.disclaimers import disclaimers
@@ -46,25 +43,15 @@ def refusal_report(
     """
     root = ContainerContentItem(name=NOT_READ)
     root.ContentSequence = ContentSequence(_items(prediction, sources, rules))
-    made = Comprehensive3DSR(
-        evidence=sources,
-        content=root,
-        series_instance_uid=derived_uid("refusal series", sources, rules),
-        series_number=SERIES_NUMBER,
-        sop_instance_uid=derived_uid("refusal", sources, rules, prediction),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
-        series_description=f"NOT READ, RESEARCH USE ONLY: {rules['name']}"[:_DESCRIPTION],
-        software_versions=__version__,
-        manufacturer_model_name=MANUFACTURER,
-        device_serial_number=__version__,
-        contributing_equipment=[equipment(rules)],
+    return unverified_report(
+        root,
+        sources,
+        rules,
+        derived_uid("refusal series", sources, rules),
+        derived_uid("refusal", sources, rules, prediction),
+        SERIES_NUMBER,
+        f"NOT READ, RESEARCH USE ONLY: {rules['name']}"[:_DESCRIPTION],
     )
-    made.CodingSchemeIdentificationSequence = [coding_scheme()]
-    return made
 
 
 def _items(prediction: Prediction, sources: Sequence[Dataset], rules: Mapping[str, Any]) -> list[ContentItem]:

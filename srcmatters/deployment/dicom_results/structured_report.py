@@ -27,7 +27,7 @@ from highdicom.sr import (
     TextContentItem,
     TrackingIdentifier,
 )
-from pydicom import Dataset
+from pydicom import Dataset, Sequence as DicomSequence
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, generate_uid
 
@@ -81,18 +81,49 @@ def report(
     )
     # TID 1500 is extensible, too: what the audit came to stands before any measurement.
     content[0].ContentSequence.insert(-1, _comment(state(rules)))
+    return unverified_report(
+        content,
+        [*sources, *([] if capture is None else [capture])],
+        rules,
+        derived_uid("SR series", sources, rules),
+        derived_uid("SR", sources, rules, prediction),
+        SERIES_NUMBER,
+        described(rules),
+    )
+
+
+def unverified_report(
+    content: Dataset | DicomSequence,
+    evidence: Sequence[Dataset],
+    rules: Mapping[str, Any],
+    series_uid: UID,
+    uid: UID,
+    series_number: int,
+    description: str,
+) -> Comprehensive3DSR:
+    """A report of the network's that nobody has verified.
+
+    Args:
+        content: root of its tree.
+        evidence: headers of the objects that it refers to.
+        rules: of the bundle.
+        series_uid: of its series.
+        uid: of the report.
+        series_number: of its series.
+        description: of its series, at most 64 characters.
+    """
     made = Comprehensive3DSR(
-        evidence=[*sources, *([] if capture is None else [capture])],
+        evidence=evidence,
         content=content,
-        series_instance_uid=derived_uid("SR series", sources, rules),
-        series_number=SERIES_NUMBER,
-        sop_instance_uid=derived_uid("SR", sources, rules, prediction),
+        series_instance_uid=series_uid,
+        series_number=series_number,
+        sop_instance_uid=uid,
         instance_number=1,
         manufacturer=MANUFACTURER,
         is_complete=True,
         is_final=False,
         is_verified=False,
-        series_description=described(rules),
+        series_description=description,
         software_versions=__version__,
         manufacturer_model_name=MANUFACTURER,
         device_serial_number=__version__,
