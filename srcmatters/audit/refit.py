@@ -18,14 +18,16 @@ from srcmatters.audit.audit_run import audit_model
 from srcmatters.audit.case_images import CaseImages
 from srcmatters.audit.check import AuditPlan
 from srcmatters.audit.compare import Comparison, compare
+from srcmatters.audit.doors.settling import synthetic_inputs
 from srcmatters.audit.doors.torch_model import TorchModel
 from srcmatters.audit.doses import Dosed, available_doses
 from srcmatters.audit.page import write_page
 from srcmatters.audit.record import write_record
 from srcmatters.audit.result import Audit, Question
 from srcmatters.audit.scoring import Scorer
+from srcmatters.clean_shutdown import ended_cleanly
 from srcmatters.errors import InputError
-from srcmatters.files import sha256_of
+from srcmatters.files import atomic_path, sha256_of
 from srcmatters.training.linear_head import LinearHead
 from srcmatters.training.mitigation.paired import fit_paired
 from srcmatters.training.mitigation.training_cases import TrainingCases
@@ -47,19 +49,24 @@ def divided(model: TorchModel, cases: pd.DataFrame, seed: int) -> tuple[pd.DataF
     if model.trained_on is not None:
         tested = cases["case_id"].isin(model.trained_on.test_cases).to_numpy()
     if not tested.any() or tested.all():
+        _check_labels(cases, 2 * AuditPlan().least_cases, "fit the head and audit it")
         folds = StratifiedGroupKFold(_SHARE, shuffle=True, random_state=seed)
         _, rows = next(folds.split(cases, cases["label"], cases["patient_id"]))
         tested = np.zeros(len(cases), dtype=bool)
         tested[rows] = True
     parts = cases[~tested].reset_index(drop=True), cases[tested].reset_index(drop=True)
     for part, purpose in zip(parts, ("fit the head", "audit it"), strict=True):
-        fewest = min(int((part["label"] == label).sum()) for label in (0, 1))
-        if fewest < AuditPlan().least_cases:
-            raise InputError(
-                f"--dataset_dir: {fewest} cases of the rarer label are left to {purpose}, expected"
-                f" {AuditPlan().least_cases} or more"
-            )
+        _check_labels(part, AuditPlan().least_cases, purpose)
     return parts
+
+
+def _check_labels(cases: pd.DataFrame, least: int, purpose: str) -> None:
+    fewest = min(int((cases["label"] == label).sum()) for label in (0, 1))
+    if fewest < least:
+        raise InputError(
+            f"--dataset_dir: {fewest} cases of the rarer label are left to {purpose}, expected {least} or"
+            " more"
+        )
 
 
 def refitted_model(
@@ -143,15 +150,12 @@ def _with_head(model: TorchModel, fitted: LinearHead) -> TorchModel:
 
 def write_network(model: TorchModel, path: Path) -> str:
     """Write a network as TorchScript for any batch size; its SHA-256."""
-    size = model.contract.size
-    assert size is not None
-    channels = 1 if model.contract.channels == "grey" else 3
-    example = torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(0)).to(model.dtype)
+    example = synthetic_inputs(model.contract, 2).to(model.device, model.dtype)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, and still what many read
-        network = torch.jit.trace(model.network, example.to(model.device))
+        network = torch.jit.trace(model.network, example)
         torch.jit.save(network, str(path))
-        other = torch.jit.load(str(path))
+        other = torch.jit.load(str(path), map_location=model.device)
         if not torch.allclose(other(example[:1]), model.network(example[:1]), atol=1e-4, rtol=1e-4):
             raise InputError(f"{path}: computes something else than the network, which depends on its input")
     return sha256_of(path)
@@ -189,18 +193,26 @@ def refit(
     ]
     write(f"head fitted on {len(fitting)} cases, both audited on {len(held_out)} others")
     changed = refitted_model(model, images[0], questions, plan.seed, options["batch_size"])
-    out.mkdir(parents=True, exist_ok=True)
-    changed.sha256 = write_network(changed, out / NETWORK)
-    for name, one in ((BEFORE, model), (AFTER, changed)):
-        audited = audit_model(one, images[1], asked, plan, controls=False, batch_size=options["batch_size"])
-        (out / name).mkdir(exist_ok=True)
-        write_record(audited, out / name)
-        write_page(audited, out / name, asked, None)
-        write(f"{name}: {_clean(audited)}")
-        for verdict in audited.outputs[0].verdicts:
-            write(f"  {verdict.outcome.value if verdict.outcome else '–':14}  {verdict.text}")
+    try:
+        with ended_cleanly(), atomic_path(out) as folder:
+            folder.mkdir()
+            changed.sha256 = write_network(changed, folder / NETWORK)
+            for name, one in ((BEFORE, model), (AFTER, changed)):
+                audited = audit_model(
+                    one, images[1], asked, plan, controls=False, batch_size=options["batch_size"]
+                )
+                (folder / name).mkdir()
+                write_record(audited, folder / name)
+                write_page(audited, folder / name, asked, None)
+                _print(name, audited, write)
+    except OSError as error:
+        raise InputError(f"--out: {out} cannot be written ({error.strerror})") from error
     return compare(out / BEFORE, out / AFTER)
 
 
-def _clean(audited: Audit) -> str:
-    return next(one.text for one in audited.outputs[0].findings if one.check == "clean_performance")
+def _print(name: str, audited: Audit, write: Callable[[str], None]) -> None:
+    output = audited.outputs[0]
+    clean = next(one.text for one in output.findings if one.check == "clean_performance")
+    write(f"{name}: {clean}")
+    for verdict in output.verdicts:
+        write(f"  {verdict.outcome.value if verdict.outcome else '–':14}  {verdict.text}")

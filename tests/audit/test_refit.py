@@ -116,6 +116,21 @@ def test_no_patient_fits_and_audits(cases: pd.DataFrame) -> None:
     assert set(held_out["case_id"]) == set(cases["case_id"][:40])
     with pytest.raises(InputError, match="cases of the rarer label are left to"):
         divided(model, cases.iloc[:44], 0)
+    rare = pd.concat([cases[cases["label"] == 0], cases[cases["label"] == 1].iloc[:1]])
+    with pytest.raises(InputError, match="1 cases of the rarer label are left to fit the head and audit it"):
+        divided(leaning(1), rare, 0)
+
+
+def test_what_is_interrupted_leaves_nothing(
+    cases: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("srcmatters.audit.refit.write_page", stop)
+    with pytest.raises(KeyboardInterrupt):
+        refit(leaning(1), cases, [Question("letterbox")], [], tmp_path / "out", OPTIONS, print)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_refitted_is_one_line(cases: pd.DataFrame, tmp_path: Path) -> None:
