@@ -35,7 +35,9 @@ def run_refit(
         raise InputError(f"--margin: got {options['margin']}, expected an AUC above 0 and up to .5")
     opened = open_model(model, contract, trust=trust, device=device)
     if not isinstance(opened, TorchModel):
-        raise InputError(f"{model}: {opened.kind} has no last layer to be fitted, expected a run or a bundle")
+        raise InputError(
+            f"{model}: got {opened.kind}, expected a run or a bundle: only their last layer is fitted"
+        )
     modality = "ct" if opened.contract.modality == "ct" else "xray"
     cases = open_cohort(options["dataset_dir"], options["cases"], modality)
     questions = parse_questions(options["confounders"], opened.contract)
