@@ -111,7 +111,7 @@ class DoseSimulation(Confounder):
         spacings = [known["pixel_mm"] for known in of_case]
         parts = [
             self._simulate(stack[run].float(), of_case[run], per_slice[run])
-            for run in runs_of_one_spacing(spacings, IMAGES_AT_ONCE if images.is_cuda else 1)
+            for run in runs_of_one_spacing(spacings, IMAGES_AT_ONCE if images.device.type != "cpu" else 1)
         ]
         noisy = torch.cat(parts).to(images.dtype).unflatten(0, (len(images), depth)).movedim(1, -1)
         return noisy.reshape(len(images), 1, *images.shape[2:]).repeat_interleave(images.shape[1], dim=1)

@@ -201,7 +201,7 @@ def _ramp(
 
 
 def _parts(batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    return batch.split(IMAGES_AT_ONCE if batch.device.type == "cuda" else 1)
+    return batch.split(IMAGES_AT_ONCE if batch.device.type != "cpu" else 1)
 
 
 def _check(batch: torch.Tensor, shape: tuple[int, int], what: str) -> None:

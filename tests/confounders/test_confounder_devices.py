@@ -1,13 +1,53 @@
-"""On a GPU: the same pixels where the draw is the same, the same statistics where it is the device's own."""
+"""On a device: the same pixels where the draw is the same, the same statistics where it is the device's own.
+
+Where there is no GPU, a fake one drives every confounder, and finds what is left behind on the CPU.
+"""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from fake_accelerator import OnAccelerator, accelerator
 
-from srcmatters.confounders import XrayQuantumNoise, create_confounder
+from srcmatters.confounders import Confounder, XrayQuantumNoise, create_confounder, known_confounders
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+#: Every registered confounder, radiograph or slice and volume, and the published one where it is another.
+CASES = [
+    (name, dims, protocol)
+    for name, kind in known_confounders().items()
+    for dims in kind.spatial_dims
+    for protocol in ("corrected", "paper")
+    if protocol == "corrected" or (kind.paper_parameters and dims == 2)
+]
+
+
+def scene(confounder: Confounder, dims: int) -> torch.Tensor:
+    """Two images of noise with a dark border; of CT a body in air, in HU."""
+    size = (24, 24) if dims == 2 else (24, 24, 2)
+    images = torch.rand(2, 1, *size, generator=torch.Generator().manual_seed(0))
+    air = torch.ones_like(images, dtype=torch.bool)
+    air[:, :, 3:-3, 3:-3] = False
+    in_hu = confounder.unit == "HU"
+    return (images * 100 - 50 if in_hu else images).masked_fill(air, -1000.0 if in_hu else 0.0)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "dims", "protocol"), CASES)
+def test_a_batch_stays_on_its_device(
+    name: str, dims: int, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confounder = create_confounder(name, protocol)  # type: ignore[arg-type]
+    assert confounder is not None
+    images, spacing = scene(confounder, dims), (0.7, 0.7, 1.0)[:dims]
+    here = confounder.batch(images, ["a", "b"], spacing)
+    with accelerator(monkeypatch) as device:
+        there = confounder.batch(images.to(device), ["a", "b"], spacing)
+        clean = confounder.clean_batch(images.to(device), ["a", "b"], spacing)
+        assert isinstance(there, OnAccelerator) and isinstance(clean, OnAccelerator)
+        torch.testing.assert_close(
+            there.cpu(), here, atol=2e-3 if confounder.unit == "HU" else 1e-5, rtol=1e-5
+        )
 
 
 @cuda
