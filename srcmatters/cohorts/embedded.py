@@ -90,10 +90,10 @@ def find_images(dataset_dir: str | Path, modality: str = "xray") -> list[str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.startswith(".") and MASKS not in path.relative_to(folder).parts
     ]
-    found = [str(path) for path in visible if _may_be_radiograph(path)]
-    if not found:
+    radiographs = [str(path) for path in visible if _may_be_radiograph(path)]
+    if not radiographs:
         raise InputError(f"dataset_dir: {folder} holds no image (DICOM, {', '.join(PICTURES + VOLUMES)})")
-    return found
+    return radiographs
 
 
 def _may_be_radiograph(path: Path) -> bool:

@@ -155,7 +155,7 @@ def _divided(labels: bytes, owners: bytes, num_folds: int, seed: int) -> np.ndar
     truth, groups = (np.frombuffer(values, dtype=np.int64) for values in (labels, owners))
     folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
     part_of = np.empty(len(truth), dtype=np.int64)
-    for fold, (_, chosen) in enumerate(folds.split(truth, truth, groups)):
-        part_of[chosen] = fold
+    for fold, (_, rows) in enumerate(folds.split(truth, truth, groups)):
+        part_of[rows] = fold
     part_of.flags.writeable = False
     return part_of

@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from srcmatters.errors import InputError
 from srcmatters.images import load_ct, load_radiograph
 from srcmatters.images.dicom_slices import read_header
-from srcmatters.images.reading import is_dicom, is_volume, said_in_one_line
+from srcmatters.images.reading import as_input_error, is_dicom, is_volume
 
 LUNG_WINDOW = (-1350.0, 150.0)  # HU shown as black and white: centre -600, width 1500
 
@@ -74,7 +74,7 @@ def read_image(path: Path | str) -> PreviewImage:
 def _is_ct(path: Path) -> bool:
     if path.is_dir() or is_volume(path):
         return True
-    with said_in_one_line(path, "image"):
+    with as_input_error(path, "image"):
         return is_dicom(path) and read_header(path).get("Modality") == "CT"
 
 

@@ -62,15 +62,15 @@ def predict(
         try:
             predictions = predictor.predict(paths) if retrieval is None else retrieval.predictions()
             with closing(predictions):
-                rows, said = _read(predictions, predictor, folder, (sr, sc), identifiers)
+                rows, summary_parts = _read(predictions, predictor, folder, (sr, sc), identifiers)
         except (OSError, MemoryError) as error:  # no file's fault: those are refused one by one
             why = getattr(error, "strerror", None) or type(error).__name__
             raise InputError(f"this machine cannot go on ({why}), expected room for a decoder") from error
         if not rows:
             raise InputError(_nothing_in(paths))
-        said += retrieval.remarks if retrieval else ()
+        summary_parts += retrieval.remarks if retrieval else ()
         _write(rows, predictor, folder, as_json)
-    summary = ", ".join(said)
+    summary = ", ".join(summary_parts)
     click.echo(f"{out}: {summary}" if out else summary, err=out is None)
 
 
@@ -80,14 +80,14 @@ def _check_unused(archive: ArchiveOptions) -> None:
         return
     context = click.get_current_context()
     names = {option.name for option in fields(archive)}
-    given = [
+    unused = [
         option.opts[0]
         for option in context.command.params
         if option.name in names
         and context.get_parameter_source(option.name) is click.core.ParameterSource.COMMANDLINE
     ]
-    if given:
-        raise InputError(f"{', '.join(given)}: expected --from URL with it")
+    if unused:
+        raise InputError(f"{', '.join(unused)}: expected --from URL with it")
 
 
 def _open(bundle: Path, captures: bool) -> Predictor:
@@ -135,14 +135,14 @@ def _read(
             without += not written
         counts[prediction.status] += 1
         rows.append(row(prediction, predictor.rules, identifiers))
-    said = [f"{counts[status]} {status}" for status in STATUSES]
+    parts = [f"{counts[status]} {status}" for status in STATUSES]
     if without:
-        said.append(f"{without} without DICOM objects (refused or no DICOM)")
+        parts.append(f"{without} without DICOM objects (refused or no DICOM)")
     if predictor.passed_over:
-        said.append(f"{predictor.passed_over} files passed over that are no images")
+        parts.append(f"{predictor.passed_over} files passed over that are no images")
     if mark := audit_disclaimer(predictor.rules):
-        said.append(f"bundle: {mark}")
-    return rows, said
+        parts.append(f"bundle: {mark}")
+    return rows, parts
 
 
 def _write_dicom(
@@ -156,7 +156,7 @@ def _write_dicom(
     try:
         answers = result_objects(prediction, predictor, *wishes)
     except InputError as error:
-        reason = prediction.item.said(str(error))
+        reason = prediction.item.message(str(error))
         return replace(prediction, status="flagged", reasons=(*prediction.reasons, reason)), False
     for answer in answers:
         folder.write_dicom("reports" if answer.Modality == "SR" else "saliency", number, answer)

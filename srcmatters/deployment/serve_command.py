@@ -166,5 +166,5 @@ def _print_study(spool: Path, uid: str) -> None:
     click.echo(name)
     for place in places:
         reason = place / REASON
-        said = f": {reason.read_text().strip()}" if reason.is_file() else ""
-        click.echo(f"{place.relative_to(spool)}{said}")
+        detail = f": {reason.read_text().strip()}" if reason.is_file() else ""
+        click.echo(f"{place.relative_to(spool)}{detail}")

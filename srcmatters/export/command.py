@@ -97,7 +97,7 @@ def export(
         trust=trust,
         failure_images=failure_images,
         authors=read_authors(about) if about else Authors(),
-        actions={name: action for name, _, action in (given.partition("=") for given in actions)},
+        actions={name: action for name, _, action in (option.partition("=") for option in actions)},
     )
     opened = open_run(run, tracking_uri, runs)
     write_bundle(opened, to, options)

@@ -195,8 +195,8 @@ def _read_onnx(path: Path, name: str) -> Run:  # noqa: ARG001
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    given = session.get_inputs()[0].name
-    return lambda images: torch.from_numpy(session.run(None, {given: images.numpy()})[0])
+    input_name = session.get_inputs()[0].name
+    return lambda images: torch.from_numpy(session.run(None, {input_name: images.numpy()})[0])
 
 
 # In this order: ONNX is written from what torch.export wrote.

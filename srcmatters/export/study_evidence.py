@@ -140,15 +140,15 @@ def _alike(run: TrainedRun, candidates: pd.DataFrame, study: str) -> tuple[list[
     # In this order what is most telling is named first.
     ordered = [name for name in _TELLING if name in compared] + sorted(compared - set(_TELLING))
     expected = {name: _text(own.iloc[0].get(name)) for name in ordered}
-    found = {
+    recorded = {
         row: {name: _text(settings.get(name)) for name in ordered} for row, settings in candidates.iterrows()
     }
-    differing = {row: [name for name in ordered if found[row][name] != expected[name]] for row in found}
+    differing = {row: [name for name in ordered if recorded[row][name] != expected[name]] for row in recorded}
     alike = [row for row, names in differing.items() if not names]
     if differing and not alike:
         nearest = min(differing, key=lambda row: len(differing[row]))
         named = differing[nearest][:_MOST_NAMED]
-        differences = [f"{name}: {found[nearest][name]}, expected {expected[name]}" for name in named]
+        differences = [f"{name}: {recorded[nearest][name]}, expected {expected[name]}" for name in named]
         more = len(differing[nearest]) - len(differences)
         return [], (
             f"{study}: no run under a confounder that was trained like RUN; the nearest one has"

@@ -25,7 +25,7 @@ from srcmatters.images.hounsfield import (
     what_speaks_for_hu,
 )
 from srcmatters.images.pictures import check_not_constant, read_picture
-from srcmatters.images.reading import NIFTI, PICTURES, has_ending, is_dicom, said_in_one_line
+from srcmatters.images.reading import NIFTI, PICTURES, as_input_error, has_ending, is_dicom
 from srcmatters.images.volume_files import check_spacing, open_itk, open_nifti
 from srcmatters.images.volumes import Slab, StoredVolume, assemble, check_slab
 
@@ -76,7 +76,7 @@ def load_ct(
         raise InputError(f"unit: {unit!r} is unknown{did_you_mean(str(unit), UNITS)}")
     slab = check_slab(slab_mm)
     acquisition: dict[str, Any] = {}
-    with said_in_one_line(path, "CT"):
+    with as_input_error(path, "CT"):
         dicom = path.is_dir() or is_dicom(path)
         if dicom:
             stored, first = (

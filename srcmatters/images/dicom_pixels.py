@@ -12,7 +12,7 @@ from pydicom.pixels import apply_modality_lut, iter_pixels, pixel_array
 
 from srcmatters.errors import InputError
 from srcmatters.images.dicom_slices import DicomSlice, read_slice
-from srcmatters.images.reading import said_in_one_line
+from srcmatters.images.reading import as_input_error
 from srcmatters.images.volumes import Crop, Fill
 
 #: What a scanner measures, HU. What lies below, and padding above, is no tissue, and becomes the lower end.
@@ -32,9 +32,9 @@ def filling(slices: Sequence[DicomSlice], opened: Dataset | None = None) -> Fill
 def _fill(
     slices: Sequence[DicomSlice], opened: Dataset | None, out: np.ndarray, planes: range, crop: Crop
 ) -> None:
-    asked = [slices[plane] for plane in planes]
-    for at, (stored, header) in enumerate(_decoded(asked, opened)):
-        _rescale(stored[crop], header, asked[at], out[:, :, at])
+    selected = [slices[plane] for plane in planes]
+    for at, (stored, header) in enumerate(_decoded(selected, opened)):
+        _rescale(stored[crop], header, selected[at], out[:, :, at])
 
 
 def values(one: DicomSlice) -> np.ndarray:
@@ -47,7 +47,7 @@ def values(one: DicomSlice) -> np.ndarray:
 def _decoded(slices: Sequence[DicomSlice], opened: Dataset | None) -> Iterator[tuple[np.ndarray, Dataset]]:
     for path, part in itertools.groupby(slices, key=lambda one: one.path):
         frames = [one.frame for one in part]
-        with said_in_one_line(path, "CT"):
+        with as_input_error(path, "CT"):
             header = read_slice(path) if opened is None else opened
             if "PixelData" not in header:
                 raise InputError(f"{path}: DICOM without pixel data, expected CT")

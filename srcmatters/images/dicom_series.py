@@ -16,7 +16,7 @@ from srcmatters.images.dicom_pixels import filling, values
 from srcmatters.images.dicom_slices import DicomSlice, cross, read_header, read_slice, slices_of
 from srcmatters.images.digests import Signature, file_signature
 from srcmatters.images.orientation import LPS_TO_RAS
-from srcmatters.images.reading import is_dicom, is_directory_record, lacks_preamble, said_in_one_line
+from srcmatters.images.reading import as_input_error, is_dicom, is_directory_record, lacks_preamble
 from srcmatters.images.volumes import StoredVolume, outside_slab
 
 GAPS = ("fail", "warn")
@@ -45,7 +45,7 @@ def headers(folder: str, changed: Signature) -> tuple[DicomSlice, ...]:  # noqa:
     for path in sorted(Path(folder).iterdir()):
         if not path.is_file() or path.name.startswith(".") or not is_dicom(path):
             continue
-        with said_in_one_line(path, "DICOM file"):
+        with as_input_error(path, "DICOM file"):
             header = read_header(path)
             if "LOCALIZER" in [str(word) for word in header.get("ImageType") or []]:
                 localizers += 1

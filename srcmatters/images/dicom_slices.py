@@ -178,7 +178,7 @@ def slices_of(header: Dataset, path: Path) -> list[DicomSlice]:
 
 
 def _slice(header: Dataset, path: Path, frame: int | None, groups: Sequence[Dataset]) -> DicomSlice:
-    def found(group: str, keyword: str, count: int) -> tuple[float, ...]:
+    def values(group: str, keyword: str, count: int) -> tuple[float, ...]:
         """A field from the frame's functional groups, the shared ones, or the header of a plain file."""
         for holder in groups:
             item = holder.get(group)
@@ -186,17 +186,17 @@ def _slice(header: Dataset, path: Path, frame: int | None, groups: Sequence[Data
                 return _numbers(item[0], keyword, count, path)
         return _numbers(header, keyword, count, path)
 
-    slope = found(_RESCALE, "RescaleSlope", 1)
-    intercept = found(_RESCALE, "RescaleIntercept", 1)
+    slope = values(_RESCALE, "RescaleSlope", 1)
+    intercept = values(_RESCALE, "RescaleIntercept", 1)
     rescale_type = _rescale_type(header, groups)
     # A look-up table takes the place of slope and intercept.
     plain = "ModalityLUTSequence" not in header
     against_hu = what_speaks_against_hu(slope, intercept, rescale_type) if plain else ""
-    thickness = found("PixelMeasuresSequence", "SliceThickness", 1)
+    thickness = values("PixelMeasuresSequence", "SliceThickness", 1)
     thickness = thickness or _numbers(header, "SpacingBetweenSlices", 1, path)
-    spacing = found("PixelMeasuresSequence", "PixelSpacing", 2)
+    spacing = values("PixelMeasuresSequence", "PixelSpacing", 2)
     part = named_body_part(header) or _region(groups)
-    own_thickness = found("PixelMeasuresSequence", "SliceThickness", 1)
+    own_thickness = values("PixelMeasuresSequence", "SliceThickness", 1)
     described = {
         "Modality": header.get("Modality"),
         "BodyPartExamined": part,
@@ -209,8 +209,8 @@ def _slice(header: Dataset, path: Path, frame: int | None, groups: Sequence[Data
         frame=frame,
         series=str(header.get("SeriesInstanceUID") or ""),
         shape=(int(header.Rows), int(header.Columns)),
-        position=found("PlanePositionSequence", "ImagePositionPatient", 3),
-        orientation=_checked_axes(found("PlaneOrientationSequence", "ImageOrientationPatient", 6), path),
+        position=values("PlanePositionSequence", "ImagePositionPatient", 3),
+        orientation=_checked_axes(values("PlaneOrientationSequence", "ImageOrientationPatient", 6), path),
         spacing=spacing if all(step > 0 for step in spacing) else (),
         thickness=thickness[0] if thickness else 0.0,
         slope=slope[0] if slope else 1.0,

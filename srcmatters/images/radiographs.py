@@ -19,7 +19,7 @@ from srcmatters.images.display import displayed
 from srcmatters.images.pictures import check_not_constant, read_picture
 from srcmatters.images.pixel_spacing import pixel_spacing
 from srcmatters.images.planes import Spacing, read_plane
-from srcmatters.images.reading import ITK, NIFTI, has_ending, is_dicom, said_in_one_line
+from srcmatters.images.reading import ITK, NIFTI, as_input_error, has_ending, is_dicom
 
 
 def load_radiograph(
@@ -49,7 +49,7 @@ def load_radiograph(
             modality or body part; the message names the file.
     """
     path = Path(path)
-    with said_in_one_line(path, "radiograph"):
+    with as_input_error(path, "radiograph"):
         pixels, spacing = _read(path, modality, body_part)
     check_not_constant(path, float(pixels.min()), float(pixels.max()))
     image = torch.from_numpy(pixels).unsqueeze(0)

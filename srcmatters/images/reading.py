@@ -84,7 +84,7 @@ def has_ending(path: Path, endings: tuple[str, ...]) -> bool:
 
 
 @contextmanager
-def said_in_one_line(path: Path, expected: str) -> Iterator[None]:
+def as_input_error(path: Path, expected: str) -> Iterator[None]:
     """Turn whatever a decoder raises on bytes that it cannot read into one line that names the file.
 
     Decoders of foreign bytes promise nothing about what they raise, so everything counts.

@@ -166,11 +166,13 @@ def compare_sources(
     )
 
 
-Found = dict[str, dict[str, Representation]]
+Representations = dict[str, dict[str, Representation]]
 Probes = dict[tuple[str, str], LinearProbe]
 
 
-def _probes(representations: Found, labels: np.ndarray, patients: Sequence[str], seed: int) -> Probes:
+def _probes(
+    representations: Representations, labels: np.ndarray, patients: Sequence[str], seed: int
+) -> Probes:
     """By source and stage."""
     pooled = {
         (source, stage): representation.pooled
@@ -181,7 +183,7 @@ def _probes(representations: Found, labels: np.ndarray, patients: Sequence[str],
     return {place: linear_probe(features, labels, patients, seed) for place, features in progress}
 
 
-def _probe_table(representations: Found, probes: Probes) -> pd.DataFrame:
+def _probe_table(representations: Representations, probes: Probes) -> pd.DataFrame:
     rows = [
         {
             "source": source,
@@ -207,7 +209,7 @@ def _differences(probes: Probes, sources: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _similarities(representations: Found, patients: Sequence[str], seed: int) -> pd.DataFrame:
+def _similarities(representations: Representations, patients: Sequence[str], seed: int) -> pd.DataFrame:
     kernels = {
         source: [part.kernel for part in by_stage.values()] for source, by_stage in representations.items()
     }

@@ -76,8 +76,8 @@ def rank_sources(
     rows: dict[str, list[dict[str, Any]]] = {"leans": [], "robustness": [], "stages": []}
     known, kernels = [], {}
     for name, network, classifier in tqdm(made, desc="sources", unit="source", leave=False, disable=None):
-        found = represent(classifier, network, clean, batch_size, device, name)
-        pooled = {stage: one.pooled for stage, one in found.items()}
+        by_stage = represent(classifier, network, clean, batch_size, device, name)
+        pooled = {stage: one.pooled for stage, one in by_stage.items()}
         moved = {
             confounder: {
                 stage: one.pooled
@@ -85,7 +85,7 @@ def rank_sources(
             }
             for confounder, images in confounded.items()
         }
-        kernels[name] = found[FEATURES].kernel
+        kernels[name] = by_stage[FEATURES].kernel
         of_head = {confounder: stages[FEATURES] for confounder, stages in moved.items()}
         lean = frozen_lean(pooled[FEATURES], of_head, cases, seed)
         known.append({"source": name, "network": network, **_as_row("clean_auc", lean.clean)})
@@ -100,7 +100,7 @@ def rank_sources(
                     {"source": name, "against": against}
                     | _as_row("index", _index(stages[FEATURES], other, cases, seed))
                 )
-    tables = {table: pd.DataFrame(found) for table, found in rows.items()}
+    tables = {table: pd.DataFrame(entries) for table, entries in rows.items()}
     alike = _alike(kernels, reference, cases["patient_id"].astype(str).tolist(), seed)
     return SourceRanking(_ranked(pd.DataFrame(known), tables["leans"], alike), **tables)
 

@@ -155,7 +155,7 @@ class StudyRun:
         if not pending:
             return queue
         with (
-            _interruption_told(tracked),
+            _interruption_recorded(tracked),
             self.progress.shown(len(pending)),
             self._workers() as executor,
         ):
@@ -217,7 +217,7 @@ class StudyRun:
 
 
 @contextmanager
-def _interruption_told(tracked: TrackedStudy) -> Iterator[None]:
+def _interruption_recorded(tracked: TrackedStudy) -> Iterator[None]:
     """MLflow hears of an interruption even from workers that it caught while they opened their run."""
     try:
         yield

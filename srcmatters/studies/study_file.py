@@ -133,7 +133,7 @@ def read_study(path: str | Path) -> Study:
     study = Study(bundle=bundle, axes=axes, file=path, **fields)
     for config in study.config_files():
         if not config.is_file():
-            known = sorted(found.name for found in config.parent.glob("*.yaml"))
+            known = sorted(path.name for path in config.parent.glob("*.yaml"))
             raise InputError(f"{path}: the bundle has no {config.name}{did_you_mean(config.name, known)}")
     return study
 

@@ -9,7 +9,7 @@ import torch
 
 from srcmatters.images.dicom_slices import read_dicom
 from srcmatters.images.pictures import open_picture
-from srcmatters.images.reading import PICTURES, has_ending, is_dicom, said_in_one_line
+from srcmatters.images.reading import PICTURES, as_input_error, has_ending, is_dicom
 
 #: HU are stored as unsigned 16 bits above this.
 LOWEST_HU = -1024
@@ -23,7 +23,7 @@ def stored_bits(path: str | Path) -> int:
         InputError: not readable; names the file.
     """
     path = Path(path)
-    with said_in_one_line(path, "radiograph"):
+    with as_input_error(path, "radiograph"):
         if is_dicom(path):
             return min(int(read_dicom(path).BitsStored), _DEEPEST)
         if has_ending(path, PICTURES):

@@ -112,18 +112,18 @@ def read_lidc(
     scans = list(_scans(series, read_annotations(database, series), left_out))
     if not scans:
         raise InputError(
-            f"{directory}: no usable series of {len(series)} with {database} ({_said(left_out)})"
+            f"{directory}: no usable series of {len(series)} with {database} ({_summary(left_out)})"
         )
     if rule.name == "malignancy":
         rows = [row for scan in scans for row in _nodule_rows(scan, rule, left_out)]
     else:
         rows = _slice_rows(scans, rule, left_out)
     if not rows:
-        raise InputError(f"{directory}: no case by the rule {rule.name} ({_said(left_out)})")
+        raise InputError(f"{directory}: no case by the rule {rule.name} ({_summary(left_out)})")
     return LidcCohort(check_cases(pd.DataFrame(rows), directory), dict(left_out))
 
 
-def _said(left_out: Counter[str]) -> str:
+def _summary(left_out: Counter[str]) -> str:
     return "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none was drawn"
 
 

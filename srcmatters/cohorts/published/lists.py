@@ -60,7 +60,7 @@ def read_published_lists(splits: str | Path, images: str | Path, below: str | Pa
             cases.loc[tables[path]["image"], column] = _SETS[match["set"]]
     cases["label"] = _labels(cases.pop("class"), splits)
     table = cases.reset_index()
-    table["image"] = _found(table["image"], Path(images), Path(below))
+    table["image"] = _located(table["image"], Path(images), Path(below))
     return check_cases(table, splits)
 
 
@@ -85,7 +85,7 @@ def _labels(classes: pd.Series, splits: str | Path) -> pd.Series:
     return (classes == names[0]).astype(int)
 
 
-def _found(names: pd.Series, images: Path, below: Path) -> list[str]:
+def _located(names: pd.Series, images: Path, below: Path) -> list[str]:
     """Paths relative to a folder."""
     if not images.is_dir():
         raise InputError(f"--images: {images} is not a folder, expected that of the {len(names)} images")

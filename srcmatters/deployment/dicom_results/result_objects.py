@@ -44,7 +44,7 @@ def result_objects(
         return []
     prediction, sources = _nameless(prediction, predictor)
     made: list[Dataset] = []
-    with _said_in_one_line(prediction.item):
+    with _as_input_error(prediction.item):
         capture = _capture(prediction, sources, predictor) if captures else None
         if reports:
             made.append(report(prediction, sources, predictor.rules, capture))
@@ -65,7 +65,7 @@ def refusal_objects(prediction: Prediction, predictor: Predictor) -> list[Datase
         return []
     try:
         prediction, sources = _nameless(prediction, predictor)
-        with _said_in_one_line(prediction.item):
+        with _as_input_error(prediction.item):
             made: list[Dataset] = [refusal_report(prediction, sources, predictor.rules)]
             _check_writable(made)
     except InputError:
@@ -82,7 +82,7 @@ def _nameless(prediction: Prediction, predictor: Predictor) -> tuple[Prediction,
 
 
 @contextmanager
-def _said_in_one_line(item: Item) -> Iterator[None]:
+def _as_input_error(item: Item) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # highdicom's quote names of patients
@@ -131,8 +131,8 @@ def _source(item: Item, values: Mapping[str, str | None]) -> Dataset:
 def _name_characters(sources: list[Dataset], prediction: Prediction, rules: dict[str, Any]) -> None:
     """Objects are in the smallest character set that holds all their text; plain ones need to name none."""
     values = [value for header in prediction.item.headers for value in header["source"].values() if value]
-    said = (*disclaimers(rules), rules["name"], rules["model_version"], str(rules["finding"]))
-    texts = [*values, *prediction.reasons, *said]
+    statements = (*disclaimers(rules), rules["name"], rules["model_version"], str(rules["finding"]))
+    texts = [*values, *prediction.reasons, *statements]
     highest = max(max(text, default=" ") for text in texts)
     if not highest.isascii():
         for source in sources:

@@ -174,9 +174,9 @@ def derived_uid(
     """
     keywords = ("PatientID", "StudyInstanceUID", "SOPInstanceUID")
     about = sorted([str(one.get(keyword) or "") for keyword in keywords] for one in sources)
-    said = [] if prediction is None else [repr(prediction.probability), *prediction.reasons]
+    content = [] if prediction is None else [repr(prediction.probability), *prediction.reasons]
     # As one text: pydicom joins several without anything between them, and "1", "12" would be "11", "2".
-    return generate_uid(entropy_srcs=[json.dumps([kind, __version__, rules, about, said], sort_keys=True)])
+    return generate_uid(entropy_srcs=[json.dumps([kind, __version__, rules, about, content], sort_keys=True)])
 
 
 def described(rules: Mapping[str, Any]) -> str:

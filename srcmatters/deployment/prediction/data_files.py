@@ -65,8 +65,8 @@ def _nrrd_names(path: Path) -> Iterator[bytes]:
         start = file.read(_HEADER)
     if len(start) == _HEADER and _NRRD_END.search(start) is None:
         raise InputError(f"{path}: its header does not end within {_HEADER} bytes, expected NRRD")
-    for found in _NRRD_FIELD.finditer(start):
-        yield found[1].strip()
+    for match in _NRRD_FIELD.finditer(start):
+        yield match[1].strip()
 
 
 def _is_beside(path: Path, name: bytes) -> bool:

@@ -24,7 +24,7 @@ from srcmatters.images.dicom_series import open_file, open_series
 from srcmatters.images.orientation import place
 from srcmatters.images.pictures import open_picture
 from srcmatters.images.pixel_spacing import known_spacing
-from srcmatters.images.reading import ITK, NIFTI, PICTURES, has_ending, is_dicom, said_in_one_line
+from srcmatters.images.reading import ITK, NIFTI, PICTURES, as_input_error, has_ending, is_dicom
 from srcmatters.images.volume_files import open_itk, open_nifti
 from srcmatters.images.volumes import StoredVolume
 from srcmatters.images.windows import Window, window_edges
@@ -96,14 +96,14 @@ def prepare(path: Path, recipe: Recipe) -> Prepared:
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with said_in_one_line(path, recipe.modality):
+        with as_input_error(path, recipe.modality):
             if has_ending(path, ITK):
                 check_data_file(path)
             made = _radiograph(path, recipe) if recipe.modality == "radiograph" else _scan(path, recipe)
     if not np.isfinite(made.image).all():
         raise InputError(f"{path}: it holds NaN or infinite values once it is rescaled, expected finite ones")
-    said = [str(one.message) for one in caught if str(one.message).startswith(str(path))]
-    warned = [("loader", one) for one in list(dict.fromkeys(said))[:_NOTES]]
+    messages = [str(one.message) for one in caught if str(one.message).startswith(str(path))]
+    warned = [("loader", one) for one in list(dict.fromkeys(messages))[:_NOTES]]
     return replace(made, notes=(*made.notes, *warned))
 
 
@@ -116,8 +116,8 @@ def _radiograph(path: Path, recipe: Recipe) -> Prepared:
     shrink = min(1.0, _PREVIEW / max(rows, columns))
     shown = resize(plain, (max(1, round(rows * shrink)), max(1, round(columns * shrink))))[0, 0]
     lines = text_lines(plain[0, 0].numpy())
-    said = f"text seems to be burnt into the image ({lines} line{'s' * (lines > 1)})"
-    notes = (("burnt_in_text", said),) if lines else ()
+    note = f"text seems to be burnt into the image ({lines} line{'s' * (lines > 1)})"
+    notes = (("burnt_in_text", note),) if lines else ()
     return Prepared(small.numpy(), (rows, columns), _in_plane(image), _grey(shown), notes, lines)
 
 
@@ -169,8 +169,8 @@ def _thin(image: MetaTensor, recipe: Recipe) -> tuple[Finding, ...]:
     slices, step = image.shape[3], float(image.pixdim[2])
     if slices > 1 and slices * step >= recipe.depth_mm * (1 - _ROUNDING):
         return ()
-    wanted = f"at least {recipe.depth_mm:g} mm" if recipe.depth_mm else "a volume"
-    return (("thin_ct", f"{slices} slices of {step:g} mm, expected {wanted}"),)
+    expected = f"at least {recipe.depth_mm:g} mm" if recipe.depth_mm else "a volume"
+    return (("thin_ct", f"{slices} slices of {step:g} mm, expected {expected}"),)
 
 
 def _middle(path: Path, recipe: Recipe) -> tuple[dict[str, float], tuple[float, float] | None]:

@@ -64,10 +64,10 @@ def weigh(findings: Iterable[Finding], rules: Mapping[str, Any]) -> Admission:
         findings: each under a name of :data:`srcmatters.exported_bundle.input_rules.INPUT_RULES`.
         rules: of the bundle; those that it cannot choose about are refused.
     """
-    said: dict[str, list[str]] = {"refuse": [], "flag": [], "ignore": []}
+    by_action: dict[str, list[str]] = {"refuse": [], "flag": [], "ignore": []}
     for name, reason in findings:
-        said[rules["actions"].get(name, INPUT_RULES[name].actions[0])].append(reason)
-    return Admission(tuple(said["refuse"]), tuple(said["flag"]))
+        by_action[rules["actions"].get(name, INPUT_RULES[name].actions[0])].append(reason)
+    return Admission(tuple(by_action["refuse"]), tuple(by_action["flag"]))
 
 
 def modality_of(rules: Mapping[str, Any]) -> str:
@@ -85,8 +85,8 @@ def judge_headers(headers: Sequence[Header], rules: Mapping[str, Any]) -> Admiss
         rules: of the bundle.
     """
     if not headers:
-        said = "no DICOM header says which modality, body part and view it shows"
-        return weigh([("header_missing", said)], rules)
+        reason = "no DICOM header says which modality, body part and view it shows"
+        return weigh([("header_missing", reason)], rules)
     own = _scan(headers) if modality_of(rules) == "CT" else _radiograph(headers[0], rules)
     every = (*_declared(headers, rules), *_species(headers), *_colour(headers))
     return weigh([*every, *own, *_burnt_in(headers)], rules)
@@ -98,11 +98,11 @@ def mixed_series(headers: Iterable[Header]) -> dict[str, str]:
     Returns:
         SeriesInstanceUID -> what is wrong, in words.
     """
-    found: dict[str, list[Header]] = {}
+    by_series: dict[str, list[Header]] = {}
     for header in headers:
-        found.setdefault(header["SeriesInstanceUID"], []).append(header)
+        by_series.setdefault(header["SeriesInstanceUID"], []).append(header)
     mixed = {}
-    for series, members in found.items():
+    for series, members in by_series.items():
         if series and len({tuple(one[name] for name in _PATIENT) for one in members}) > 1:
             mixed[series] = "several patients in one series, expected one"
         elif series and len({one["StudyInstanceUID"] for one in members}) > 1:
@@ -125,16 +125,16 @@ def judge_image(
         rules: of the bundle.
     """
     trained = rules["input"]
-    found = [*_spacing(spacing, trained["spacing_mm"]), *_size(size, trained["size"], rules["patch_mm"])]
-    return weigh([*found, *_position(rules)], rules)
+    findings = [*_spacing(spacing, trained["spacing_mm"]), *_size(size, trained["size"], rules["patch_mm"])]
+    return weigh([*findings, *_position(rules)], rules)
 
 
 def _spacing(spacing: tuple[float, float] | None, trained: Sequence[float] | None) -> Iterator[Finding]:
     if trained and spacing is None:
         yield "spacing_unknown", f"pixel spacing unknown, expected {_range(trained)} mm"
     elif trained and spacing and not all(_inside(step, trained) for step in spacing):
-        found = f"{spacing[0]:g} x {spacing[1]:g} mm"
-        yield "spacing", f"pixel spacing is {found}, expected {_range(trained)} mm"
+        step = f"{spacing[0]:g} x {spacing[1]:g} mm"
+        yield "spacing", f"pixel spacing is {step}, expected {_range(trained)} mm"
 
 
 def _position(rules: Mapping[str, Any]) -> Iterator[Finding]:
@@ -152,8 +152,8 @@ def _size(
 
 def _declared(headers: Sequence[Header], rules: Mapping[str, Any]) -> Iterator[Finding]:
     """Every different statement of a series, not only that of its first image."""
-    wanted = {"modality": (modality_of(rules), None), "body_part": (None, rules["body_part"])}
-    for name, declared in wanted.items():
+    required = {"modality": (modality_of(rules), None), "body_part": (None, rules["body_part"])}
+    for name, declared in required.items():
         reasons: dict[str, None] = {}
         for header in headers:
             try:
@@ -167,17 +167,17 @@ def _declared(headers: Sequence[Header], rules: Mapping[str, Any]) -> Iterator[F
 
 def _species(headers: Sequence[Header]) -> Iterator[Finding]:
     """Animals are examined by the same devices, and their chests called so; headers of people say nothing."""
-    found = sorted({header["PatientSpeciesDescription"] for header in headers})
-    for species in found:
+    all_species = sorted({header["PatientSpeciesDescription"] for header in headers})
+    for species in all_species:
         if species and species.upper() not in _HUMAN:
             yield "species", f"PatientSpeciesDescription is {species}, expected human or nothing"
 
 
 def _colour(headers: Sequence[Header]) -> Iterator[Finding]:
-    found = sorted({header["PhotometricInterpretation"] for header in headers} - set(_GREY))
-    if found:
+    unexpected = sorted({header["PhotometricInterpretation"] for header in headers} - set(_GREY))
+    if unexpected:
         expected = " or ".join(_GREY)
-        yield "colour", f"PhotometricInterpretation is {found[0] or 'missing'}, expected {expected}"
+        yield "colour", f"PhotometricInterpretation is {unexpected[0] or 'missing'}, expected {expected}"
 
 
 def _radiograph(header: Header, rules: Mapping[str, Any]) -> Iterator[Finding]:
@@ -191,29 +191,29 @@ def _radiograph(header: Header, rules: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _scan(headers: Sequence[Header]) -> Iterator[Finding]:
     for uid in sorted({header["SOPClassUID"] for header in headers} - set(_CT_CLASSES)):
-        found = UID(uid).name or "missing"
-        yield "no_slices", f"SOPClassUID is {found}, expected an image storage class of CT"
+        class_name = UID(uid).name or "missing"
+        yield "no_slices", f"SOPClassUID is {class_name}, expected an image storage class of CT"
     if all("LOCALIZER" in header["ImageType"] for header in headers):
         yield "no_slices", "ImageType is LOCALIZER, expected slices"
     if len({header["FrameOfReferenceUID"] for header in headers} - {""}) > 1:
         yield "frames", "several frames of reference in one series, expected one"
     if any("SECONDARY" in header["ImageType"][1:2] for header in headers):
-        said = "ImageType is SECONDARY: computed of other images, expected what the scanner made"
-        yield "secondary_ct", said
+        reason = "ImageType is SECONDARY: computed of other images, expected what the scanner made"
+        yield "secondary_ct", reason
 
 
-def _view(header: Header, wanted: Sequence[str] | None) -> Iterator[Finding]:
-    if not wanted:
+def _view(header: Header, views: Sequence[str] | None) -> Iterator[Finding]:
+    if not views:
         return
-    found, expected = _named_view(header["ViewPosition"]), " or ".join(wanted)
-    known = {_named_view(view) for view in wanted}
+    view, expected = _named_view(header["ViewPosition"]), " or ".join(views)
+    known = {_named_view(view) for view in views}
     # The row of a frontal view runs from one side of the body to the other.
     towards = "".join(header["PatientOrientation"][:1])[:1]
     if towards in ("A", "P") and not known & _LATERAL:
         yield "view", f"PatientOrientation is that of a lateral view, expected {expected}"
-    elif not found:
+    elif not view:
         yield "view_missing", f"ViewPosition is missing, expected {expected}"
-    elif found not in known:
+    elif view not in known:
         yield "view", f"ViewPosition is {header['ViewPosition']}, expected {expected}"
 
 
@@ -223,8 +223,8 @@ def _named_view(view: str) -> str:
 
 def _burnt_in(headers: Sequence[Header]) -> Iterator[Finding]:
     if any(header["BurnedInAnnotation"] == "YES" for header in headers):
-        said = "BurnedInAnnotation is YES: text in the image may be what the network looks at"
-        yield "burnt_in_annotation", said
+        reason = "BurnedInAnnotation is YES: text in the image may be what the network looks at"
+        yield "burnt_in_annotation", reason
 
 
 def _inside(value: float, limits: Sequence[float]) -> bool:

@@ -19,7 +19,7 @@ from pydicom.valuerep import validate_value
 
 from srcmatters.errors import InputError
 from srcmatters.images.declarations import named_body_part
-from srcmatters.images.reading import said_in_one_line
+from srcmatters.images.reading import as_input_error
 
 LARGEST_STORED = 2**30  # bytes of all pixels that a header declares
 LONGEST = 256  # characters of a word in a header
@@ -91,7 +91,7 @@ def read_fields(path: Path) -> dict[str, Any]:
     Raises:
         InputError: not readable, or it declares more pixels than anybody would decode.
     """
-    with said_in_one_line(path, "DICOM file"):
+    with as_input_error(path, "DICOM file"):
         if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             # pydicom inflates all of it before it looks at anything, and nothing says how much that is.
             raise InputError(f"{path}: its transfer syntax is deflated, expected any other")

@@ -28,13 +28,13 @@ class InputFile:
     Args:
         path: where it is.
         name: what a person calls it.
-        asked_for: by its own name.
+        named: by its own name.
         refusal: why it cannot be opened.
     """
 
     path: Path
     name: str
-    asked_for: bool = False
+    named: bool = False
     refusal: str = ""
 
 
@@ -82,7 +82,7 @@ def _below(path: Path) -> Iterator[InputFile]:
     elif is_directory_record(path):
         yield from _in_folder(path.parent)  # the medium itself: its list may be wrong, or lead elsewhere
     else:
-        yield InputFile(path, str(path), asked_for=True)
+        yield InputFile(path, str(path), named=True)
 
 
 def _in_folder(top: Path) -> Iterator[InputFile]:
@@ -129,7 +129,7 @@ def _unreadable(error: OSError) -> str:
 
 def _is_archive(file: InputFile) -> bool:
     """Whether a file that was asked for is an archive, by its name or by its content."""
-    if not file.asked_for or has_ending(file.path, IMAGES):
+    if not file.named or has_ending(file.path, IMAGES):
         return False
     try:
         zipped = has_ending(file.path, _ARCHIVES)

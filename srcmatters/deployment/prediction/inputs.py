@@ -55,7 +55,7 @@ class Item:
     names: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def said(self, message: str) -> str:
+    def message(self, message: str) -> str:
         """A message about this item, in one line, with the names that a person knows."""
         message = message[:_QUOTED]
         for path in sorted(self.names, key=len, reverse=True):
@@ -125,7 +125,7 @@ def _look_at(file: InputFile, decoder: Decoder) -> Item | None:
     """What a file is; None where it is no image."""
     item = Item(file.name, file.path, (file.path,), names={str(file.path): file.name})
     if file.refusal:
-        return replace(item, refusal=item.said(file.refusal))
+        return replace(item, refusal=item.message(file.refusal))
     try:
         regular = stat.S_ISREG(file.path.stat().st_mode)
         dicom = regular and is_dicom(file.path)
@@ -146,7 +146,7 @@ def _look_at(file: InputFile, decoder: Decoder) -> Item | None:
         )
     if not has_ending(file.path, IMAGES):
         refusal = "no image: neither DICOM nor " + ", ".join((*NIFTI, *PICTURES))
-        return replace(item, refusal=refusal) if file.asked_for else None
+        return replace(item, refusal=refusal) if file.named else None
     if has_ending(file.path, ITK):
         _prepare_for_itk(decoder)
     return item
@@ -157,12 +157,12 @@ def _with_header(item: Item, decoder: Decoder) -> Item | None:
     try:
         header: Mapping[str, Any] = decoder.run(read_fields, item.path)
     except InputError as error:
-        return replace(item, refusal=item.said(str(error)))
+        return replace(item, refusal=item.message(str(error)))
     refusal = ""
     if not header["Rows"]:
         if header["SOPClassUID"] == "" and is_directory_record(item.path):
             return None
-        refusal = item.said(f"no image in it ({header['Modality'] or 'no Modality'})")
+        refusal = item.message(f"no image in it ({header['Modality'] or 'no Modality'})")
     return replace(item, headers=(header,), refusal=refusal, seconds=decoder.spent)
 
 

@@ -94,7 +94,7 @@ class NewFolder:
         if os.path.lexists(folder):
             raise InputError(f"--out {folder}: exists already, expected a new folder")
         place = folder.absolute()
-        with self._said_in_one_line():
+        with self._as_input_error():
             place.parent.mkdir(parents=True, exist_ok=True)
             self._part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=place.parent))
 
@@ -111,7 +111,7 @@ class NewFolder:
     def _appear(self) -> None:
         """Give the folder its name, which somebody else may have taken since the beginning."""
         place = self.folder.absolute()
-        with self._said_in_one_line():
+        with self._as_input_error():
             self._part.chmod(0o755)
             try:
                 place.mkdir()  # renaming alone would replace an empty folder of somebody else's
@@ -124,12 +124,12 @@ class NewFolder:
                 raise
 
     @contextmanager
-    def _said_in_one_line(self) -> Iterator[None]:
+    def _as_input_error(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            said = error.strerror or type(error).__name__
-            raise InputError(f"--out {self.folder}: cannot be written ({said})") from error
+            reason = error.strerror or type(error).__name__
+            raise InputError(f"--out {self.folder}: cannot be written ({reason})") from error
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file.
@@ -137,7 +137,7 @@ class NewFolder:
         Raises:
             InputError: it cannot be written; the disk is full.
         """
-        with self._said_in_one_line():
+        with self._as_input_error():
             (self._part / name).write_text(text, encoding="utf-8")
 
     def write_dicom(self, folder: str, number: int, dataset: Dataset) -> None:
@@ -146,7 +146,7 @@ class NewFolder:
         Raises:
             InputError: it cannot be written; the disk is full.
         """
-        with self._said_in_one_line():
+        with self._as_input_error():
             (self._part / folder).mkdir(exist_ok=True)
             with (self._part / folder / f"{number:06d}.dcm").open("xb") as file:
                 dcmwrite(file, dataset, enforce_file_format=True)

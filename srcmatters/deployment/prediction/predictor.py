@@ -107,10 +107,10 @@ class Predictor:
     def _predict(self, items: Sequence[Item]) -> Iterator[Prediction]:
         mixed = mixed_series(header for item in items for header in item.headers)
         verdicts = [self._before(item, mixed) for item in items]
-        wanted = iter(
+        admitted = iter(
             [item for item, admission in zip(items, verdicts, strict=True) if not admission.refusals]
         )
-        self._submit(next(wanted, None))
+        self._submit(next(admitted, None))
         for item, admission in zip(items, verdicts, strict=True):
             if admission.refusals:
                 yield _refused(item, admission)
@@ -119,7 +119,7 @@ class Predictor:
                 prepared = self.decoder.result()
             except InputError as error:
                 prepared = str(error)
-            self._submit(next(wanted, None))
+            self._submit(next(admitted, None))
             yield self._answer(item, prepared, admission)
 
     def _before(self, item: Item, mixed: Mapping[str, str]) -> Admission:
@@ -158,7 +158,7 @@ class Predictor:
             admission = self._weigh([("answer", "the network's answer is not a number")])
         if admission.refusals:
             return _refused(item, admission)
-        flags = tuple(map(item.said, admission.flags))
+        flags = tuple(map(item.message, admission.flags))
         finding = probability >= self.rules["threshold"]["value"]
         return Prediction(item, "flagged" if flags else "predicted", flags, probability, finding, prepared)
 
@@ -166,17 +166,17 @@ class Predictor:
         """What the monitors that travel with the bundle say."""
         for probe in self.bundle.monitors:
             if probe.flags(image):
-                said = f"it seems to carry the confounder {probe.confounder} (probe of AUC {probe.auc:.2f})"
-                yield "confounder", said
+                reason = f"it seems to carry the confounder {probe.confounder} (probe of AUC {probe.auc:.2f})"
+                yield "confounder", reason
         distance = self.bundle.ood
         if distance is not None and bool(distance.flags(features)[0]):
-            found = f"feature distance {float(distance.distance(features)[0]):.3g}"
+            measured = f"feature distance {float(distance.distance(features)[0]):.3g}"
             expected = f"expected at most {distance.threshold:.3g}"
-            yield "out_of_distribution", f"unlike the training images: {found}, {expected}"
+            yield "out_of_distribution", f"unlike the training images: {measured}, {expected}"
 
 
 def _refused(item: Item, admission: Admission) -> Prediction:
-    return Prediction(item, "refused", tuple(map(item.said, admission.refusals)))
+    return Prediction(item, "refused", tuple(map(item.message, admission.refusals)))
 
 
 def recipe_of(rules: dict[str, Any]) -> Recipe:

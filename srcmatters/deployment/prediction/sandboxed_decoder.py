@@ -201,8 +201,8 @@ class Decoder(AbstractContextManager["Decoder"]):
         context = multiprocessing.get_context("fork")
         self._answers, theirs = context.Pipe()
         # Measured here: pages of libraries count for the new process only once it touches them.
-        given = (theirs, self._answers, self.memory, psutil.Process().memory_info().rss, os.getpid())
-        process = context.Process(target=_work, args=given, daemon=True)
+        arguments = (theirs, self._answers, self.memory, psutil.Process().memory_info().rss, os.getpid())
+        process = context.Process(target=_work, args=arguments, daemon=True)
         # An interruption in the middle of forking would have the new process print where it was.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
         try:

@@ -62,17 +62,19 @@ class BundleReader:
         refusals: list[Dataset] = []
         reasons: Counter[str] = Counter()
         for prediction in self.predictor.predict(files):
-            found, reason = self._answer(prediction)
-            answers += found
+            reports, reason = self._answer(prediction)
+            answers += reports
             reasons.update([reason] if reason else [])
             if reason and not answers:
                 refusals += self._refusal(prediction, reason, files)
         if not answers:
             raise StudyRefused(_listed(reasons) or "no image in it", refusals)
         if reasons:
-            said = without_identifiers(_listed(reasons), files)
+            summary = without_identifiers(_listed(reasons), files)
             unanswered = reasons.total()
-            _LOG.warning("study %s: %d images or series without an answer: %s", folder.name, unanswered, said)
+            _LOG.warning(
+                "study %s: %d images or series without an answer: %s", folder.name, unanswered, summary
+            )
         return answers
 
     def _answer(self, prediction: Prediction) -> tuple[list[Dataset], str]:
@@ -82,7 +84,7 @@ class BundleReader:
         try:
             return result_objects(prediction, self.predictor, captures=self.captures), ""
         except InputError as error:
-            return [], prediction.item.said(str(error))
+            return [], prediction.item.message(str(error))
 
     def _refusal(self, prediction: Prediction, reason: str, files: Sequence[Path]) -> list[Dataset]:
         reasons = (without_identifiers(reason, files),)

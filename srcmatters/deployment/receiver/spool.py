@@ -189,9 +189,9 @@ class Spool:
         Raises:
             OSError: the disk is full; the study is still in reading/.
         """
-        said = f"{reason}\n".encode()
+        content = f"{reason}\n".encode()
         if keep or self.keep_refused:
-            write_durably(self.folder / "reading" / batch / REASON, said)
+            write_durably(self.folder / "reading" / batch / REASON, content)
             self._leave(batch, reports)
             self.forgive(batch)
             self._move("reading", batch, "refused", batch)
@@ -200,7 +200,7 @@ class Spool:
         part = self.folder / "refused" / f"{batch}{PART}"
         if not part.with_name(batch).exists():
             part.mkdir(exist_ok=True)
-            write_durably(part / REASON, said)
+            write_durably(part / REASON, content)
             self._move("refused", part.name, "refused", batch)
         self._forget(batch)
 
@@ -218,13 +218,13 @@ class Spool:
 
     def batches(self, stage: str) -> list[str]:
         """Names of the studies in incoming/, reading/, ..., the oldest first."""
-        found = []
+        batches = []
         for path in (self.folder / stage).iterdir():
             # Another thread may have moved it since it was listed.
             with contextlib.suppress(FileNotFoundError):
                 if path.suffix != PART:
-                    found.append((path.stat().st_mtime_ns, path.name))
-        return [name for _, name in sorted(found)]
+                    batches.append((path.stat().st_mtime_ns, path.name))
+        return [name for _, name in sorted(batches)]
 
     def unsent(self) -> list[str]:
         """Names of the studies whose results wait for the destination, the oldest first.

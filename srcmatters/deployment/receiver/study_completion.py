@@ -80,20 +80,20 @@ class StudyCompletion:
         with self._changed:
             if study not in self._studies and len(self._studies) >= self.max_queued:
                 raise QueueFull
-            found = self._studies.setdefault(study, _Study(self._clock()))
-            found.writing += 1
+            state = self._studies.setdefault(study, _Study(self._clock()))
+            state.writing += 1
         written = False
         try:
             yield
             written = True
         finally:
             with self._changed:
-                found.writing -= 1
+                state.writing -= 1
                 if written:
-                    found.instances += 1
-                    found.associations.add(association)
-                    found.last, found.released = self._clock(), None
-                elif not found.instances and not found.writing:
+                    state.instances += 1
+                    state.associations.add(association)
+                    state.last, state.released = self._clock(), None
+                elif not state.instances and not state.writing:
                     del self._studies[study]
                 self._changed.notify_all()
 
@@ -115,10 +115,10 @@ class StudyCompletion:
 
     def _ended(self, association: Hashable, complete: bool) -> int:
         with self._changed:
-            brought = [found for found in self._studies.values() if association in found.associations]
-            for found in brought:
-                found.associations.discard(association)
-                found.released = self._clock() if complete and not found.associations else None
+            brought = [state for state in self._studies.values() if association in state.associations]
+            for state in brought:
+                state.associations.discard(association)
+                state.released = self._clock() if complete and not state.associations else None
             self._changed.notify_all()
         return len(brought)
 
@@ -137,7 +137,7 @@ class StudyCompletion:
         with self._changed:
             while True:
                 now = self._clock()
-                complete = (name for name, found in self._studies.items() if self._complete(found, now))
+                complete = (name for name, state in self._studies.items() if self._complete(state, now))
                 study = next(complete, None)
                 if study is not None:
                     taken = take(study)
@@ -147,17 +147,17 @@ class StudyCompletion:
                     return None
                 self._changed.wait(min(until - now, self._next_settling(now)))
 
-    def _complete(self, found: _Study, now: float) -> bool:
-        return now >= self._settles(found) and not found.writing and found.instances > 0
+    def _complete(self, state: _Study, now: float) -> bool:
+        return now >= self._settles(state) and not state.writing and state.instances > 0
 
-    def _settles(self, found: _Study) -> float:
+    def _settles(self, state: _Study) -> float:
         """When it will be complete if nothing more comes."""
-        silent = found.last + self.settle_seconds
-        if found.released is None:
+        silent = state.last + self.settle_seconds
+        if state.released is None:
             return silent
         # An association may stay open long after its last instance: the next one may follow its release.
-        return found.released + min(self.release_settle_seconds, self.settle_seconds)
+        return state.released + min(self.release_settle_seconds, self.settle_seconds)
 
     def _next_settling(self, now: float) -> float:
-        left = [self._settles(found) - now for found in self._studies.values()]
+        left = [self._settles(state) - now for state in self._studies.values()]
         return max(0.01, min(left, default=60.0))

@@ -212,11 +212,11 @@ class ReadingThread(threading.Thread):
 
     def _refuse(self, batch: str, files: Sequence[Path], reason: str, reports: Sequence[Dataset]) -> bool:
         """Part with a study that the rules of the bundle, or its own images, say no to."""
-        said = without_identifiers(reason, files)
-        self._spool.refuse(batch, said, reports=reports)
+        message = without_identifiers(reason, files)
+        self._spool.refuse(batch, message, reports=reports)
         self._remember(batch, files)
         where = "the archive gets a report of it" if reports else "no report of it is possible"
-        _LOG.warning("study %s: refused: %s; %s", batch, said, where)
+        _LOG.warning("study %s: refused: %s; %s", batch, message, where)
         return True
 
 

@@ -31,9 +31,9 @@ def _nested(error: BaseException) -> Iterator[BaseException]:
     seen: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting and len(seen) < 50:
-        found = waiting.pop(0)
-        if not isinstance(found, BaseException) or found in seen:
+        nested = waiting.pop(0)
+        if not isinstance(nested, BaseException) or nested in seen:
             continue
-        seen.append(found)
-        waiting += [*found.args, getattr(found, "reason", None), found.__cause__, found.__context__]
+        seen.append(nested)
+        waiting += [*nested.args, getattr(nested, "reason", None), nested.__cause__, nested.__context__]
     yield from reversed(seen)

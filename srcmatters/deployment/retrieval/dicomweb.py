@@ -78,13 +78,13 @@ class _Session(requests.Session):
             where = f"{parts.scheme}://{parts.hostname}" if parts.hostname else "another address"
             raise InputError(f"it redirects to {where}, expected the address of the DICOMweb service itself")
         if response.status_code == requests.codes.ok:
-            found = response.headers.get("content-type", "nothing").partition(";")[0].strip().lower()
-            asked = str(response.request.headers["accept"])
-            expected = _DICOM_TYPES if asked == _DICOM else _JSON_TYPES
-            if found not in expected:
+            content_type = response.headers.get("content-type", "nothing").partition(";")[0].strip().lower()
+            accepted = str(response.request.headers["accept"])
+            expected = _DICOM_TYPES if accepted == _DICOM else _JSON_TYPES
+            if content_type not in expected:
                 raise InputError(
-                    f"it answered with {found[:40]!r}, expected {expected[0]}: a page to log in, or another"
-                    " service?"
+                    f"it answered with {content_type[:40]!r}, expected {expected[0]}: a page to log in, or"
+                    " another service?"
                 )
         response.iter_content = partial(_admitted, response, self.admit)  # type: ignore[method-assign]
 
@@ -200,8 +200,8 @@ class DicomWebArchive:
         """The series of a study."""
         fields = ("Modality", "NumberOfSeriesRelatedInstances")
         search = partial(self._client.search_for_series, study, fields=fields)
-        found = self._pages(search, "SeriesInstanceUID", _PAGE)
-        return [_series(uid, entry) for uid, entry in found.items()]
+        series = self._pages(search, "SeriesInstanceUID", _PAGE)
+        return [_series(uid, entry) for uid, entry in series.items()]
 
     def count_instances(self, study: str, series: str) -> int:
         """How many instances a series holds."""
@@ -218,15 +218,15 @@ class DicomWebArchive:
         self, search: Callable[..., list[Any]], keyword: str, size: int
     ) -> dict[str, Mapping[str, Any]]:
         """UID -> description: all that a server has, which may give it in portions."""
-        found: dict[str, Mapping[str, Any]] = {}
+        entries: dict[str, Mapping[str, Any]] = {}
         with self._asking(Allowance(self.seconds)):
-            while len(found) < _MOST:
+            while len(entries) < _MOST:
                 # One that ignores the offset says the same again, and that is the end, too.
-                page = search(limit=size, offset=len(found) or None)
-                fresh = {uid: entry for entry in page if (uid := _uid(entry, keyword)) not in found}
-                found |= fresh
-                if not fresh or (keyword == "StudyInstanceUID" and len(found) >= size):
-                    return found
+                page = search(limit=size, offset=len(entries) or None)
+                fresh = {uid: entry for entry in page if (uid := _uid(entry, keyword)) not in entries}
+                entries |= fresh
+                if not fresh or (keyword == "StudyInstanceUID" and len(entries) >= size):
+                    return entries
         raise InputError(f"it describes more than {_MOST} items")
 
     @contextmanager

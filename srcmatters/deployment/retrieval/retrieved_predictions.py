@@ -75,17 +75,17 @@ class Retrieval:
         try:
             if selection.studies:
                 return {study: self._has(study) for study in selection.studies}
-            found = sorted(self.archive.find_studies(selection.keys, selection.limit), key=hashed)
+            studies = sorted(self.archive.find_studies(selection.keys, selection.limit), key=hashed)
         except InputError as error:
             raise InputError(f"--from {self.archive.name}: {error}") from error
-        if len(found) > selection.limit:
+        if len(studies) > selection.limit:
             raise InputError(
                 f"--query: more than {selection.limit} studies match, none was fetched; ask for fewer, or"
                 " raise --max-studies"
             )
-        if not found:
+        if not studies:
             raise InputError(f"--query: no study of {self.archive.name} matches")
-        return dict.fromkeys(found, True)
+        return dict.fromkeys(studies, True)
 
     def _has(self, study: str) -> bool:
         keys = {**self.selection.keys, "StudyInstanceUID": study}
@@ -97,8 +97,8 @@ class Retrieval:
         others = Counter(one.modality or "unknown" for one in series if one not in readable)
         self.not_fetched += others
         if not readable:
-            found = ", ".join(sorted(others)) or "none at all"
-            raise InputError(f"no series of modality {' or '.join(self._modalities)} in it, but {found}")
+            modalities = ", ".join(sorted(others)) or "none at all"
+            raise InputError(f"no series of modality {' or '.join(self._modalities)} in it, but {modalities}")
         for one in readable:
             self._receive_series(study, one, files)
 
@@ -140,15 +140,15 @@ class Retrieval:
     def _refused(self, study: str, reason: str) -> Prediction:
         header = {"StudyInstanceUID": study, "SeriesInstanceUID": ""}
         item = Item(self._called(study), Path(), (), (header,))
-        return Prediction(item, "refused", (item.said(reason),))
+        return Prediction(item, "refused", (item.message(reason),))
 
     @property
     def remarks(self) -> Sequence[str]:
         """What a summary should say besides."""
         if not self.not_fetched:
             return ()
-        found = ", ".join(f"{count} {modality}" for modality, count in sorted(self.not_fetched.items()))
-        return (f"series not fetched: {found}",)
+        counts = ", ".join(f"{count} {modality}" for modality, count in sorted(self.not_fetched.items()))
+        return (f"series not fetched: {counts}",)
 
 
 def _uids(path: Path, decoder: Decoder) -> tuple[str, ...]:

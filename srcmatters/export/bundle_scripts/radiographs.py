@@ -21,8 +21,8 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 def find_radiographs(folder: str | Path) -> list[dict[str, str]]:
     """Pictures and DICOM files below a folder, as items whose ``image`` and ``name`` are the path."""
     files = (path for path in Path(folder).rglob("*") if path.is_file())
-    found = sorted(str(path) for path in files if path.suffix.lower() in PICTURES or is_dicom(path))
-    return [{"image": path, "name": path} for path in found]
+    images = sorted(str(path) for path in files if path.suffix.lower() in PICTURES or is_dicom(path))
+    return [{"image": path, "name": path} for path in images]
 
 
 def is_dicom(path: str | Path) -> bool:

@@ -68,13 +68,13 @@ def read_authors(path: Path) -> Authors:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"--about: {path} is not readable ({first_line(error)})") from error
-    found = _mapping(content, f"--about: {path}", (*STATEMENTS, *_CHECKLISTS))
+    statements_of_file = _mapping(content, f"--about: {path}", (*STATEMENTS, *_CHECKLISTS))
     answers = {}
     for name, items in _CHECKLISTS.items():
         where = f"--about: {path}: {name}"
-        given = _mapping(found.pop(name, {}), where, [number for number, _, _ in items])
-        answers[name] = {key: _text(value, f"{where}: {key}") for key, value in given.items()}
-    statements = {key: _text(value, f"--about: {path}: {key}") for key, value in found.items()}
+        item_answers = _mapping(statements_of_file.pop(name, {}), where, [number for number, _, _ in items])
+        answers[name] = {key: _text(value, f"{where}: {key}") for key, value in item_answers.items()}
+    statements = {key: _text(value, f"--about: {path}: {key}") for key, value in statements_of_file.items()}
     return Authors(statements, answers)
 
 

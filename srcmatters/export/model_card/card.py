@@ -124,7 +124,9 @@ def model_card(facts: CardFacts) -> dict[str, Any]:
         "limitations": limitations(facts.run, rules),
         **{name: say(name) for name in ("maintenance", "funding", "availability", "stakeholders")},
         **{name: say(name) for name in ("publications", "consent")},
-        "checklist_answers": {name: dict(given) for name, given in facts.authors.answers.items()},
+        "checklist_answers": {
+            name: dict(item_answers) for name, item_answers in facts.authors.answers.items()
+        },
         "regulatory_status": "None: not a medical device.",
         "clinical_evaluation": "MISSING: no prospective or external evaluation.",
         "training": {**settings, "unreadable_images": facts.run.record.get("unreadable_images", 0)},

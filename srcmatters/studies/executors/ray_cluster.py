@@ -110,9 +110,9 @@ def cluster_slots(nodes: Sequence[Mapping[str, Any]], cpus_per_cell: float, gpus
         cpus_per_cell: cores of a cell, more than 0.
         gpus_per_cell: share of a GPU, 0 for none: only nodes that have one hold a cell then.
     """
-    asked = {"CPU": cpus_per_cell, "GPU": gpus_per_cell}
+    per_cell = {"CPU": cpus_per_cell, "GPU": gpus_per_cell}
     return sum(
-        min(math.floor(resources.get(name, 0) / amount) for name, amount in asked.items() if amount)
+        min(math.floor(resources.get(name, 0) / amount) for name, amount in per_cell.items() if amount)
         for resources in _alive(nodes)
     )
 

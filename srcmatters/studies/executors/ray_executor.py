@@ -71,7 +71,7 @@ class RayExecutor:
         cores = max(len(os.sched_getaffinity(0)), math.ceil((workers or 1) * cpus_per_cell))
         self._connected_here = connect(address, cores)
         self._ray = import_ray()
-        self._asked = workers
+        self._requested = workers
         self._cpus = cpus_per_cell
         self._gpus = gpu_share(self._ray.nodes(), per_gpu)
         self._workers: list[_Worker] = []
@@ -130,10 +130,10 @@ class RayExecutor:
 
     def _require_room(self) -> None:
         nodes = self._ray.nodes()
-        if self._asked is None and cluster_slots(nodes, self._cpus, self._gpus) == 0:
-            asked = f"{self._cpus:g} CPU" + (f" and {self._gpus:g} GPU" if self._gpus else "")
+        if self._requested is None and cluster_slots(nodes, self._cpus, self._gpus) == 0:
+            resources = f"{self._cpus:g} CPU" + (f" and {self._gpus:g} GPU" if self._gpus else "")
             raise InputError(
-                f"executor: no node of the Ray cluster has {asked}, expected one that holds a cell"
+                f"executor: no node of the Ray cluster has {resources}, expected one that holds a cell"
             )
 
     def _follow_the_cluster(self) -> None:
@@ -141,7 +141,7 @@ class RayExecutor:
         if time.monotonic() < self._look_at:
             return
         try:
-            slots = self._asked or cluster_slots(self._ray.nodes(), self._cpus, self._gpus)
+            slots = self._requested or cluster_slots(self._ray.nodes(), self._cpus, self._gpus)
         except (self._ray.exceptions.RayError, ConnectionError) as error:
             message = " ".join(str(error).split())[:200]
             raise InputError(

@@ -71,7 +71,7 @@ def answer(predictor: MeasuredPredictor, content: Content | dict[str, bytes], fo
             try:
                 result_objects(prediction, predictor)
             except InputError as error:
-                assert prediction.item.said(str(error))  # noqa: PT017  whether it raises is what varies
+                assert prediction.item.message(str(error))  # noqa: PT017  whether it raises is what varies
 
 
 def check(predictor: MeasuredPredictor, files: st.SearchStrategy[Any], count: int, folder: Path) -> None:
