@@ -1,4 +1,4 @@
-"""The comparison of sources at a glance: a saved view of MLflow's run table."""
+"""The comparison of sources at a glance: a saved view of MLflow's run table and of its chart."""
 
 from __future__ import annotations
 
@@ -22,13 +22,40 @@ _COLUMNS = (
     "metrics.`confounder_effect`",
 )
 
+#: The section of charts below, as MLflow writes it down.
+_SECTION = {
+    "uuid": "sources",
+    "name": "Sources",
+    "display": True,
+    "isReordered": False,
+    "deleted": False,
+    "isGenerated": False,
+    "columns": 1,
+}
+#: Parallel coordinates of parameters and a metric, a line for each run.
+_CHART = {
+    "type": "PARALLEL",
+    "uuid": "sources-ood-auc",
+    "metricSectionId": _SECTION["uuid"],
+    "selectedParams": ["source", "confounder", "p_art"],
+    "selectedMetrics": ["ood_auc"],
+    "showAllRuns": True,
+    "runsCountToCompare": 10,
+    "deleted": False,
+    "isGenerated": False,
+}
+
 
 def comparison_view() -> str:
     """State of MLflow's run table: source, confounder, p_art and fold beside the AUCs, sorted by p_art.
 
-    By default the table shows dates and datasets, and whoever opens it has to choose columns first.
+    The chart view beside the table has parallel coordinates from source, confounder and p_art to the o.o.d.
+    AUC. By default the table shows dates and datasets and the charts are one for each metric, so that whoever
+    opens them has to choose columns and axes first.
     """
     state = {
+        "compareRunCharts": [_CHART],
+        "compareRunSections": [_SECTION],
         "searchFilter": "",
         "orderByKey": "tags.`p_art`",
         "orderByAsc": True,

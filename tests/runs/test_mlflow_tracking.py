@@ -132,8 +132,11 @@ def test_the_run_table_opens_with_the_comparison(new_store: str) -> None:
     with tracker.run():
         pass
     tags = mlflow.MlflowClient(new_store).get_experiment(tracker.experiment_id).tags
-    columns = json.loads(tags["mlflow.sharedViewState.comparison"])["selectedColumns"]
-    assert {"tags.`source`", "metrics.`iid_auc`", "metrics.`ood_auc`"} <= set(columns)
+    view = json.loads(tags["mlflow.sharedViewState.comparison"])
+    assert {"tags.`source`", "metrics.`iid_auc`", "metrics.`ood_auc`"} <= set(view["selectedColumns"])
+    (chart,), (section,) = view["compareRunCharts"], view["compareRunSections"]
+    assert chart["metricSectionId"] == section["uuid"]  # else MLflow does not draw it
+    assert (chart["selectedParams"][0], chart["selectedMetrics"]) == ("source", ["ood_auc"])
     assert (
         f"#/experiments/{tracker.experiment_id}/runs?viewStateShareKey=comparison" in tracker.where_to_look()
     )
