@@ -192,7 +192,9 @@ def _notes(group: RunGroup, plan: AnalysisPlan) -> list[str]:  # noqa: ARG001
             " training runs"
         )
     elif trainings.min() < 5:
-        notes.append(f"{name}: with fewer than 5 training runs a cell, their variance is hardly known")
+        notes.append(
+            f"{name}: with fewer than 5 training runs per cell, the variance between runs is poorly estimated"
+        )
     if group.cells["seed"].nunique() < _ENOUGH_SEEDS and "random" in group.sources:
         notes.append(
             f"{name}: random is one network per seed; results for it hold for these initial weights,"

@@ -120,7 +120,7 @@ def ignorance(environments: pd.DataFrame, margin: float) -> dict[str, str]:
     best, reasons = clean["auc"].max(), {}
     for source in environments["source"].unique():
         if source not in clean.index:
-            reasons[source] = "there is no run at p_art 0, so what it knows of the target is not known"
+            reasons[source] = "there is no run at p_art 0, so its clean AUC without the confounder is unknown"
             continue
         auc, low = (clean.loc[source, name].item() for name in ("auc", "auc_low"))
         if not low > LEAST_CLEAN_AUC:

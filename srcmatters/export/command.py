@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 @click.option("--unaudited", is_flag=True, help="Export without an audit; every output says so.")
 @click.option("--finding", default="positive", show_default=True, help="What label 1 means: Mass.")
 @click.option("--finding-code", nargs=3, metavar="VALUE SCHEME MEANING", help="4147007 SCT Mass")
-@click.option("--sensitivity", type=float, help="Wished on the validation cases [default: Youden].")
+@click.option(
+    "--sensitivity",
+    type=float,
+    help="Target sensitivity on the validation cases [default: the threshold of Youden's index].",
+)
 @click.option(
     "--calibration", default="temperature", show_default=True, help="temperature, isotonic or none."
 )

@@ -127,7 +127,7 @@ def _not_tested(record: Mapping[str, Any], tested: set[str]) -> Iterable[str]:
     ]
     if others:
         named = numbers.listed(others)
-        yield f"Other confounders: {named} of the catalogue, and whatever nobody has thought of."
+        yield f"Other confounders: {named} of the catalogue, and every one outside it."
     findings = record["outputs"][0]["findings"]
     for one in findings:
         if one["outcome"] == Outcome.SKIPPED and one["check"] != Sensitivity.code:

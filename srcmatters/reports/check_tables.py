@@ -82,7 +82,7 @@ def control_table(setup: Setup) -> Table | None:
     ]
     if reference:
         groups.append(
-            ("p_art 0: what features do that nobody taught; a lean is what goes beyond", sorted(reference))
+            ("p_art 0: the reaction of untaught features; a lean is what exceeds it", sorted(reference))
         )
     if not groups:
         return None

@@ -54,7 +54,7 @@ def _other_axes(cells: pd.DataFrame, predictions: pd.DataFrame) -> Iterator[str]
         if name not in tested and (not modalities or modalities & set(facts.modalities))
     ]
     if others:
-        yield f"Other confounders: {listed(others)} of the catalogue, and whatever nobody has thought of."
+        yield f"Other confounders: {listed(others)} of the catalogue, and every one outside it."
     groups = [name for name in group_columns(predictions) if name not in tested]
     if groups:
         yield f"Whether {listed(groups)} can act as a confounder: none was sampled as one."

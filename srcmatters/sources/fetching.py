@@ -133,7 +133,7 @@ def _remember(entry: Entry, path: Path, digest: str) -> None:
         return
     _record(path).write_text(f"{digest}  {path.name}\n")
     warnings.warn(
-        f"{entry.name}: nobody published a hash of {path.name}, so it could not be verified; its own,"
+        f"{entry.name}: no hash has been published of {path.name}, so it could not be verified; its own,"
         f" {digest}, is kept in {_record(path)} and checked from now on",
         stacklevel=3,
     )

@@ -80,7 +80,7 @@ def _backbone(path: Path, network: str, weights: Mapping[str, torch.Tensor]) -> 
         raise InputError(f"{path}: no tensor besides the head of {network}")
     for name, tensor in kept.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise InputError(f"{path}: {name} holds NaN or infinite values: the training failed")
+            raise InputError(f"{path}: {name} holds NaN or infinite values: pre-training diverged")
     return kept
 
 

@@ -163,7 +163,7 @@ def _check_values(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
             raise InputError(f"{path}: {name} is a sparse or quantised tensor, expected plain values")
         if tensor.is_floating_point() and tensor.numel() and not _finite(tensor):
             raise InputError(
-                f"{path}: {name} holds NaN or infinite values: the training that wrote it failed"
+                f"{path}: {name} holds NaN or infinite values: the training run that wrote it diverged"
             )
 
 

@@ -106,7 +106,7 @@ class CellPlace:
         except Timeout as error:
             who = read_json(self.running).get("pid", "unknown")
             raise InputError(
-                f"{self.folder}: process {who} has been working on it, expected nobody"
+                f"{self.folder}: process {who} is working on it, expected no other process"
             ) from error
         try:
             write_json(self.running, {"pid": os.getpid(), "host": socket.gethostname(), "started": now()})

@@ -87,7 +87,7 @@ def check_same_run(ckpt: str | Path, settings: Mapping[str, Any], output_dir: st
     trained = trained_settings(ckpt)
     if trained.get("target") == settings["target"]:
         splitting = ("fold", "num_folds", "validation_folds", "seed")
-        _same(ckpt, settings, splitting, "or the test cases may be among those of the training")
+        _same(ckpt, settings, splitting, "or test cases may be among the training cases")
 
 
 def _same(ckpt: str | Path, settings: Mapping[str, Any], names: Sequence[str], why: str) -> None:

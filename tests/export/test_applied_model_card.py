@@ -94,9 +94,7 @@ def test_figures_are_those_of_the_card_with_their_intervals(card: dict[str, Any]
 
 def test_a_card_without_an_audit_says_so_wherever_one_would_look(card: dict[str, Any]) -> None:
     tree = card["AppliedModelCard"]
-    assert results(tree, "SafetyReliability") == {
-        "MISSING": {"kind": "single", "value": "nobody has measured it"}
-    }
+    assert results(tree, "SafetyReliability") == {"MISSING": {"kind": "single", "value": "not measured"}}
     assert "NOT AUDITED" in tree["ReleaseInfo"]["ReleaseStage"]
     assert "MISSING" in tree["Warnings"]["KnownBiasesOrEthicalConsiderations"]
 

@@ -258,7 +258,7 @@ def test_a_file_that_changed_in_the_cache_is_refused(server: WeightsServer) -> N
 
 def test_the_first_downloads_hash_is_kept_and_checked(server: WeightsServer) -> None:
     entry = entry_at(server, None)
-    with pytest.warns(UserWarning, match=f"nobody published a hash of weights.pth.*{SHA256}"):
+    with pytest.warns(UserWarning, match=f"no hash has been published of weights.pth.*{SHA256}"):
         path = fetch(entry)
     assert path.with_name("weights.pth.sha256").read_text() == f"{SHA256}  weights.pth\n"
     with warnings.catch_warnings():

@@ -42,8 +42,8 @@ class Origin(Check):
             return self.findings(evidence)
         text = (
             "Origin cannot be told from the model alone: features of any source may react to a confounder"
-            f" that nobody taught. It takes {LEAST_TWINS} or more twins, fine-tuned on the same training"
-            " data without the confounder (--twins STUDY)."
+            f" that they were never trained on. {LEAST_TWINS} or more twins are needed, fine-tuned on the"
+            " same training data without the confounder (--twins STUDY)."
         )
         return [Finding(self.code, "", Outcome.SKIPPED, text, reason="no twins were given")]
 

@@ -138,8 +138,8 @@ def _kind(model: Model, values: np.ndarray) -> tuple[str, str]:
     kind = probable_kind(values)
     if kind is None:
         raise InputError(
-            f"{model.name}: returns {values.shape[1]} values an image of which it cannot be told what"
-            " they are, expected --output-kind logits (exclusive classes), logit or probability"
+            f"{model.name}: returns {values.shape[1]} values per image whose meaning cannot be determined,"
+            " expected --output-kind logits (exclusive classes), logit or probability"
             " (findings by themselves), and --output"
         )
     return kind, "assumed"

@@ -71,9 +71,8 @@ class PairsPlan:
         if len(self.cases) < self.available:
             said.append(
                 f"a sample of {len(self.cases)} of {self.available} cases: a loss of AUC of"
-                f" {number(self.smallest_loss())} or more is told from 0 in four of five such samples,"
-                f" where the"
-                f" clean AUC is {number(CLEAN_AUC)}; smaller ones may be missed"
+                f" {number(self.smallest_loss())} or more differs significantly from 0 in four of five such"
+                f" samples where the clean AUC is {number(CLEAN_AUC)}; smaller ones may be missed"
             )
         return said
 

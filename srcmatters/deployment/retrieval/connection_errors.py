@@ -18,7 +18,7 @@ def reason_of(error: BaseException) -> str:
         if isinstance(root, ssl.SSLError):
             return f"TLS: {root.reason or 'no handshake'}"
         if isinstance(root, socket.gaierror):
-            return "its name is not known"
+            return "its host name cannot be resolved"
         if isinstance(root, TimeoutError):
             return "no answer in time"
         if isinstance(root, OSError) and root.strerror:

@@ -12,7 +12,7 @@ import yaml
 from srcmatters.errors import InputError, did_you_mean, first_line
 from srcmatters.export.model_card.checklist_items import CLAIM, TRIPOD_AI
 
-NOT_KNOWN = "Not known: nobody has recorded it."
+NOT_KNOWN = "Not recorded."
 #: Of a model whose authors give it none.
 FIRST_VERSION = "1.0.0"
 #: Statement -> what it is about.

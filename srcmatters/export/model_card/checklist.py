@@ -58,7 +58,7 @@ def _data(card: Mapping[str, Any]) -> dict[str, str]:
     )
     return {
         "data": f"{target['name']}, SHA-256 {target['sha256']}; the rest: {_AUTHORS}",
-        "retrospective": f"Retrospective: images that were there before the training. The rest: {_AUTHORS}",
+        "retrospective": f"Retrospective: images acquired before the model was trained. The rest: {_AUTHORS}",
         "exclusion": f"{training['unreadable_images']} unreadable images left out; the rest: {_AUTHORS}",
         "preprocessing": "configs/inference.yaml, exactly.",
         "input": f"One image: {declared}.",
@@ -96,7 +96,7 @@ def _method(card: Mapping[str, Any]) -> dict[str, str]:
         "decision": f"{card['decision']['output'].capitalize()} (calibration: {calibration['method']}),"
         f" present from {threshold['value']:.4f}"
         f" ({threshold['rule']}), fixed {fixed}; sensitivity and specificity are in model_card.html.",
-        "explainability": "Grad-CAM on request (Secondary Capture). MISSING: nobody has evaluated it.",
+        "explainability": "Grad-CAM on request (Secondary Capture). MISSING: it has not been evaluated.",
         "settings": "See the settings in model_card.html.",
         "availability": "The files of this bundle; source code: srcmatters.",
         "guard": "`srcmatters predict` refuses or flags it by the rules in configs/clinical.json;"

@@ -14,7 +14,7 @@ from srcmatters.runs.trained_run import TrainedRun
 from srcmatters.sources.catalogue import find_entry
 
 MISSING_AUDIT = (
-    "MISSING: nobody has tested whether this model leans on a confounder; exported with --unaudited."
+    "MISSING: whether this model leans on a confounder has not been tested; exported with --unaudited."
 )
 _ENVIRONMENTS = ("clean", "i.i.d.", "o.o.d.")
 
@@ -118,9 +118,7 @@ def _unchecked(rules: Mapping[str, Any]) -> Sequence[str]:
 
 def environments_in_words(run: TrainedRun, rules: Mapping[str, Any]) -> str:
     """What clean, i.i.d. and o.o.d. are, in this run and in its audit."""
-    usual = (
-        "clean: nobody carries the confounder; i.i.d.: as in the training; o.o.d.: the correlation reversed."
-    )
+    usual = "clean: no case carries the confounder; i.i.d.: as in training; o.o.d.: the correlation reversed."
     tested = rules["audit"]["tested"] if rules["audited"] else []
     if any(row["p_art"] is None for row in tested):
         usual += " In the audit, i.i.d.: all positives carry the confounder; o.o.d.: all negatives do."

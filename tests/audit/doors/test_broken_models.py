@@ -175,7 +175,7 @@ def test_out_of_memory_halves_the_batch_and_says_so_at_the_end() -> None:
     ("returned", "kind", "message"),
     [
         ("x.mean((1, 2, 3)) * 9", "probability", "which is no probability, expected --output-kind logit"),
-        ("x.flatten(1)[:, :5] - 9", None, "returns 5 values an image of which it cannot be told"),
+        ("x.flatten(1)[:, :5] - 9", None, "returns 5 values per image whose meaning cannot be determined"),
         ("x.flatten(1)[:, :5].softmax(1)", None, "returns 5 values an image, expected --output"),
         ("'none'", None, "returns a str, expected an array"),
         ("1 / 0", None, "ZeroDivisionError"),
