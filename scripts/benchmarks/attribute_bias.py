@@ -76,7 +76,7 @@ def radiographs(folder: Path) -> None:
     cases = read_cases(folder)
     features = features_of(CaseImages(cases))
     labels, patients = cases["label"].to_numpy(), cases["patient_id"].to_numpy().astype(str)
-    found: dict[tuple[str, str], list[float]] = {}
+    effects: dict[tuple[str, str], list[float]] = {}
     for seed in range(SEEDS):
         halves = StratifiedGroupKFold(2, shuffle=True, random_state=seed)
         strata = cases["label"].astype(str) + cases["view"]
@@ -92,11 +92,11 @@ def radiographs(folder: Path) -> None:
                     f"seed {seed} {name:8} n {len(rows)} {column}: {effect.group} against {one.against}"
                     f" {effect.value:+.2f} [{effect.low:+.2f}, {effect.high:+.2f}] SD, p = {one.p_value:.4f}"
                 )
-                found.setdefault((name, column), []).append(effect.value)
+                effects.setdefault((name, column), []).append(effect.value)
     for column in ("view", "sex"):
-        apart = np.array(found["biased", column]) - np.array(found["balanced", column])
+        apart = np.array(effects["biased", column]) - np.array(effects["balanced", column])
         p_value = stats.ttest_1samp(apart, 0).pvalue
-        means = {name: np.mean(found[name, column]) for name in ("biased", "balanced")}
+        means = {name: np.mean(effects[name, column]) for name in ("biased", "balanced")}
         spread = f"{apart.mean():+.2f} ± {apart.std(ddof=1):.2f}, p = {p_value:.5f}"
         print(f"{column}: {means}, biased - balanced {spread}")
 

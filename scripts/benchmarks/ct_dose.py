@@ -170,12 +170,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    chosen = parser.parse_args(arguments)
-    measured = figures(chosen.threads)
+    options = parser.parse_args(arguments)
+    measured = figures(options.threads)
     for name, value in measured.items():
         print(f"{name:32s} {value:10.2f}")
-    if chosen.json is not None:
-        chosen.json.write_text(json.dumps(measured, indent=2) + "\n")
+    if options.json is not None:
+        options.json.write_text(json.dumps(measured, indent=2) + "\n")
     return 0
 
 

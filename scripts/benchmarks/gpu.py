@@ -39,14 +39,14 @@ class Deadline:
 
 def ratios(arguments: argparse.Namespace, size: int) -> Figures:
     """The bundle beside a bare loop."""
-    asked = {"network": arguments.network, "image_size": size, "batch_size": arguments.batch_size}
-    asked |= {"dataset_dir": arguments.dataset_dir, "device": arguments.device, "epochs": arguments.epochs}
+    settings = {"network": arguments.network, "image_size": size, "batch_size": arguments.batch_size}
+    settings |= {"dataset_dir": arguments.dataset_dir, "device": arguments.device, "epochs": arguments.epochs}
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(argparse.Namespace(**asked, dtype="bfloat16"), folder)
+        measured = measure(argparse.Namespace(**settings, dtype="bfloat16"), folder)
     return {
-        **found,
-        "ratio_reached": found["bundle_over_bare_loop"] >= LEAST_RATIO,
-        "wait_reached": found["data_wait_share"] < MOST_WAIT,
+        **measured,
+        "ratio_reached": measured["bundle_over_bare_loop"] >= LEAST_RATIO,
+        "wait_reached": measured["data_wait_share"] < MOST_WAIT,
     }
 
 
@@ -91,11 +91,11 @@ class Record:
         self.content: Figures = {"device": name, "torch": torch.__version__, "ratios": [], "cells": []}
         out.mkdir(parents=True, exist_ok=True)
 
-    def keep(self, name: str, found: Any) -> None:
+    def keep(self, name: str, value: Any) -> None:
         if isinstance(self.content.get(name), list):
-            self.content[name].append(found)
+            self.content[name].append(value)
         else:
-            self.content[name] = found
+            self.content[name] = value
         (self.out / "gpu.json").write_text(json.dumps(self.content, indent=2) + "\n")
         (self.out / "gpu.md").write_text(self.page())
 

@@ -32,29 +32,30 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--num_workers", type=int, default=2)
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(command(given, Path(folder)), Path(folder))
-    figures |= {"epochs": given.epochs, "num_workers": given.num_workers}
+        figures = measure(command(options, Path(folder)), Path(folder))
+    figures |= {"epochs": options.epochs, "num_workers": options.num_workers}
     print("\n".join(f"{name:<24}{value:.6g}" for name, value in figures.items()))
-    if given.json:
-        given.json.write_text(json.dumps(figures, indent=2) + "\n")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def command(given: argparse.Namespace, folder: Path) -> list[str]:
+def command(options: argparse.Namespace, folder: Path) -> list[str]:
     """The run whose memory is measured; nothing of it is cached beforehand."""
-    dataset = given.dataset_dir if given.dataset_dir == "phantom" else str(Path(given.dataset_dir).absolute())
+    phantom = options.dataset_dir == "phantom"
+    dataset = "phantom" if phantom else str(Path(options.dataset_dir).absolute())
     settings = {
         "dataset_dir": dataset,
-        "max_epochs": given.epochs,
-        "num_workers": given.num_workers,
+        "max_epochs": options.epochs,
+        "num_workers": options.num_workers,
         "output_dir": folder / "out",
         "cache_dir": folder / "cache",
         "device": "cpu",
     }
-    if given.bundle != "xray_classification":
-        settings["unit"] = given.unit
-    config = REPOSITORY / "bundles" / given.bundle / "configs" / "train.yaml"
+    if options.bundle != "xray_classification":
+        settings["unit"] = options.unit
+    config = REPOSITORY / "bundles" / options.bundle / "configs" / "train.yaml"
     words = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(config)]
     return [*words, *(f"--{name}={value}" for name, value in settings.items()), "--tracking_uri", ""]
 

@@ -40,9 +40,9 @@ def measure(cells: int, workers: int, folder: Path) -> dict[str, float]:
 
     class Timed(LocalExecutor):
         def outcomes(self, timeout: float):  # type: ignore[no-untyped-def]
-            found = super().outcomes(timeout)
-            arrivals.extend((time.perf_counter(), outcome.cell_id) for outcome in found)
-            return found
+            finished = super().outcomes(timeout)
+            arrivals.extend((time.perf_counter(), outcome.cell_id) for outcome in finished)
+            return finished
 
     study = read_study(folder / "study.yaml")
     end = StudyRun(study, folder / "out", lambda: Timed(local_slots(workers))).run()

@@ -70,21 +70,23 @@ class AnalysisPlan:
         _check_whole("seed", self.seed, 0)
 
     @classmethod
-    def from_mapping(cls, given: Mapping[str, Any] | None) -> AnalysisPlan:
+    def from_mapping(cls, entries: Mapping[str, Any] | None) -> AnalysisPlan:
         """The plan of a study file's field ``analysis``; what it does not name has its default.
 
         Raises:
             InputError: no mapping, an unknown name, or a value out of its range; names the field.
         """
-        if given is None:
+        if entries is None:
             return cls()
-        if not isinstance(given, Mapping):
-            raise InputError(f"analysis: got {given!r}, expected a mapping such as {{metric: learned_lean}}")
+        if not isinstance(entries, Mapping):
+            raise InputError(
+                f"analysis: got {entries!r}, expected a mapping such as {{metric: learned_lean}}"
+            )
         known = [field.name for field in fields(cls)]
-        for name in given:
+        for name in entries:
             if name not in known:
                 raise InputError(f"analysis: {name!r} is unknown{did_you_mean(str(name), known)}")
-        return cls(**given)
+        return cls(**entries)
 
 
 def _names(field: str, value: object) -> tuple[str, ...]:

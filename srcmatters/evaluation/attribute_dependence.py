@@ -160,8 +160,8 @@ class _Contrasts:
         with np.errstate(divide="ignore", invalid="ignore"):
             for label in (0, 1):
                 sums = {
-                    place: self._sums((self.labels == label) & chosen, drawn)
-                    for place, chosen in (("in", inside), ("out", outside), ("all", self.labels == label))
+                    place: self._sums((self.labels == label) & group, drawn)
+                    for place, group in (("in", inside), ("out", outside), ("all", self.labels == label))
                 }
                 (w_in, s_in, _), (w_out, s_out, _) = sums["in"], sums["out"]
                 weight = np.nan_to_num(w_in * w_out / (w_in + w_out))

@@ -39,8 +39,8 @@ def source_pairs(sources: Sequence[str], plan: AnalysisPlan) -> list[tuple[str, 
 
 
 def boundary_errors(runs: ResampledRuns, source: str, p_art: float, metric: str) -> list[float]:
-    """Errors of those mean AUCs of a cell that are nearly 0 or 1, where resampling finds too little"
-    " spread.
+    """Errors of those mean AUCs of a cell that are nearly 0 or 1, where resampling finds too
+    little spread.
     """
     group, errors = runs.group, []
     for name, at_0 in _AREAS[metric]:

@@ -100,7 +100,7 @@ def detectability(
         raise InputError(
             f"detectability: {len(set(patients))} patients, expected {folds} (one per fold) or more"
         )
-    features = np.concatenate([_describe_chosen(images, selected) for images in (clean, confounded)])
+    features = np.concatenate([_describe_selected(images, selected) for images in (clean, confounded)])
     state = np.repeat([0, 1], len(selected))
     scores = _cross_validated(features, state, np.tile(patients, 2), folds, seed)
     auc = _auc(scores, state)
@@ -132,7 +132,7 @@ def require_detectable(result: Detectability, confounder: str, force: bool = Fal
     )
 
 
-def _describe_chosen(images: torch.Tensor, selected: np.ndarray) -> np.ndarray:
+def _describe_selected(images: torch.Tensor, selected: np.ndarray) -> np.ndarray:
     return torch.stack([describe(images[int(case)].cpu()) for case in selected]).numpy()
 
 

@@ -247,7 +247,7 @@ def auc_interval(
     return float(expit(low)), float(expit(high))
 
 
-def widened(given: Estimate, errors: Sequence[float]) -> Estimate:
+def widened(estimate: Estimate, errors: Sequence[float]) -> Estimate:
     """The estimate with further, independent standard errors added to its own."""
-    error = float(np.sqrt(given.standard_error**2 + sum(other**2 for other in errors)))
-    return replace(given, standard_error=error)
+    error = float(np.sqrt(estimate.standard_error**2 + sum(other**2 for other in errors)))
+    return replace(estimate, standard_error=error)

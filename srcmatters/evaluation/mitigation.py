@@ -203,10 +203,10 @@ def _matrix_rows(comparison: _Comparison, transfer: Mapping[Any, pd.DataFrame]) 
             if arm in ("none", UPPER_BOUND):
                 continue
             rows += [
-                {**comparison.axes, "mitigation": arm, "tested": tested, "carried_by": who, **found}
+                {**comparison.axes, "mitigation": arm, "tested": tested, "carried_by": who, **row}
                 | {"treated": tested == str(comparison.axes["confounder"])}
                 for who in DIRECTIONS
-                for found in (_change(comparison, falls[arm][who], falls["none"][who]),)
+                for row in (_change(comparison, falls[arm][who], falls["none"][who]),)
             ]
     return rows
 
@@ -258,14 +258,14 @@ def _change(comparison: _Comparison, own: _Fall, without: _Fall) -> dict[str, fl
 
 def _with_holm(rows: list[dict[str, Any]], table: str) -> pd.DataFrame:
     """Adjusted p of the declared family; the others keep NaN."""
-    found = pd.DataFrame(rows)
-    if found.empty:
-        return found
-    member = ~found["mitigation"].isin(["none", UPPER_BOUND, *NULL_ARMS])
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return table
+    member = ~table["mitigation"].isin(["none", UPPER_BOUND, *NULL_ARMS])
     if table == "matrix":
-        member &= ~found["treated"]
-    found["p_adjusted"] = np.nan
-    found.loc[member, "p_adjusted"] = adjusted_p_values(found.loc[member, "p_value"], "holm")
+        member &= ~table["treated"]
+    table["p_adjusted"] = np.nan
+    table.loc[member, "p_adjusted"] = adjusted_p_values(table.loc[member, "p_value"], "holm")
     if table == "matrix":
-        found["worse"] = (found["p_adjusted"] < 0.05) & (found["change"] < 0)
-    return found
+        table["worse"] = (table["p_adjusted"] < 0.05) & (table["change"] < 0)
+    return table

@@ -176,8 +176,8 @@ def _without_arms(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_all(refits: Mapping[Any, pd.DataFrame], labels: pd.Index) -> dict[Any, pd.DataFrame]:
-    """Refits of a group's runs; nothing unless all runs have as many: only then their resamples are"
-    " paired.
+    """Refits of a group's runs; nothing unless all runs have as many: only then their resamples
+    are paired.
     """
     own = {label: refits[label] for label in labels if label in refits}
     lengths = {len(table) for table in own.values()}

@@ -23,8 +23,8 @@ SMALL = {"folds": 3, "cases": 60}
 
 
 def reacting(effect: float) -> StudyResults:
-    """A confounder that moves every score by a constant, at p_art 0 as at 1: features react, nothing is"
-    " learnt."""
+    """A confounder that moves every score by a constant, at p_art 0 as at 1: features react,
+    nothing is learnt."""
     study = draw_study({"a": 0.0, "b": 0.0}, training_spread=0.1)
     table = study.predictions
     return replace(

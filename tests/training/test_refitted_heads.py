@@ -1,5 +1,4 @@
-"""Heads fitted again: the ridge regression it says, on patients as they were drawn; permutations that are"
-" exact."""
+"""Heads fitted again: the ridge regression it says, on patients as they were drawn; exact permutations."""
 
 from __future__ import annotations
 
