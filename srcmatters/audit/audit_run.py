@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
 from srcmatters.audit.case_images import CaseImages
-from srcmatters.audit.check import AuditPlan, Change, Check, Evidence
+from srcmatters.audit.check import AuditPlan, Check, Evidence
 from srcmatters.audit.checks import CHECKS
 from srcmatters.audit.checks.attributes import attribute_columns
 from srcmatters.audit.checks.sensitivity import Sensitivity
-from srcmatters.audit.contract import InputContract
 from srcmatters.audit.doors.model import Model
 from srcmatters.audit.doses import Dosed, available_doses
+from srcmatters.audit.image_changes import image_changes
 from srcmatters.audit.look_alikes import look_alikes
 from srcmatters.audit.regions.masks import disease_column
 from srcmatters.audit.result import Audit, OutputAudit, Question
@@ -206,21 +205,7 @@ def _add_images(evidence: Evidence, scorer: Scorer, states: Mapping[State, Dosed
     evidence.score_images = score
     evidence.disease = disease_column(scorer.images.cases)
     evidence.region = scorer.images.region
-    evidence.changes = {
-        state.confounder: _change(scorer.images, scorer.model.contract, one)
-        for state, one in states.items()
-        if state.dose == 1.0 and scorer.images.place(one) in ("native", "scan")
-    }
-
-
-def _change(images: CaseImages, contract: InputContract, confounder: Dosed) -> Change:
-    """A confounder as a function of native images."""
-
-    def apply(image: Tensor, position: int) -> Tensor:
-        case = {**images.described(position), "image": image}
-        return images.confounded(case, contract, confounder)["image"]
-
-    return Change(apply, confounder.confounder.miccat.extent == "local")
+    evidence.changes = image_changes(scorer.images, scorer.model.contract, states)
 
 
 def _add_features(evidence: Evidence, scorer: Scorer, states: Mapping[State, Dosed]) -> None:

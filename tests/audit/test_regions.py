@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from srcmatters.audit.case_images import CaseImages
-from srcmatters.audit.check import Evidence, Finding
+from srcmatters.audit.check import Change, Evidence, Finding
 from srcmatters.audit.checks.regions import Regions
 from srcmatters.audit.regions.fills import FILLS, filled, transplanted
 from srcmatters.audit.regions.masks import dilated, matched_region, plain_region, region_of
-from srcmatters.audit.state_scores import StateScores
+from srcmatters.audit.state_scores import State, StateScores
 from srcmatters.cohorts import find_images, read_cases
 from srcmatters.errors import InputError
 from srcmatters.evaluation.outcomes import Outcome
@@ -105,6 +105,54 @@ def test_a_model_that_reads_a_tag(radiograph_cohort: Path) -> None:
     assert all(abs(one["value"]) < 0.05 for one in costs(disease, "removed"))
     assert not disease.low > 0 and corners.low > 0.2
     assert corners.details["interventions"][1]["auc"]["low"] > 0.9  # alone it is enough
+
+
+def carried(images: CaseImages, score: Score) -> Finding:
+    """The finding on a letter that all positives are given, of a model that is a formula."""
+
+    def letter(image: Tensor, _: int) -> Tensor:
+        result = torch.as_tensor(image).clone()
+        result[:, 8:14, 40:46] = 1.0
+        return result
+
+    def score_images(rows: np.ndarray, change: Callable[[Tensor, int], Tensor]) -> np.ndarray:
+        known = [torch.as_tensor(images.native(int(row))["image"]) for row in rows]
+        return np.array(
+            [score(change(image, row)[0].numpy(), row) for image, row in zip(known, rows, strict=True)]
+        )
+
+    everyone = np.arange(len(images))
+    scores = StateScores(
+        images.cases,
+        score_images(everyone, lambda image, _: image),
+        {
+            State("letter"): score_images(everyone, letter),
+            State("faint"): score_images(everyone, lambda image, _: image),
+        },
+    )
+    evidence = Evidence(
+        scores,
+        score_images=score_images,
+        region=images.region,
+        disease="mask",
+        changes={name: Change(letter, local=True) for name in ("letter", "faint")},
+    )
+    found = {one.subject: one for one in Regions().run(evidence)}
+    assert set(found) == {"disease", "corners", "letter"}  # the faint one does not lean
+    return found["letter"]
+
+
+def test_what_a_confounder_that_leans_costs_stands_beside_the_disease(radiograph_cohort: Path) -> None:
+    images = CaseImages(read_cases(radiograph_cohort))
+
+    def letter(image: np.ndarray, _: int) -> float:
+        return float(10 * image[8:14, 40:46].mean())
+
+    tag = carried(images, letter)
+    assert "letter counts for more than the disease" in tag.text
+    assert tag.low > 0.2 and tag.details["auc_before"]["value"] == 1.0
+    place, disease = tag.details["interventions"]
+    assert place["cost"]["low"] > 0.2 and abs(disease["cost"]["value"]) < 0.05
 
 
 def test_without_a_place_of_the_disease_only_parts_are_asked(radiograph_cohort: Path) -> None:
