@@ -15,8 +15,15 @@ from srcmatters.evaluation.estimates import Estimate, auc_interval, boundary_err
 from srcmatters.evaluation.recalibration import recalibrate
 from srcmatters.evaluation.resampling import Ranking, auc, auc_influence
 
-#: In the order of the tables; the first three are worse where they are lower.
-METRICS = ("auc", "sensitivity", "specificity", "calibration_intercept", "calibration_slope")
+#: In words, in the order of the tables; the first three are worse where they are lower.
+METRIC_WORDS = {
+    "auc": "AUC",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "calibration_intercept": "calibration (intercept)",
+    "calibration_slope": "calibration (slope)",
+}
+METRICS = tuple(METRIC_WORDS)
 
 
 @dataclass(frozen=True)
@@ -82,10 +89,11 @@ def group_performance(
     labels: np.ndarray,
     patients: np.ndarray,
     groups: AttributeGroups,
-    threshold: float,
+    threshold: float | np.ndarray,
     *,
     confidence: float = 0.95,
     least_patients: int = LEAST_PATIENTS,
+    runs: np.ndarray | None = None,
 ) -> tuple[tuple[GroupPerformance, ...], tuple[Heterogeneity, ...], dict[str, str]]:
     """Metrics of every group with intervals, and a test of heterogeneity of each.
 
@@ -97,14 +105,24 @@ def group_performance(
         labels: (cases,) 0 or 1.
         patients: (cases,) whose case it is.
         groups: of the attribute.
-        threshold: log-odds at or above which a case is called positive.
+        threshold: log-odds at or above which a case is called positive, or (cases,) of them; NaN: the case is
+            not decided.
         confidence: of the intervals.
         least_patients: with positive and with negative images; a group with fewer is not tested.
+        runs: (cases,) which network scored the case; only scores of one network are ranked against each
+            other. None: one network.
 
     Returns:
         Groups that are large enough, heterogeneity by metric, and why others are not tested, by group.
     """
     owner = np.unique(patients, return_inverse=True)[1]
+    scored = _Scored(
+        scores,
+        labels,
+        owner,
+        np.broadcast_to(np.asarray(threshold, dtype=float), scores.shape),
+        np.zeros(len(scores), dtype=int) if runs is None else runs,
+    )
     rows, measured, small = [], [], {}
     for place, name in enumerate(groups.levels):
         inside = groups.member == place
@@ -112,7 +130,7 @@ def group_performance(
         if min(of_label) < least_patients:
             small[name] = f"{of_label[0]} patients with positive and {of_label[1]} with negative images"
             continue
-        metrics = _metrics(scores, labels, owner, inside, threshold, confidence)
+        metrics = _metrics(scored, inside, confidence)
         measured.append(metrics)
         values = {key: Ends(one.value, *one.interval) for key, one in metrics.items()}
         counts = (int(inside.sum()), int(labels[inside].sum()), len(set(owner[inside])))
@@ -124,29 +142,39 @@ def group_performance(
     return tuple(rows), tests, small
 
 
-def _metrics(
-    scores: np.ndarray,
-    labels: np.ndarray,
-    owner: np.ndarray,
-    inside: np.ndarray,
-    threshold: float,
-    confidence: float,
-) -> dict[str, _Measured]:
-    everyone = int(owner.max()) + 1
-    own, truth, patient = scores[inside], labels[inside], owner[inside]
-    called = own >= threshold
+@dataclass(frozen=True)
+class _Scored:
+    """(cases,) of each: log-odds, label, number of the patient, threshold, and which network scored it."""
+
+    scores: np.ndarray
+    labels: np.ndarray
+    owner: np.ndarray
+    threshold: np.ndarray
+    runs: np.ndarray
+
+
+def _metrics(scored: _Scored, inside: np.ndarray, confidence: float) -> dict[str, _Measured]:
+    everyone = int(scored.owner.max()) + 1
+    own, truth, patient = scored.scores[inside], scored.labels[inside], scored.owner[inside]
+    threshold = scored.threshold[inside]
+    called, decided = own >= threshold, np.isfinite(threshold)
     return {
-        "auc": _area(own, truth, patient, everyone, confidence),
-        "sensitivity": _share(called, truth == 1, patient, everyone, confidence),
-        "specificity": _share(~called, truth == 0, patient, everyone, confidence),
+        "auc": _area(own, truth, patient, scored.runs[inside], everyone, confidence),
+        "sensitivity": _share(called, decided & (truth == 1), patient, everyone, confidence),
+        "specificity": _share(~called, decided & (truth == 0), patient, everyone, confidence),
         **_calibration(own, truth, patient, everyone, confidence),
     }
 
 
 def _area(
-    scores: np.ndarray, labels: np.ndarray, patient: np.ndarray, everyone: int, confidence: float
+    scores: np.ndarray,
+    labels: np.ndarray,
+    patient: np.ndarray,
+    runs: np.ndarray,
+    everyone: int,
+    confidence: float,
 ) -> _Measured:
-    ranking = Ranking(labels, scores, patient)
+    ranking = Ranking(labels, scores, patient, strata=runs)
     area, influence = auc(ranking), auc_influence(ranking, everyone)
     positives, negatives = (len(set(patient[labels == label])) for label in (1, 0))
     estimated = Estimate(area, float(np.linalg.norm(influence)), image_freedom(positives, negatives), 1)
@@ -161,6 +189,8 @@ def _share(
     """Share of right decisions; Wilson's interval with the effective number of images."""
     values, owners = right[counted].astype(float), patient[counted]
     count, clusters = len(values), len(set(owners))
+    if clusters < 2:
+        return _Measured(float("nan"), np.full(everyone, np.nan), (float("nan"), float("nan")))
     value = float(values.mean())
     influence = np.bincount(owners, (values - value) / count, minlength=everyone)
     influence *= np.sqrt(clusters / (clusters - 1))

@@ -27,6 +27,7 @@ from srcmatters.reports.inline_svg import legend_colours
 from srcmatters.reports.ladder import target_ladder
 from srcmatters.reports.lean_tables import balance_table, effect_table, lean_table
 from srcmatters.reports.mitigation_section import mitigation_section
+from srcmatters.reports.network_checks import read_network_checks, regions_of_study
 from srcmatters.reports.printing import find_browser, print_pdf
 from srcmatters.reports.provenance import hashes, method_facts, settings_table, versions, written_on
 from srcmatters.reports.published_results import published_section, read_published
@@ -149,6 +150,7 @@ def render_report(
     plain = cells[cells["control"] == "none"]
     examples = _examples(plain, study.path, options)
     measured = shortcuts(plain, study.path, options.data, options.trust)
+    checked = read_network_checks(study.path)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("srcmatters.reports"),
         autoescape=True,
@@ -180,7 +182,8 @@ def render_report(
             target: target_ladder(target, one, plain, results.predictions) for target, one in measured.items()
         },
         published=published_section(options.published, analysis.environments, cells, lines),
-        attributes=attribute_table(results, analysis.plan),
+        attributes=attribute_table(results, analysis.plan, checked),
+        regions=regions_of_study(checked),
         missing=missing_cells(cells) if study.unfinished is None else study.unfinished,
         unreadable=unreadable_images(cells),
         not_tested=not_tested(cells, results.predictions, analysis.plan),

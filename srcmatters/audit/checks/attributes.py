@@ -16,19 +16,16 @@ from srcmatters.cohorts.case_table import is_structure
 from srcmatters.evaluation.attribute_dependence import Dependence, attribute_dependence
 from srcmatters.evaluation.attribute_encoding import Encoding, attribute_encoding
 from srcmatters.evaluation.attribute_groups import LEAST_PATIENTS, AttributeGroups, attribute_groups
-from srcmatters.evaluation.attribute_performance import GroupPerformance, Heterogeneity, group_performance
+from srcmatters.evaluation.attribute_performance import (
+    METRIC_WORDS,
+    GroupPerformance,
+    Heterogeneity,
+    group_performance,
+)
 from srcmatters.evaluation.contrasts import adjusted_p_values
 from srcmatters.evaluation.outcomes import Outcome
 from srcmatters.numbers import NONE, counted, interval, listed, p_text, p_value
 from srcmatters.reports.study_tables import Table
-
-_WORDS = {
-    "auc": "AUC",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "calibration_intercept": "calibration (intercept)",
-    "calibration_slope": "calibration (slope)",
-}
 
 
 class Attributes(Check):
@@ -212,7 +209,7 @@ def _unequal_text(one: _Attribute) -> str:
     if not differing:
         return f"Unequal: no difference between the groups is shown; AUC {areas}."
     parts = listed(
-        f"{_WORDS[test.metric]} {interval(test.gap.value, test.gap.low, test.gap.high)} lower in"
+        f"{METRIC_WORDS[test.metric]} {interval(test.gap.value, test.gap.low, test.gap.high)} lower in"
         f" {test.lowest} than in {test.highest} ({p_text(p_adjusted[test.metric])})"
         for test in differing
     )
