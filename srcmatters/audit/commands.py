@@ -91,6 +91,31 @@ def prepare(**options: Any) -> None:
 
 
 @audit.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option(
+    "--check",
+    "checks",
+    multiple=True,
+    type=click.Choice(["attributes", "regions"]),
+    help="May be repeated. [default: both]",
+)
+@click.option("--dataset_dir", help="Where the images are. [default: where the runs had them]")
+@click.option("--trust", is_flag=True, help="Run code that runs of your own brought along.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--batch_size", default=32, show_default=True)
+@click.option("--num_workers", default=0, show_default=True, help="Processes that decode.")
+def study(study: Path, checks: tuple[str, ...], **options: Any) -> None:
+    """Ask the networks of STUDY what they encode and which regions they read; the report shows it.
+
+    STUDY is a study or a folder of finished runs. Its runs of the lowest p_art, and of the highest of each
+    confounder, are asked on the images that they were tested on. STUDY/network_checks.json keeps the answers.
+    """
+    from srcmatters.audit.study.asking import ASKED, ask_study
+
+    click.echo(f"{ask_study(study, checks or ASKED, write=click.echo, **options)}")
+
+
+@audit.command()
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
 def compare(first: Path, second: Path) -> None:

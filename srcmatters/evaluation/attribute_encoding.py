@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,7 @@ def attribute_encoding(
     groups: AttributeGroups,
     seed: int = 0,
     least_patients: int = LEAST_PATIENTS,
+    runs: np.ndarray | None = None,
 ) -> list[Encoding]:
     """Cross-validate a linear probe for an attribute within each label.
 
@@ -46,28 +48,40 @@ def attribute_encoding(
         groups: of the attribute.
         seed: of folds and resampling.
         least_patients: of a group and of the others among the cases of a label, to be probed.
+        runs: (cases,) whose features they are: every network has a probe of its own, and the AUC is the mean
+            over networks. None: one network.
 
     Returns:
         One per label in which there are two groups that are large enough.
     """
+    runs = np.zeros(len(labels), dtype=int) if runs is None else runs
     results = []
     for label in (0, 1):
-        rows = np.flatnonzero((labels == label) & (groups.member >= 0))
-        member, names = groups.member[rows], patients[rows].astype(str)
-        probes: dict[str, LinearProbe] = {}
-        of_two = len(groups.levels) == 2
-        for place, level in enumerate(groups.levels):
-            inside = member == place
-            fewest = min(len(set(names[inside])), len(set(names[~inside])))
-            if fewest < least_patients or (of_two and place == 0):
-                continue
-            probes[level] = linear_probe(
-                features[rows], inside.astype(int), names.tolist(), seed, tuned=False
-            )
+        probes: dict[str, list[LinearProbe]] = {}
+        for run in np.unique(runs):
+            rows = np.flatnonzero((labels == label) & (groups.member >= 0) & (runs == run))
+            for level, inside in _probed(groups, rows, patients, least_patients):
+                names = patients[rows].astype(str).tolist()
+                probe = linear_probe(features[rows], inside.astype(int), names, seed, tuned=False)
+                probes.setdefault(level, []).append(probe)
         if not probes:
             continue
-        area = float(np.mean([one.auc for one in probes.values()]))
-        resampled = np.mean([one.resampled for one in probes.values()], axis=0)
+        everything = [probe for of_level in probes.values() for probe in of_level]
+        area = float(np.mean([one.auc for one in everything]))
+        resampled = np.mean([one.resampled for one in everything], axis=0)
         low, high = np.clip(np.nanquantile(resampled, [0.025, 0.975]), 0, 1)
         results.append(Encoding(label, area, float(low), float(high), tuple(probes)))
     return results
+
+
+def _probed(
+    groups: AttributeGroups, rows: np.ndarray, patients: np.ndarray, least_patients: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Groups that are large enough among some cases, and which of these are in them; of two groups one."""
+    member, names = groups.member[rows], patients[rows].astype(str)
+    of_two = len(groups.levels) == 2
+    for place, level in enumerate(groups.levels):
+        inside = member == place
+        fewest = min(len(set(names[inside])), len(set(names[~inside])))
+        if fewest >= least_patients and not (of_two and place == 0):
+            yield level, inside
