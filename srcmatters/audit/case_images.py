@@ -56,7 +56,7 @@ class CaseImages:
         self.cases = cases.reset_index(drop=True)
         self.modality = modality
         self.unit = unit
-        self._how_to_read = (modality, unit, slab_mm, body_part, gaps)
+        self.how_to_read = (modality, unit, slab_mm, body_part, gaps)
         self._paths: list[str] = self.cases["image"].tolist()
         self._names: list[str] = self.cases["case_id"].tolist()
         self._positions = positions(self.cases)
@@ -73,7 +73,7 @@ class CaseImages:
 
     def like(self, cases: pd.DataFrame) -> CaseImages:
         """The images of another case table, read in the same way."""
-        return CaseImages(cases, *self._how_to_read)
+        return CaseImages(cases, *self.how_to_read)
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +66,11 @@ def image_steps(images: Iterable[Tensor]) -> dict[str, np.ndarray]:
     Raises:
         InputError: an image of fewer than 16 pixels a side.
     """
-    rows = [_steps_of(torch.as_tensor(image)) for image in images]
+    return stacked_steps([steps_of_image(torch.as_tensor(image)) for image in images])
+
+
+def stacked_steps(rows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """(n, features) by name of the step, of steps that every image has; see :func:`steps_of_image`."""
     common = set.intersection(*(set(row) for row in rows))
     return {
         step.name: np.stack([row[step.name] for row in rows]).astype(float)
@@ -75,7 +79,8 @@ def image_steps(images: Iterable[Tensor]) -> dict[str, np.ndarray]:
     }
 
 
-def _steps_of(image: Tensor) -> dict[str, np.ndarray]:
+def steps_of_image(image: Tensor) -> dict[str, np.ndarray]:
+    """Features of one image by name of the step; see :func:`image_steps`."""
     image = image.as_subclass(Tensor).float()
     if min(image.shape[1:3]) < THUMBNAIL:
         raise InputError(

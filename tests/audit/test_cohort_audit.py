@@ -1,6 +1,7 @@
 """`srcmatters cohorts audit`: the ladder and the leaks of a case table, without any model."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,12 @@ from click.testing import CliRunner
 from PIL import Image
 from scipy.stats import binomtest
 
+from srcmatters.audit.case_images import CaseImages, Refused
+from srcmatters.audit.cohort import image_summaries
 from srcmatters.audit.cohort.file_facts import date_columns, file_facts, order_facts
 from srcmatters.audit.cohort.leaks import empty_cells, fact_leaks, near_between, shared_between
 from srcmatters.cli import command
+from srcmatters.cohorts import read_cases
 from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 from srcmatters.errors import InputError
 
@@ -38,6 +42,82 @@ def test_one_command_from_folder_to_page(radiograph_cohort: Path, tmp_path: Path
         assert "disease changes a histogram, too" in " ".join(text.split())
     assert "<svg" in page and "row order" in shown
     assert "phantom-0001" not in json.dumps(record)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows that were decoded, in parts of 8."""
+    rows: list[int] = []
+    grey = CaseImages.grey
+    monkeypatch.setattr(CaseImages, "grey", lambda self, row: rows.append(row) or grey(self, row))
+    monkeypatch.setattr(image_summaries, "CHUNK", 8)
+    return rows
+
+
+def test_a_second_audit_decodes_what_changed_alone(
+    radiograph_cohort: Path, tmp_path: Path, decoded: list[int]
+) -> None:
+    folder = tmp_path / "cohort"
+    shutil.copytree(radiograph_cohort, folder)
+    first, _ = audited(folder, tmp_path / "out")
+    assert decoded == list(range(48))
+    decoded.clear()
+    second, _ = audited(folder, tmp_path / "again")
+    assert not decoded
+    assert [second[name] for name in ("ladder", "shared", "leaks")] == [
+        first[name] for name in ("ladder", "shared", "leaks")
+    ]
+    image = sorted((folder / "images").iterdir())[20]
+    Image.fromarray(255 - np.asarray(Image.open(image))).save(image)
+    found = list(image_summaries.image_summaries(CaseImages(read_cases(folder))))
+    assert decoded == list(range(16, 24)) and len(found) == 48
+
+
+def test_what_is_kept_is_of_one_way_of_reading_and_one_code(
+    radiograph_cohort: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = read_cases(radiograph_cohort).iloc[:8]
+    kept = list(image_summaries.image_summaries(CaseImages(cases)))
+    assert len(decoded) == 8 and kept[0].steps["mean_sd"].shape == (2,)
+    list(image_summaries.image_summaries(CaseImages(cases, body_part="CHEST")))
+    assert len(decoded) == 16
+    monkeypatch.setattr(image_summaries, "__version__", "another")
+    list(image_summaries.image_summaries(CaseImages(cases)))
+    assert len(decoded) == 24
+
+
+def test_an_interrupted_audit_leaves_whole_parts_and_goes_on(
+    radiograph_cohort: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch, isolated_cache: Path
+) -> None:
+    images = CaseImages(read_cases(radiograph_cohort).iloc[:24])
+    digest = CaseImages.digest
+
+    def interrupted(self: CaseImages, row: int) -> str:
+        if row == 13:
+            raise KeyboardInterrupt
+        return digest(self, row)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(CaseImages, "digest", interrupted)
+        list(image_summaries.image_summaries(images))
+    (part,) = (isolated_cache / "cohort_audits").iterdir()
+    assert part.suffix == ".npz"
+    decoded.clear()
+    found = list(image_summaries.image_summaries(images))
+    assert decoded == list(range(8, 24)) and len(found) == 24
+
+
+def test_a_part_with_an_image_that_cannot_be_read_is_read_again(
+    radiograph_cohort: Path, tmp_path: Path, decoded: list[int]
+) -> None:
+    cases = read_cases(radiograph_cohort).iloc[:16].reset_index(drop=True)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"none")
+    cases.loc[3, "image"] = str(broken)
+    for _ in range(2):
+        found = list(image_summaries.image_summaries(CaseImages(cases)))
+        assert isinstance(found[3], Refused) and "broken.png" in found[3].reason
+    assert decoded == [*range(16), *range(8)]
 
 
 def test_a_ct_too(ct_cohort: Path, tmp_path: Path) -> None:

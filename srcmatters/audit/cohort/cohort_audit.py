@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
-from tqdm import tqdm
 
-from srcmatters.audit.case_images import CaseImages
+from srcmatters.audit.case_images import CaseImages, Refused
 from srcmatters.audit.checks.attributes import attribute_columns
 from srcmatters.audit.cohort.file_facts import date_columns, file_facts, order_facts
+from srcmatters.audit.cohort.image_summaries import ImageSummary, image_summaries
 from srcmatters.audit.cohort.leaks import (
     EmptyCell,
     FactLeak,
@@ -24,8 +23,7 @@ from srcmatters.audit.cohort.leaks import (
 )
 from srcmatters.errors import InputError
 from srcmatters.evaluation.ladder import CAUTION, Ladder, climb
-from srcmatters.evaluation.ladder_steps import column_step, image_steps
-from srcmatters.images.perceptual_hash import perceptual_hash
+from srcmatters.evaluation.ladder_steps import column_step, stacked_steps
 from srcmatters.reports.provenance import versions, written_on
 
 #: Grows by new fields only; a field that changes its meaning makes a new number.
@@ -75,12 +73,14 @@ class CohortAudit:
         }
 
 
-def audit_cohort(images: CaseImages, seed: int = 0) -> CohortAudit:
+def audit_cohort(images: CaseImages, seed: int = 0, cache_dir: str | Path | None = None) -> CohortAudit:
     """Audit a case table and its images.
 
     Args:
         images: of the case table.
         seed: of folds, permutations and resampling.
+        cache_dir: where what is kept of the images lies; see
+            :func:`srcmatters.audit.cohort.image_summaries.image_summaries`.
 
     Raises:
         InputError: one label only, no readable image, images below 16 pixels a side, or too few patients.
@@ -88,10 +88,13 @@ def audit_cohort(images: CaseImages, seed: int = 0) -> CohortAudit:
     cases = images.cases
     if cases["label"].nunique() < 2:
         raise InputError(f"cases, column 'label': every label is {cases['label'].iloc[0]}, expected 0 and 1")
-    read: list[int] = []
-    unreadable: list[str] = []
-    hashes: list[np.ndarray] = []
-    features = image_steps(_grey(images, read, unreadable, hashes))
+    summaries = list(image_summaries(images, cache_dir))
+    readable = {row: one for row, one in enumerate(summaries) if isinstance(one, ImageSummary)}
+    unreadable = [one.reason for one in summaries if isinstance(one, Refused)]
+    if not readable:
+        raise InputError(f"no image can be read, the first because: {(unreadable or ['there is none'])[0]}")
+    read = list(readable)
+    features = stacked_steps([one.steps for one in readable.values()])
     labels, patients = cases["label"].to_numpy(dtype=int), cases["patient_id"].to_numpy().astype(str)
     described = cases[attribute_columns(cases)]
     facts, header = file_facts(cases["image"].tolist())
@@ -104,32 +107,16 @@ def audit_cohort(images: CaseImages, seed: int = 0) -> CohortAudit:
     others = described.drop(columns=list(dates))
     table = pd.concat([order_facts(cases), facts, dates, others.reset_index(drop=True)], axis=1)
     leaks, untested = fact_leaks(table.loc[:, ~table.columns.duplicated()], labels, patients, seed)
-    digests = [images.digest(row) for row in range(len(cases))]
+    digests = [readable[row].digest if row in readable else images.digest(row) for row in range(len(cases))]
+    hashes = np.stack([one.perceptual_hash for one in readable.values()])
     counts = {"cases": len(cases), "positives": int(labels.sum()), "patients": len(set(patients))}
     return CohortAudit(
         climb(features, labels[read], patients[read], seed),
         tuple(leaks),
         tuple(empty_cells(others, labels, patients)),
-        shared_between(cases, digests) | near_between(cases.iloc[read], np.stack(hashes)),
+        shared_between(cases, digests) | near_between(cases.iloc[read], hashes),
         counts,
         tuple(used),
         tuple(dict.fromkeys([*left_out, *untested])),
         tuple(unreadable),
     )
-
-
-def _grey(
-    images: CaseImages, read: list[int], unreadable: list[str], hashes: list[np.ndarray]
-) -> Iterator[Tensor]:
-    """Images in [0, 1]; rows and hashes of those that were read, and reasons of the others, are filled in."""
-    for row in tqdm(range(len(images)), desc="images", unit="image", leave=False, disable=None):
-        try:
-            image = images.grey(row)
-        except (InputError, OSError) as error:
-            unreadable.append(str(error))
-            continue
-        read.append(row)
-        hashes.append(perceptual_hash(image.numpy()))
-        yield image
-    if not read:
-        raise InputError(f"no image can be read, the first because: {(unreadable or ['there is none'])[0]}")
