@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from audit_cases import BrightCorner, simulated_scores
+from mlflow import MlflowClient
 from PIL import Image
 from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import binomtest
 
+from srcmatters.audit import twins as twins_module
 from srcmatters.audit.case_images import CaseImages
 from srcmatters.audit.check import AuditPlan, Evidence
 from srcmatters.audit.checks.clean_performance import CleanPerformance
@@ -20,10 +22,11 @@ from srcmatters.audit.checks.overlap import Overlap
 from srcmatters.audit.checks.refitted_head import RefittedHead
 from srcmatters.audit.checks.refusals import Refusals
 from srcmatters.audit.checks.sensitivity import Sensitivity
+from srcmatters.audit.declared_contract import ContractOptions
 from srcmatters.audit.doors.model import TrainedOn
 from srcmatters.audit.look_alikes import look_alikes
 from srcmatters.audit.state_scores import State
-from srcmatters.audit.twins import check_unseen
+from srcmatters.audit.twins import _expanded, check_unseen, open_twins
 from srcmatters.audit.two_states import TwoStates
 from srcmatters.errors import InputError
 from srcmatters.evaluation.outcomes import Outcome
@@ -136,6 +139,53 @@ def test_twins_that_saw_the_audited_cases_are_refused() -> None:
         check_unseen([twin], cases)
     twin.trained_on = TrainedOn({"fold": 0}, tuple(cases["case_id"]), ())
     check_unseen([twin], cases)
+
+
+def test_a_study_in_mlflow_names_its_twins(tmp_path: Path) -> None:
+    """By its parent run or its experiment: those that never saw a confounder, of the same fold."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert _expanded("grid", uri, 0) == ["grid"] and not (tmp_path / "mlflow.db").exists()
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("grid")
+    parent = client.create_run(experiment, tags={"study": "grid"}).info.run_id
+
+    def cell(status: str = "FINISHED", **params: object) -> str:
+        run = client.create_run(experiment, tags={"mlflow.parentRunId": parent}).info.run_id
+        for name, value in {
+            "confounder": "tag",
+            "p_art": 0.0,
+            "fold": 0,
+            "control": "none",
+            **params,
+        }.items():
+            client.log_param(run, name, value)
+        client.set_terminated(run, status)
+        return run
+
+    twins = {cell(seed=1), cell(confounder="none", p_art=0.5)}
+    other_fold = cell(fold=1)
+    for others in ({"p_art": 0.2}, {"control": "shuffled_labels"}, {"mitigation": "dfr"}):
+        cell(**others)
+    cell("FAILED")
+    assert set(_expanded(parent, uri, 0)) == set(_expanded("grid", uri, 0)) == twins
+    assert set(_expanded(parent, uri, None)) == {*twins, other_fold}
+    assert _expanded(other_fold, uri, 0) == [other_fold]  # a run itself, which has no children
+    with pytest.raises(InputError, match=r"--twins: 0{32} is not in MLflow"):
+        _expanded("0" * 32, uri, 0)
+
+
+def test_cells_that_share_a_network_are_one_twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, opened = BrightCorner(), []
+
+    def door(place: str, *_: object, **__: object) -> BrightCorner:
+        opened.append(BrightCorner())
+        opened[-1].sha256 = "the same" if place < "d" else place
+        return opened[-1]
+
+    monkeypatch.setattr(twins_module, "open_model", door)
+    with pytest.raises(InputError, match="--twins: 4 different models"):
+        open_twins(["a", "b", "c", "d", "e", "f"], ContractOptions(), model)
+    assert len(open_twins(["a", "d", "e", "f", "g"], ContractOptions(), model)) == 5
 
 
 def test_effect_describes_every_dose() -> None:
