@@ -14,6 +14,7 @@ from srcmatters.audit.pairs import PairState, plan_pairs, write_pairs
 from srcmatters.audit.questions import parse_questions
 from srcmatters.cohorts import open_cohort
 from srcmatters.confounders.base import DISPLAY
+from srcmatters.errors import InputError
 
 #: What is assumed of a product's images: radiographs of any size, or whole CT series in HU.
 _CONTRACTS = {
@@ -50,10 +51,29 @@ def prepare_pairs(options: Mapping[str, Any], write: Callable[[str], None]) -> N
         seed=options["seed"],
     )
     places = {name: place for place, name in enumerate(images.cases["case_id"])}
-    out = write_pairs(
-        plan, lambda case: images.native(places[case["case_id"]])["image"], options["out"], write
-    )
+    out = write_pairs(plan, lambda case: _native(images, places[case["case_id"]]), options["out"], write)
     write(f"{out / 'images'}: send these; then: srcmatters audit run SCORES.csv --pairs {out} --out audit")
+
+
+def _native(images: CaseImages, position: int) -> Tensor:
+    """Image of a case; a CT whose values are no HU is refused, since a product reads HU."""
+    try:
+        return images.native(position)["image"]
+    except InputError as error:
+        if images.modality != "ct" or not _is_display(images, position):
+            raise
+        raise InputError(
+            f"{images.cases['image'][position]}: a CT in display values (8 bit), expected HU, in which CT is"
+            " sent; a model that can be run takes display values: srcmatters audit run MODEL"
+        ) from error
+
+
+def _is_display(images: CaseImages, position: int) -> bool:
+    try:
+        CaseImages(images.cases, "ct", "display").native(position)
+    except InputError:
+        return False
+    return True
 
 
 def _change(one: Dosed) -> Callable[[Tensor, str], Tensor]:

@@ -29,6 +29,7 @@ from srcmatters.audit.pairs import (
     write_pairs,
 )
 from srcmatters.audit.pairs.plan import smallest_loss
+from srcmatters.audit.preparation import prepare_pairs
 from srcmatters.confounders import create_confounder
 from srcmatters.errors import InputError
 from srcmatters.evaluation.resampling import Ranking, auc, auc_influence
@@ -373,3 +374,30 @@ def test_nothing_is_overwritten(radiographs: pd.DataFrame, tmp_path: Path) -> No
 def test_nifti_holds_whole_hounsfield_units(pairs: dict[Any, Path]) -> None:
     file = next((pairs["ct", "nifti"] / "images").iterdir())
     assert np.asarray(nibabel.load(file).dataobj).dtype == np.int16
+
+
+def test_a_ct_in_display_values_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    stream = np.random.default_rng(0)
+    for number in range(4):
+        values = stream.integers(0, 256, (16, 16, 4)).astype(np.uint8)
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / f"c{number}.nii")
+    rows = [f"c{number}.nii,p{number},{number % 2}" for number in range(4)]
+    (tmp_path / "cases.csv").write_text("image,patient_id,label\n" + "\n".join(rows) + "\n")
+    options = {
+        "dataset_dir": str(tmp_path),
+        "cases": "cases.csv",
+        "modality": "ct",
+        "confounders": ["kernel"],
+        "file_format": "nifti",
+        "max_images": None,
+        "seed": 0,
+        "out": tmp_path / "pairs",
+    }
+    with pytest.raises(InputError, match=r"c0.nii: a CT in display values \(8 bit\), expected HU"):
+        prepare_pairs(options, lambda _: None)
+    assert not (tmp_path / "pairs").exists()
+    for number in range(4):  # HU that are wrong in another way keep their own message
+        values = stream.normal(0, 1, (16, 16, 4)).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / f"c{number}.nii")
+    with pytest.raises(InputError, match="look standardised"):
+        prepare_pairs(options, lambda _: None)
