@@ -44,15 +44,16 @@ def run_verdict(predictions: pd.DataFrame, p_art: float) -> tuple[Outcome, str]:
     areas = {name: _area(predictions, name, weights) for name in ("clean", "iid", "ood")}
     clean = mean_over_trainings([areas["clean"]], image_freedom(*sizes))
     low, high = auc_interval(clean, *sizes, plan.confidence)
-    if not low > 0.5:
-        return Outcome.NOT_RANKED, (
-            f"The clean AUC, {interval(clean.value, low, high)}, is not shown to exceed chance: the absence"
-            " of a loss would not be evidence of robustness."
-        )
     loss = mean_over_trainings([difference(areas["iid"], areas["ood"])], image_freedom(*sizes))
     loss = widened(loss, [boundary_error(areas[name].value, *sizes) for name in ("iid", "ood")])
     margin = plan.equivalence_margin
     outcome = outcome_of(loss.p_beyond(margin), loss.p_equivalence(margin), loss.value, plan.confidence)
+    # A network that reads the confounder and nothing else is at chance without it, and leans.
+    if outcome is not Outcome.LEANS and not low > 0.5:
+        return Outcome.NOT_RANKED, (
+            f"The clean AUC, {interval(clean.value, low, high)}, is not shown to exceed chance: the absence"
+            " of a loss would not be evidence of robustness."
+        )
     return outcome, _sentence(outcome, loss, plan, p_art)
 
 

@@ -43,9 +43,15 @@ def test_a_model_that_does_not_react_is_within_the_margin_where_cases_suffice() 
 
 
 def test_a_model_that_does_not_know_the_target_is_not_ranked() -> None:
-    outcome, text = run_verdict(predictions(2, 0.0, 2.0), 1.0)
+    outcome, text = run_verdict(predictions(2, 0.0, 0.0), 1.0)
     assert outcome is Outcome.NOT_RANKED
     assert "not be evidence of robustness" in text
+
+
+def test_a_model_that_knows_the_confounder_alone_leans() -> None:
+    """At chance without it: the loss is there, as the audit of the same network says."""
+    outcome, text = run_verdict(predictions(2, 0.0, 2.0), 1.0)
+    assert outcome is Outcome.LEANS and "more than the margin of .05" in text
 
 
 def test_few_cases_decide_nothing() -> None:
