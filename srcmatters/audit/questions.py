@@ -29,10 +29,18 @@ def fitting(contract: InputContract) -> list[Question]:
     ]
 
 
-def what_speaks_against(cls: type[Confounder], contract: InputContract) -> str | None:
-    """Why a confounder does not fit a model's images, or None."""
+def what_speaks_against(cls: type[Confounder], contract: InputContract, named: bool = False) -> str | None:
+    """Why a confounder does not fit a model's images, or None.
+
+    Args:
+        cls: of the confounder.
+        contract: of the model.
+        named: the user asks for it: as in training, a filter of radiographs may act on CT in display values,
+            whose HU are not known.
+    """
     modality = _MODALITY[contract.modality]
-    if modality not in cls.modalities:
+    display = named and contract.modality == "ct" and contract.unit == "display"
+    if modality not in cls.modalities and not display:
         return f"{cls.name} is of {' and '.join(cls.modalities)}, and the images are {modality}"
     if cls.unit == "HU" and contract.unit != "HU":
         return f"{cls.name} needs HU, and the images are display values"
@@ -79,7 +87,7 @@ def _parsed(text: str, contract: InputContract) -> Question:
     known = known_confounders()
     if name not in known:
         raise InputError(f"--confounder: {name!r} is unknown{did_you_mean(name, known)}")
-    against = what_speaks_against(known[name], contract)
+    against = what_speaks_against(known[name], contract, named=True)
     if against is not None:
         raise InputError(f"--confounder: {against}")
     create_confounder(name, **args)  # wrong arguments are said before anything is scored

@@ -28,6 +28,17 @@ def test_what_fits_modality_unit_and_dimensions() -> None:
     assert "low_dose_ct" not in names(display) and "tag" in names(display)
 
 
+def test_filters_of_radiographs_are_for_ct_in_display_values_where_they_are_named() -> None:
+    display = InputContract(modality="ct", size=(32, 32, 32))
+    assert display.unit == "display" and CT.unit == "HU"
+    assert [one.name for one in parse_questions(["noise", "denoise"], display)] == ["noise", "denoise"]
+    assert "noise" not in names(display)
+    with pytest.raises(InputError, match="noise is of radiograph, and the images are CT"):
+        parse_questions(["noise"], CT)
+    with pytest.raises(InputError, match="low_dose_ct needs HU"):
+        parse_questions(["low_dose_ct"], display)
+
+
 def test_names_with_arguments() -> None:
     tag, noise = parse_questions(["tag", "noise dose_factor=0.1"], RADIOGRAPH)
     assert tag.args == {} and noise.args == {"dose_factor": 0.1} and noise.title == "noise dose_factor=0.1"
