@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from srcmatters.audit.record import RECORD
 from srcmatters.audit.result import Audit
 from srcmatters.runs.mlflow_tracking import Tracker
+from srcmatters.runs.mlflow_view import VIEW_TAG, audits_view
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 EXPERIMENT = "audits"
+_LOSS = "loss_"
+_MOST_RUNS = 1000
 
 
 def track(audit: Audit, folder: Path, tracking_uri: str | None, target: str) -> str:
@@ -28,7 +36,7 @@ def track(audit: Audit, folder: Path, tracking_uri: str | None, target: str) -> 
     metrics = {}
     for one in first.findings:
         if one.check == "sensitivity" and math.isfinite(one.value):
-            metrics[f"loss_{_name(one.subject)}"] = one.value
+            metrics[f"{_LOSS}{_name(one.subject)}"] = one.value
         if one.check == "clean_performance" and math.isfinite(one.value):
             metrics["clean_auc"] = one.value
     if math.isfinite(audit.largest_loss):
@@ -57,7 +65,17 @@ def track(audit: Audit, folder: Path, tracking_uri: str | None, target: str) -> 
             for name in (RECORD, "audit.html"):
                 if (folder / name).is_file():
                     mlflow.log_artifact(str(folder / name), run_id=tracker.run_id)
+            _set_view(mlflow.MlflowClient(), str(tracker.experiment_id))
     return tracker.where_to_look()
+
+
+def _set_view(client: MlflowClient, experiment_id: str) -> None:
+    """Show a column for every confounder that any of the audits asked about, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for run in client.search_runs([experiment_id], max_results=_MOST_RUNS):
+        counts.update(name.removeprefix(_LOSS) for name in run.data.metrics if name.startswith(_LOSS))
+    confounders = sorted(counts, key=lambda name: (-counts[name], name))
+    client.set_experiment_tag(experiment_id, VIEW_TAG, audits_view(confounders))
 
 
 def _name(confounder: str) -> str:

@@ -1,8 +1,10 @@
-"""The comparison of sources at a glance: a saved view of MLflow's run table and of its chart."""
+"""Sources, and audited models, side by side at a glance: saved views of MLflow's run table and charts."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 #: Last part of the page's address: ``#/experiments/<id>/runs?viewStateShareKey=comparison``.
 VIEW = "comparison"
@@ -53,17 +55,46 @@ def comparison_view() -> str:
     AUC. By default the table shows dates and datasets and the charts are one for each metric, so that whoever
     opens them has to choose columns and axes first.
     """
+    return _view(_COLUMNS, "tags.`p_art`", True, [_CHART], [_SECTION])
+
+
+def audits_view(confounders: Sequence[str]) -> str:
+    """State of the run table of audits: clean AUC, the losses and their verdicts, the largest loss first.
+
+    Args:
+        confounders: names as in ``loss_NAME`` and ``verdict_NAME``.
+    """
+    columns = [
+        "metrics.`clean_auc`",
+        "metrics.`largest_loss`",
+        *(f"metrics.`loss_{name}`" for name in confounders),
+        "params.`target`",
+        "params.`cases`",
+        "tags.`verdict`",
+        *(f"tags.`verdict_{name}`" for name in confounders),
+    ]
+    return _view(columns, "metrics.`largest_loss`", False, None, None)
+
+
+def _view(
+    columns: Sequence[str],
+    order_by: str,
+    ascending: bool,
+    charts: list[dict[str, Any]] | None,
+    sections: list[dict[str, Any]] | None,
+) -> str:
+    """A view as MLflow writes it down; without charts MLflow draws one for each metric."""
     state = {
-        "compareRunCharts": [_CHART],
-        "compareRunSections": [_SECTION],
+        "compareRunCharts": charts,
+        "compareRunSections": sections,
         "searchFilter": "",
-        "orderByKey": "tags.`p_art`",
-        "orderByAsc": True,
+        "orderByKey": order_by,
+        "orderByAsc": ascending,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": list(_COLUMNS),
+        "selectedColumns": list(columns),
         "runsPinned": [],
         "runsHidden": [],
         "runsExpanded": {},

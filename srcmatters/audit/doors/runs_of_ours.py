@@ -122,8 +122,9 @@ def _spatial_dims(network: nn.Module) -> int:
 
 def _run_name(run: TrainedRun) -> str:
     settings = run.settings
-    parts = [settings.get("source"), settings["network"], settings.get("confounder")]
-    return " ".join(str(part) for part in parts if part)
+    names = [settings.get("source"), settings["network"], settings.get("confounder")]
+    numbers = [f"{name} {settings[name]}" for name in ("p_art", "fold", "seed") if name in settings]
+    return " ".join([*(str(name) for name in names if name), *numbers])
 
 
 def _check_preprocessing(run: TrainedRun) -> None:
