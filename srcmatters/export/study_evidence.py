@@ -19,6 +19,7 @@ from srcmatters.evaluation.sentences import in_words
 from srcmatters.evaluation.verdicts import Verdict, lean_verdicts
 from srcmatters.export.performance import REPLICATES
 from srcmatters.reports.coverage import not_tested
+from srcmatters.reports.network_checks import sentences_for_a_card
 from srcmatters.runs.finished_runs import StudyResults, read_results
 from srcmatters.runs.private_settings import BOOKKEEPING
 from srcmatters.runs.trained_run import TrainedRun
@@ -72,7 +73,12 @@ def audit(run: TrainedRun, study: str | Path | None = None) -> dict[str, Any] | 
         target = run.settings["target"]
         raise InputError(f"{study}: runs on other images or labels of {target} than those of RUN")
     siblings.attrs = cells.attrs
-    return _tables(siblings, results, str(run.folder.resolve()))
+    audited = _tables(siblings, results, str(run.folder.resolve()))
+    if study is not None:
+        first = siblings.iloc[0]
+        setup = (str(first["target"]), str(first["network"]), str(first["depth"]))
+        audited["notes"] += sentences_for_a_card(Path(study), setup, str(first["source"]))
+    return audited
 
 
 def marks(tested: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -10,11 +10,15 @@ from typing import Any
 
 from srcmatters.errors import InputError
 from srcmatters.files import foreign_text, write_text
-from srcmatters.numbers import counted, share
+from srcmatters.numbers import counted, interval, listed, share
 from srcmatters.reports.region_table import region_table
 from srcmatters.reports.study_tables import Table
 
 RECORD = "network_checks.json"
+_LABELS = {0: "negatives", 1: "positives"}
+_CHANCE = 0.5
+#: Regions that every image has: a card is short.
+_PARTS = {"border", "centre", "upper left", "upper right", "lower left", "lower right"}
 
 
 @dataclass(frozen=True)
@@ -98,3 +102,29 @@ def regions_of_study(checks: Sequence[NetworkChecks]) -> list[tuple[str, list[st
         if table is not None:
             shown.append((one.title, [str(row["text"]) for row in one.regions], table))
     return shown
+
+
+def sentences_for_a_card(folder: Path, setup: tuple[str, str, str], source: str) -> list[str]:
+    """What a model card says of the networks of a source: encoded attributes, and the regions that decide.
+
+    Args:
+        folder: of the study.
+        setup: target, network and depth of the exported run.
+        source: of the exported run.
+
+    Raises:
+        InputError: see :func:`read_network_checks`.
+    """
+    sentences = []
+    for one in read_network_checks(folder):
+        if one.setup != setup or one.source != source:
+            continue
+        for column, rows in one.encoded.items():
+            areas = listed(
+                f"{interval(row['auc'], row['low'], row['high'])} in {_LABELS[row['label']]}" for row in rows
+            )
+            known = "is" if any(row["low"] > _CHANCE for row in rows) else "is not shown to be"
+            sentences.append(f"{column} {known} encoded in the features (AUC of a probe {areas}).")
+        training = one.title.partition(": ")[2]
+        sentences += [f"{training}: {row['text']}" for row in one.regions if row["subject"] not in _PARTS]
+    return sentences

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,14 @@ from srcmatters.cohorts import read_cases
 from srcmatters.errors import InputError
 from srcmatters.evaluation.attribute_encoding import attribute_encoding
 from srcmatters.evaluation.attribute_groups import AttributeGroups
-from srcmatters.reports.network_checks import RECORD, read_network_checks, regions_of_study
+from srcmatters.reports.network_checks import (
+    RECORD,
+    NetworkChecks,
+    read_network_checks,
+    regions_of_study,
+    sentences_for_a_card,
+    write_network_checks,
+)
 from srcmatters.runs.finished_runs import read_results
 
 
@@ -154,3 +162,23 @@ def test_a_record_that_is_none_and_a_run_without_weights(study: Path, tmp_path: 
     (bare / RECORD).write_text(json.dumps({"networks": [{"key": 1}]}))
     with pytest.raises(InputError, match="not what `srcmatters audit study` writes"):
         read_network_checks(bare)
+
+
+def test_a_card_says_what_is_encoded_and_which_regions_decide(tmp_path: Path) -> None:
+    def row(label: int, auc: float) -> dict[str, float]:
+        return {"label": label, "auc": auc, "low": auc - 0.1, "high": auc + 0.1}
+
+    regions = [
+        {"subject": name, "text": f"The {name}.", "interventions": []} for name in ("disease", "border")
+    ]
+    encoded = {"view": [row(0, 0.8), row(1, 0.55)], "sex": [row(0, 0.5)]}
+    setup = ("chests", "resnet10", "finetune")
+    ours = NetworkChecks("k", setup, "imagenet", "none", 0.0, True, 5, 100, encoded, regions)
+    write_network_checks(tmp_path, [ours, replace(ours, source="random", encoded={})])
+    assert sentences_for_a_card(tmp_path, setup, "imagenet") == [
+        "view is encoded in the features (AUC of a probe .80 [.70, .90] in negatives and .55 [.45, .65] in"
+        " positives).",
+        "sex is not shown to be encoded in the features (AUC of a probe .50 [.40, .60] in negatives).",
+        "imagenet, p_art 0 (5 networks): The disease.",
+    ]
+    assert not sentences_for_a_card(tmp_path, ("chests", "resnet18", "finetune"), "imagenet")
