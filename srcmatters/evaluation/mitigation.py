@@ -258,14 +258,14 @@ def _change(comparison: _Comparison, own: _Fall, without: _Fall) -> dict[str, fl
 
 def _with_holm(rows: list[dict[str, Any]], table: str) -> pd.DataFrame:
     """Adjusted p of the declared family; the others keep NaN."""
-    table = pd.DataFrame(rows)
-    if table.empty:
-        return table
-    member = ~table["mitigation"].isin(["none", UPPER_BOUND, *NULL_ARMS])
+    adjusted = pd.DataFrame(rows)
+    if adjusted.empty:
+        return adjusted
+    member = ~adjusted["mitigation"].isin(["none", UPPER_BOUND, *NULL_ARMS])
     if table == "matrix":
-        member &= ~table["treated"]
-    table["p_adjusted"] = np.nan
-    table.loc[member, "p_adjusted"] = adjusted_p_values(table.loc[member, "p_value"], "holm")
+        member &= ~adjusted["treated"]
+    adjusted["p_adjusted"] = np.nan
+    adjusted.loc[member, "p_adjusted"] = adjusted_p_values(adjusted.loc[member, "p_value"], "holm")
     if table == "matrix":
-        table["worse"] = (table["p_adjusted"] < 0.05) & (table["change"] < 0)
-    return table
+        adjusted["worse"] = (adjusted["p_adjusted"] < 0.05) & (adjusted["change"] < 0)
+    return adjusted
