@@ -134,7 +134,7 @@ def test_a_study_is_asked_once_and_again_where_something_changed(
     lowest, strongest = read_network_checks(study)
     assert lowest.lowest and not strongest.lowest and strongest.confounder == "tag"
     assert {row["subject"] for row in lowest.regions} == {"disease", "corners"}
-    assert len(lines) == 2 and "regions: disease, corners" in lines[0]
+    assert len(lines) == 4 and "regions: disease, corners" in lines[1]
     shown = regions_of_study([strongest, lowest])
     assert "p_art 0" in shown[0][0] and "of tag" in shown[1][0] and len(shown[0][2].rows) == 12
     opened = []
