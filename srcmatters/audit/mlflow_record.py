@@ -33,14 +33,6 @@ def track(audit: Audit, folder: Path, tracking_uri: str | None, target: str) -> 
         Where to look, or "".
     """
     first = audit.outputs[0]
-    metrics = {}
-    for one in first.findings:
-        if one.check == "sensitivity" and math.isfinite(one.value):
-            metrics[f"{_LOSS}{_name(one.subject)}"] = one.value
-        if one.check == "clean_performance" and math.isfinite(one.value):
-            metrics["clean_auc"] = one.value
-    if math.isfinite(audit.largest_loss):
-        metrics["largest_loss"] = audit.largest_loss
     tags = {
         "verdict": audit.outcome.value,
         "model": audit.model["name"],
@@ -58,7 +50,7 @@ def track(audit: Audit, folder: Path, tracking_uri: str | None, target: str) -> 
         tracking_uri, EXPERIMENT, settings, tags=tags, system_metrics=False, name=str(audit.model["name"])
     )
     with tracker.run():
-        tracker.log_metrics(metrics)
+        tracker.log_metrics(_metrics(audit))
         if tracker.run_id is not None:
             import mlflow
 
@@ -67,6 +59,17 @@ def track(audit: Audit, folder: Path, tracking_uri: str | None, target: str) -> 
                     mlflow.log_artifact(str(folder / name), run_id=tracker.run_id)
             _set_view(mlflow.MlflowClient(), str(tracker.experiment_id))
     return tracker.where_to_look()
+
+
+def _metrics(audit: Audit) -> dict[str, float]:
+    """Losses and clean AUC to three digits, since a table shows every one; audit.json has them all."""
+    values = {"largest_loss": audit.largest_loss}
+    for one in audit.outputs[0].findings:
+        if one.check == "sensitivity":
+            values[f"{_LOSS}{_name(one.subject)}"] = one.value
+        if one.check == "clean_performance":
+            values["clean_auc"] = one.value
+    return {name: round(value, 3) for name, value in values.items() if math.isfinite(value)}
 
 
 def _set_view(client: MlflowClient, experiment_id: str) -> None:

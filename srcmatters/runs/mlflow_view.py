@@ -68,10 +68,9 @@ def audits_view(confounders: Sequence[str]) -> str:
         "metrics.`clean_auc`",
         "metrics.`largest_loss`",
         *(f"metrics.`loss_{name}`" for name in confounders),
-        "params.`target`",
-        "params.`cases`",
         "tags.`verdict`",
         *(f"tags.`verdict_{name}`" for name in confounders),
+        "tags.`target`",
     ]
     return _view(columns, "metrics.`largest_loss`", False, None, None)
 

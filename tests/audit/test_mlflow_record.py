@@ -3,7 +3,9 @@
 import json
 from types import SimpleNamespace
 
-from srcmatters.audit.mlflow_record import _set_view
+from srcmatters.audit.check import Finding
+from srcmatters.audit.doors.runs_of_ours import _run_name
+from srcmatters.audit.mlflow_record import _metrics, _set_view
 from srcmatters.runs.mlflow_view import VIEW_TAG
 
 
@@ -36,5 +38,18 @@ def test_the_table_of_audits_has_the_losses_that_were_asked_most_first() -> None
         "tags.`verdict_noise`",
         "tags.`verdict_tag`",
         "tags.`verdict_denoise`",
+        "tags.`target`",
     ]
     assert view["orderByKey"] == "metrics.`largest_loss`" and not view["orderByAsc"]
+
+
+def test_numbers_are_short_and_names_begin_with_what_differs() -> None:
+    findings = [
+        Finding("sensitivity", "picture a.png", None, "", 0.123456),
+        Finding("sensitivity", "noise", None, "", float("nan")),
+        Finding("clean_performance", "", None, "", 0.87654),
+    ]
+    audit = SimpleNamespace(outputs=[SimpleNamespace(findings=findings)], largest_loss=0.123456)
+    assert _metrics(audit) == {"largest_loss": 0.123, "loss_picture a.png": 0.123, "clean_auc": 0.877}
+    settings = {"source": "imagenet", "network": "resnet10", "confounder": "tag", "p_art": 0.5, "fold": 1}
+    assert _run_name(SimpleNamespace(settings=settings)) == "tag p_art 0.5 imagenet resnet10 fold 1"

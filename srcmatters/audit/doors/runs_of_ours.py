@@ -121,10 +121,15 @@ def _spatial_dims(network: nn.Module) -> int:
 
 
 def _run_name(run: TrainedRun) -> str:
+    """What tells runs apart comes first: tables cut long names off."""
     settings = run.settings
-    names = [settings.get("source"), settings["network"], settings.get("confounder")]
-    numbers = [f"{name} {settings[name]}" for name in ("p_art", "fold", "seed") if name in settings]
-    return " ".join([*(str(name) for name in names if name), *numbers])
+    confounder = [settings.get("confounder"), *_numbered(settings, "p_art")]
+    rest = [settings.get("source"), settings["network"], *_numbered(settings, "fold", "seed")]
+    return " ".join(str(part) for part in (*confounder, *rest) if part)
+
+
+def _numbered(settings: Mapping[str, Any], *names: str) -> list[str]:
+    return [f"{name} {settings[name]}" for name in names if name in settings]
 
 
 def _check_preprocessing(run: TrainedRun) -> None:
