@@ -536,12 +536,12 @@ def test_the_required_ids_of_the_model_zoo_are_there(radiograph_cohort: Path, tm
     assert not start(TRAIN, workflow_type="train", **overrides).check_properties()
 
 
-@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
-def test_a_finished_run_exports_to_torchscript_and_onnx(run: Run, tmp_path: Path, name: str) -> None:
+def test_a_finished_run_exports_to_torchscript_and_onnx(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     import onnxruntime
     from monai.bundle import onnx_export
 
+    name = "efficientnet_lite0"
     run(network=name)
     common = {
         "net_id": "network_def",
@@ -565,6 +565,7 @@ def test_a_finished_run_exports_to_torchscript_and_onnx(run: Run, tmp_path: Path
     np.testing.assert_allclose(onnx, expected.numpy(), atol=1e-4)
 
 
+@pytest.mark.slow  # two programs that start torch and MLflow: a minute of two cores
 def test_two_processes_train_one_network(radiograph_cohort: Path, tmp_path: Path) -> None:
     files = f"['{TRAIN}','{CONFIGS / 'multi_gpu_train.yaml'}']"
     overrides = {key: str(value) for key, value in QUICK.items() if key not in ("device", "tracking_uri")}

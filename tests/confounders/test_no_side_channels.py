@@ -39,10 +39,12 @@ FILM_MM = (300.0, 400.0, 460.0)
 SCAN_MM = (390.0, 430.0, 470.0)
 #: Of each bundle: inputs of the default tests, and those that take minutes.
 SIZES = {XRAY: (512, 1024), SLICE: (512,), VOLUME: (384,)}
-LARGE = {XRAY: (2048, 3000), SLICE: (1024, 2048, 3000), VOLUME: (512, 1024)}
+LARGE = {XRAY: (2048, 3000), SLICE: (512, 1024, 2048, 3000), VOLUME: (512, 1024)}
 #: A slice has no other slices to average with, and non-local means of a CT take seconds: with the large ones.
 LONG = {(SLICE, "slice_thickness"), (VOLUME, "slice_thickness")}
 LONG |= {(SLICE, "nonlocal_means"), (VOLUME, "nonlocal_means")}
+#: Whole scans are projected; a volume is made of such slices and is small.
+LONG |= {(SLICE, name) for name in ("low_dose_ct", "metal", "motion")}
 SHORT = [pair for pair in CASES if pair not in LONG]
 FLAT_NOISE = 2.0  # grey levels, about what a flat scan has in a patch
 #: Grey levels of 255 or shares by which a word of ``also_changes`` is told from nothing.
@@ -59,9 +61,10 @@ def scene(bundle: str, kind: str, size: int, field_mm: float) -> MetaTensor:
 
 
 def fields(bundle: str, size: int) -> tuple[float, ...]:
-    """Three spacings; one of what takes long: large scans, and volumes in the default tests."""
-    three = FILM_MM if bundle == XRAY else SCAN_MM
-    return three[:1] if bundle != XRAY and (size > 1024 or size == SIZES[VOLUME][0]) else three
+    """Three spacings; one of large scans, and of volumes and large films in the default tests."""
+    if bundle == XRAY:
+        return FILM_MM[:1] if size == SIZES[XRAY][-1] else FILM_MM
+    return SCAN_MM[:1] if size > 1024 or size == SIZES[VOLUME][0] else SCAN_MM
 
 
 @cache

@@ -143,6 +143,7 @@ def predictions(folder: Path) -> dict[str, bytes]:
     return {path.parent.name: path.read_bytes() for path in folder.glob("cells/*/predictions.csv")}
 
 
+@pytest.mark.slow  # two nodes start and one dies: a minute
 def test_a_study_survives_the_death_of_a_node(cluster: Any, tiny_study: Make, tmp_path: Path) -> None:
     study = tiny_study(overrides={"delay": 0.5})
     doomed = [cluster.add_node(num_cpus=1)]
