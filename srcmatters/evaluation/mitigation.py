@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
+from srcmatters.evaluation.arm_names import named_arms
 from srcmatters.evaluation.classification import calibration
 from srcmatters.evaluation.contrasts import adjusted_p_values
 from srcmatters.evaluation.environments import in_environment, scores_as_assigned
@@ -70,7 +71,7 @@ def analyse_mitigation(results: StudyResults, plan: AnalysisPlan | None = None) 
         None where no run has an arm, or no run has none.
     """
     plan = AnalysisPlan() if plan is None else plan
-    cells = results.cells
+    cells = named_arms(results.cells)
     if "mitigation" not in cells or not {"none"} < set(cells["mitigation"]):
         return None
     tables = dict(iter(results.predictions.groupby("cell", sort=False)))
@@ -145,7 +146,8 @@ def _comparisons(
         if set(arms) <= {"none"} or "none" not in arms:
             continue
         same = np.logical_and.reduce([cells[name] == axes[name] for name in (*_KEY, "source")])
-        bound = _places(cells[same & (cells["control"] == "independent_confounder")])
+        same &= (cells["control"] == "independent_confounder") & (cells["mitigation"] == "none")
+        bound = _places(cells[same])
         runs = {**arms, **({UPPER_BOUND: bound} if bound else {})}
         labels = [label for places in runs.values() for label in places.values()]
         people = pd.concat([tables[label][["patient_id", "label"]] for label in labels]).drop_duplicates()

@@ -12,6 +12,7 @@ import pandas as pd
 
 from srcmatters.errors import InputError
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
+from srcmatters.evaluation.arm_names import named_arms
 from srcmatters.evaluation.estimates import Estimate, image_freedom
 from srcmatters.evaluation.resampled_statistics import ResampledStatistic, mean_over_trainings
 from srcmatters.evaluation.resampling import PatientWeights, resample_patients
@@ -168,6 +169,7 @@ def group_runs(results: StudyResults, plan: AnalysisPlan) -> Iterator[RunGroup]:
 
 
 def _without_arms(cells: pd.DataFrame) -> pd.DataFrame:
+    cells = named_arms(cells)
     if "mitigation" not in cells or cells["mitigation"].nunique() < 2:
         return cells
     kept = cells[cells["mitigation"] == "none"]

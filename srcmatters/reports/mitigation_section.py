@@ -63,7 +63,8 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
     if table.empty:
         return table
     pairs = zip(table["confounder"], table["confounder_args"], strict=True)
-    rank = table["mitigation"].map(lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+    others = _ORDER.index(NULL_ARMS[0]) - 0.5  # lp_ft, weight decay
+    rank = table["mitigation"].map(lambda name: _ORDER.index(name) if name in _ORDER else others)
     named = table.assign(confounder=[confounder_label(*pair) for pair in pairs], rank=rank)
     return named.sort_values(["source", "confounder", "p_art", "rank"], kind="stable").drop(columns="rank")
 
