@@ -26,12 +26,14 @@ from .lidc import (
 from .nih import (
     read_nih as read_nih,
 )
+from .null_controls import (
+    control_labels as control_labels,
+)
 from .study_cases import (
     CaseChoice as CaseChoice,
     StudyCases as StudyCases,
     choose_cases as choose_cases,
     choose_readable as choose_readable,
-    control_labels as control_labels,
 )
 from .unlabelled import (
     images_to_score as images_to_score,

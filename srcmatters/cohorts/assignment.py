@@ -19,6 +19,7 @@ def assign(
     nested: bool = True,
     fold: int = 0,
     p_neg: float = 0.0,
+    ranks: str = "first",
 ) -> np.ndarray:
     """Decide which cases carry the confounder.
 
@@ -38,6 +39,8 @@ def assign(
         nested: False draws anew for every ``p_art`` and alike for every fold, as the published code does.
         fold: number of the fold.
         p_neg: share of the negative cases, 0..1.
+        ranks: "first"; of the second confounder of a pair "second", other ranks, or "last": the same ranks,
+            of which the highest carry.
 
     Returns:
         (number of cases,) bool.
@@ -54,16 +57,18 @@ def assign(
     carriers = pd.Series(False, index=cases.index)
     for label, share in ((1, p_art), (0, p_neg)):
         purpose = f"assignment, fold {fold}" if nested else f"assignment at {share:g}"
-        carriers[_lowest_ranks(cases.loc[cases["label"] == label, key], share, seed, purpose)] = True
+        purpose += ", second" if ranks == "second" else ""
+        names = cases.loc[cases["label"] == label, key]
+        carriers[_lowest_ranks(names, share, seed, purpose, ranks == "last")] = True
     return carriers.to_numpy()
 
 
-def _lowest_ranks(names: pd.Series, share: float, seed: int, purpose: str) -> pd.Index:
+def _lowest_ranks(names: pd.Series, share: float, seed: int, purpose: str, highest: bool = False) -> pd.Index:
     """Index of the share of some cases that carry; cases of one name do so together."""
     if not share:
         return names.index[:0]
     ranks = {name: case_stream(seed, str(name), purpose).random() for name in names.unique()}
-    order = names.map(ranks).sort_values(kind="stable").index
+    order = names.map(ranks).sort_values(kind="stable", ascending=not highest).index
     sizes = names.loc[order].value_counts(sort=False)
     reached = np.concatenate([[0], np.cumsum(sizes)])
     # argmin takes the smaller of two prefixes that are equally near.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,14 +13,10 @@ from srcmatters.case_stream import case_stream
 from srcmatters.cohorts.assignment import assign
 from srcmatters.cohorts.duplicates import patients_of_one_image
 from srcmatters.cohorts.folds import Split, split_cases, split_column
+from srcmatters.cohorts.pair_carriers import second_carriers
 from srcmatters.cohorts.sampled import sample_cohort
+from srcmatters.confounders.pair_names import PairNames
 from srcmatters.errors import InputError
-
-#: Null controls: what a study must find nothing in. "shuffled_labels": labels that have nothing to do with
-#: the images; "independent_confounder": as many negatives carry the confounder as positives. In both the
-#: confounder says nothing about the label in training, so it cannot be learnt in its place.
-Control = Literal["none", "shuffled_labels", "independent_confounder"]
-CONTROLS: tuple[str, ...] = get_args(Control)
 
 
 @dataclass(frozen=True)
@@ -41,11 +37,12 @@ class CaseChoice:
         assignment: "image" or "patient", see :func:`srcmatters.cohorts.assignment.assign`.
         protocol: "paper" draws over all cases together and anew for every ``p_art``, as the published code
             does; otherwise the share holds in each of the three sets.
-        control: see :data:`CONTROLS`; with one, ``p_art`` of the negatives of each set carry it as well,
-            whatever ``p_neg``.
+        control: see :data:`srcmatters.cohorts.null_controls.CONTROLS`; with one, ``p_art`` of the negatives
+            of each set carry it as well, whatever ``p_neg``.
         p_neg: share of the negatives that carry it; 0 for a sampled confounder.
         train_size: training cases, in the labels' proportion; 0: all. Those of a smaller size are among those
             of a larger one.
+        pair: of two confounders, the one that ``p_art`` is of being the first; None: there is one.
     """
 
     sampled: str | None = None
@@ -60,6 +57,7 @@ class CaseChoice:
     control: str = "none"
     p_neg: float = 0.0
     train_size: int = 0
+    pair: PairNames | None = None
 
     @property
     def carrying_negatives(self) -> float:
@@ -81,6 +79,7 @@ class StudyCases:
             Whole patients, or few of them, do not always allow the p_art that was asked for.
         realised_p_neg: likewise of the negatives.
         choice: how they were chosen.
+        second: (rows of the table,) bool, who carries the second confounder of a pair; None: there is none.
     """
 
     split: Split
@@ -89,51 +88,15 @@ class StudyCases:
     realised_p_art: Mapping[str, float] = field(default_factory=dict)
     choice: CaseChoice | None = None
     realised_p_neg: Mapping[str, float] = field(default_factory=dict)
+    second: np.ndarray | None = None
 
+    def states(self, rows: np.ndarray, count: int) -> np.ndarray:
+        """(rows,) int64, which of ``count`` states each case is in: the last where it carries.
 
-def control_labels(cases: pd.DataFrame, control: str = "none", seed: int = 0, fold: int = 0) -> pd.DataFrame:
-    """The case table with shuffled labels for the control "shuffled_labels", as it is otherwise.
-
-    Labels change hands between patients: each patient takes those of another one, repeated or cut to its own
-    number of images, so that images of one patient agree as much as before. A fixed test set (column
-    ``split``) shuffles among its own. The true labels stay in the column ``true_label``, by which folds are
-    divided: the split is that of the study, only what is learnt in it is meaningless. Every fold shuffles
-    anew, so that a mean over folds averages over shuffles as well.
-
-    Args:
-        cases: case table.
-        control: see :data:`CONTROLS`.
-        seed: seed of the shuffling.
-        fold: number of the fold.
-    """
-    if control != "shuffled_labels":
-        return cases
-    labels = cases["label"].to_numpy().copy()
-    column = split_column(cases, fold)
-    parts = np.zeros(len(cases)) if column is None else cases[column].fillna("").to_numpy()
-    stream = case_stream(seed, "", f"shuffled labels, fold {fold}")
-    for part in np.unique(parts):
-        rows = np.flatnonzero(parts == part)
-        labels[rows] = shuffled_by_patient(labels[rows], cases["patient_id"].to_numpy()[rows], stream)
-    return cases.assign(label=labels, true_label=cases["label"])
-
-
-def shuffled_by_patient(labels: np.ndarray, patients: np.ndarray, stream: np.random.Generator) -> np.ndarray:
-    """Labels of which every patient has those of another one, repeated or cut to its number of images.
-
-    Args:
-        labels: (cases,) 0 or 1.
-        patients: (cases,) whose case it is.
-        stream: random stream.
-    """
-    _, member, sizes = np.unique(patients, return_inverse=True, return_counts=True)
-    order = np.argsort(member, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    donor = stream.permutation(len(sizes))[member[order]]
-    place = np.arange(len(labels)) - starts[member[order]]
-    shuffled = np.empty_like(labels)
-    shuffled[order] = labels[order][starts[donor] + place % sizes[donor]]
-    return shuffled
+        Of a pair they are clean, first, second, both.
+        """
+        carries = self.carries[rows].astype(np.int64)
+        return carries * (count - 1) if self.second is None else carries + 2 * self.second[rows]
 
 
 def choose_cases(cases: pd.DataFrame, choice: CaseChoice) -> StudyCases:
@@ -168,7 +131,28 @@ def _chosen(cases: pd.DataFrame, choice: CaseChoice) -> StudyCases:
             fold=choice.fold,
             p_neg=choice.carrying_negatives,
         )
-    return StudyCases(split, carries)
+    return StudyCases(split, carries, second=_second(cases, choice, split, carries))
+
+
+def _second(cases: pd.DataFrame, choice: CaseChoice, split: Split, carries: np.ndarray) -> np.ndarray | None:
+    """(rows of the table,) bool, who carries the second confounder of a pair."""
+    if choice.pair is None:
+        return None
+    second = np.zeros(len(cases), dtype=bool)
+    share = choice.p_art if choice.pair.p_art_second is None else choice.pair.p_art_second
+    negatives = choice.p_neg if choice.control == "none" else share
+    for rows in (split.train, split.validation, split.test):
+        second[rows] = second_carriers(
+            cases.iloc[rows],
+            carries[rows],
+            choice.pair.carriers,
+            (choice.p_art, share),
+            (choice.carrying_negatives, negatives),
+            choice.seed,
+            choice.assignment,
+            choice.fold,
+        )
+    return second
 
 
 def drawn_training(cases: pd.DataFrame, rows: np.ndarray, choice: CaseChoice) -> np.ndarray:

@@ -73,6 +73,15 @@ from .own_picture import (
 from .pacemaker import (
     Pacemaker as Pacemaker,
 )
+from .pair import (
+    Pair as Pair,
+    create_taught_confounder as create_taught_confounder,
+)
+from .pair_names import (
+    PairNames as PairNames,
+    is_pair as is_pair,
+    pair_of as pair_of,
+)
 from .pixelation import (
     Pixelation as Pixelation,
 )

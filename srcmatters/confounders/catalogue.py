@@ -27,6 +27,7 @@ from srcmatters.confounders.motion import PatientMotion
 from srcmatters.confounders.nonlocal_means import NonLocalMeans
 from srcmatters.confounders.own_picture import OwnPicture
 from srcmatters.confounders.pacemaker import Pacemaker
+from srcmatters.confounders.pair_names import is_pair
 from srcmatters.confounders.pixelation import Pixelation
 from srcmatters.confounders.portable_look import PortableLook
 from srcmatters.confounders.quantum_noise import XrayQuantumNoise
@@ -108,6 +109,10 @@ def create_confounder(
     if name == "none":
         return None
     classes = known_confounders()
+    if is_pair(name):
+        raise InputError(
+            f"confounder: {name} is a pair, which only training runs and studies take, expected one of them"
+        )
     if name not in classes:
         raise InputError(f"confounder: {name!r} is unknown{did_you_mean(name, [*classes, 'none'])}")
     cls = _PAPER_CLASSES.get(name, classes[name]) if protocol == "paper" else classes[name]

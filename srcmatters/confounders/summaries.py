@@ -61,7 +61,7 @@ def sampled_column(confounder: str, columns: Iterable[object]) -> str | None:
         InputError: it is none of these.
     """
     names = [*confounder_summaries(), "none"]
-    if confounder in names:
+    if confounder in names or "+" in confounder:  # tag+noise, see pair_names.py
         return None
     sampled = [
         str(column)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
@@ -13,6 +15,7 @@ from srcmatters.evaluation.estimates import (
     image_freedom,
     widened,
 )
+from srcmatters.evaluation.four_states import carrying, scores_where
 from srcmatters.evaluation.outcomes import Outcome, outcome_of
 from srcmatters.evaluation.resampled_statistics import (
     ResampledStatistic,
@@ -37,11 +40,45 @@ def run_verdict(predictions: pd.DataFrame, p_art: float) -> tuple[Outcome, str]:
         predictions: prediction table of the test set.
         p_art: share of the positives that carried the confounder in training.
     """
-    plan = AnalysisPlan()
     weights = resample_patients(predictions["patient_id"], REPLICATES)
+    areas = {name: _area(predictions, name, weights) for name in ("clean", "iid", "ood")}
+    return _judged(areas, predictions, p_art, "the correlation")
+
+
+def pair_verdicts(
+    table: pd.DataFrame, names: tuple[str, str], shares: tuple[float, float]
+) -> list[tuple[Outcome, str]]:
+    """The outcomes of one run with two confounders: reversed in the first, in the second, in both.
+
+    Nothing is corrected for, as in :func:`run_verdict`.
+
+    Args:
+        table: prediction table of four states.
+        names: of the confounders.
+        shares: of the positives that carried each in training.
+    """
+    weights = resample_patients(table["patient_id"], REPLICATES)
+    first, second = names
+    questions = {
+        "first_reversed": (f"{first} alone, with {second} as in training,", shares[0]),
+        "second_reversed": (f"{second} alone, with {first} as in training,", shares[1]),
+        "ood": (f"both {first} and {second}", max(shares)),
+    }
+    areas = {name: _pair_area(table, name, weights) for name in ("clean", "iid", *questions)}
+    judged = [
+        _judged({**areas, "ood": areas[name]}, table, share, what)
+        for name, (what, share) in questions.items()
+    ]
+    return list(dict.fromkeys(judged))  # of a run that is not ranked the sentence is one and the same
+
+
+def _judged(
+    areas: Mapping[str, ResampledStatistic], predictions: pd.DataFrame, p_art: float, what: str
+) -> tuple[Outcome, str]:
+    """The loss from "iid" to "ood" against the margin."""
+    plan = AnalysisPlan()
     patients = predictions.groupby("label")["patient_id"].nunique()
     sizes = (int(patients.get(1, 0)), int(patients.get(0, 0)))
-    areas = {name: _area(predictions, name, weights) for name in ("clean", "iid", "ood")}
     clean = mean_over_trainings([areas["clean"]], image_freedom(*sizes))
     low, high = auc_interval(clean, *sizes, plan.confidence)
     loss = mean_over_trainings([difference(areas["iid"], areas["ood"])], image_freedom(*sizes))
@@ -54,7 +91,7 @@ def run_verdict(predictions: pd.DataFrame, p_art: float) -> tuple[Outcome, str]:
             f"The clean AUC, {interval(clean.value, low, high)}, is not shown to exceed chance: the absence"
             " of a loss would not be evidence of robustness."
         )
-    return outcome, _sentence(outcome, loss, plan, p_art)
+    return outcome, _sentence(outcome, loss, plan, p_art, what)
 
 
 def _area(predictions: pd.DataFrame, name: Environment, weights: PatientWeights) -> ResampledStatistic:
@@ -70,14 +107,20 @@ def _area(predictions: pd.DataFrame, name: Environment, weights: PatientWeights)
     return resampled_auc(ranking, weights, with_influence=False)
 
 
-def _sentence(outcome: Outcome, loss: Estimate, plan: AnalysisPlan, p_art: float) -> str:
+def _pair_area(table: pd.DataFrame, name: str, weights: PatientWeights) -> ResampledStatistic:
+    scores = scores_where(table, *carrying(table, name))
+    ranking = Ranking(table["label"].to_numpy(), scores, weights.rows(table["patient_id"]))
+    return resampled_auc(ranking, weights, with_influence=False)
+
+
+def _sentence(outcome: Outcome, loss: Estimate, plan: AnalysisPlan, p_art: float, what: str) -> str:
     low, high = loss.interval(plan.confidence, -1.0, 1.0)
     size, margin = interval(loss.value, low, high), number(plan.equivalence_margin)
     texts = {
-        Outcome.LEANS: f"Reversing the correlation costs {size} AUC, more than the margin of {margin}.",
-        Outcome.WITHIN_MARGIN: f"Reversing the correlation costs {size} AUC, within the margin of {margin}.",
+        Outcome.LEANS: f"Reversing {what} costs {size} AUC, more than the margin of {margin}.",
+        Outcome.WITHIN_MARGIN: f"Reversing {what} costs {size} AUC, within the margin of {margin}.",
         Outcome.INCONCLUSIVE: (
-            f"Reversing the correlation costs {size} AUC: neither shown to exceed the margin of {margin} nor"
+            f"Reversing {what} costs {size} AUC: neither shown to exceed the margin of {margin} nor"
             " to lie within it."
         ),
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from srcmatters.cohorts.case_table import POSITION
-from srcmatters.confounders import Confounderd
+from srcmatters.confounders import Confounderd, Pair
+from srcmatters.confounders.base import DISPLAY
 from srcmatters.errors import InputError, find_input_error
 from srcmatters.images import file_digest
 
@@ -46,9 +48,9 @@ def positions(cases: pd.DataFrame) -> list[dict[str, float]]:
 
 
 class BothStates(Dataset[Any]):
-    """Every image clean and confounded, or clean alone where nothing is put into it.
+    """Every image clean and confounded, in the four states of a pair, or clean alone if nothing is put in.
 
-    An item is (states, SHA-256 of the file), the states of shape (1 or 2, C, H, W[, D]) float32; or
+    An item is (states, SHA-256 of the file), the states of shape (1, 2 or 4, C, H, W[, D]) float32; or
     :class:`Unreadable`, if what comes before the confounder cannot make an image of the file; or an
     :class:`InputError` from what comes after it. Mistakes are handed over as values, since a worker's
     exception would arrive as the text of a traceback.
@@ -96,10 +98,29 @@ class BothStates(Dataset[Any]):
         if self.confounder_at is None:
             return torch.as_tensor(decoded["image"]).to(torch.float32).unsqueeze(0)
         images = []
-        for carries in (False, True):
-            item = self.preprocessing({**decoded, "carries": carries}, start=self.confounder_at)
+        for step in steps_of_states(self.preprocessing.transforms[self.confounder_at]):
+            item = self.preprocessing(step(decoded), start=self.confounder_at + 1)
             images.append(torch.as_tensor(item["image"]).to(torch.float32))
         return torch.stack(images)
+
+
+def steps_of_states(step: Confounderd) -> list[Callable[[Mapping[Any, Any]], Mapping[Any, Any]]]:
+    """What makes each state of a decoded image: clean and confounded, or the four states of a pair."""
+    confounder = step.confounder
+    steps = [_carrying(step, False)]
+    for put_in in confounder.states if isinstance(confounder, Pair) else (confounder,):
+        own = copy.copy(step)
+        own.confounder = put_in
+        own.window_hu = step.window_hu if put_in.unit == DISPLAY else None
+        steps.append(_carrying(own, True))
+    return steps
+
+
+def _carrying(step: Confounderd, carries: bool) -> Callable[[Mapping[Any, Any]], Mapping[Any, Any]]:
+    def put_in(decoded: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        return step({**decoded, "carries": carries})
+
+    return put_in
 
 
 def decode(dataset: BothStates, num_workers: int) -> Iterator[tuple[torch.Tensor, str] | Unreadable]:

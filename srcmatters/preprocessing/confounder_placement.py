@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from srcmatters.confounders import Confounder, create_confounder, sampled_column
+from srcmatters.confounders import Confounder, Pair, create_taught_confounder, sampled_column
 from srcmatters.confounders.base import DISPLAY
 from srcmatters.errors import InputError
 
@@ -17,11 +17,11 @@ def create_image_confounder(
     """The transform that a study names; None for "none" and for a sampled confounder, which changes nothing.
 
     Raises:
-        InputError: see :func:`srcmatters.confounders.create_confounder`.
+        InputError: see :func:`srcmatters.confounders.create_taught_confounder`.
     """
     if sampled_column(name, cases) is not None:
         return None
-    return create_confounder(name, protocol, seed, **parameters)
+    return create_taught_confounder(name, protocol, seed, **parameters)
 
 
 def confounder_place(confounder: Confounder | None, unit: str = "HU") -> str:
@@ -40,10 +40,19 @@ def confounder_place(confounder: Confounder | None, unit: str = "HU") -> str:
         "nowhere" for None.
 
     Raises:
-        InputError: it needs HU, and the images have none.
+        InputError: it needs HU, and the images have none; or a pair whose places differ.
     """
     if confounder is None:
         return "nowhere"
+    if isinstance(confounder, Pair):
+        places = [confounder_place(part, unit) for part in confounder.parts]
+        if places[0] != places[1]:
+            first, second = (part.name for part in confounder.parts)
+            raise InputError(
+                f"confounder: {first} and {second} act at different places of the preprocessing of CT"
+                f" ({places[0]}, {places[1]}); expected a pair of the same place"
+            )
+        return places[0]
     if confounder.unit == "HU" and unit != "HU":
         raise InputError(
             f"confounder: {confounder.name} needs HU of whole slices, and the images are declared `unit:"

@@ -18,7 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from srcmatters.errors import InputError
-from srcmatters.preprocessing.state_cache import STATES, State, StateCache
+from srcmatters.preprocessing.state_cache import State, StateCache
 from srcmatters.preprocessing.stored_arrays import cache_folder, map_array, new_array, scratch_file
 from srcmatters.sources.network_facts import HEADS, check_network
 
@@ -62,11 +62,11 @@ class FeatureCache:
         self.device = torch.device(device)
         folder = cache_folder(cache_dir, "features")
         network_digest = backbone_digest(network, name)
-        self._features = [self._open(folder, state, network_digest) for state in STATES[: cache.states]]
+        self._features = [self._open(folder, state, network_digest) for state in cache.state_names]
 
     def state(self, state: State) -> np.ndarray:
         """(cases, F) float32 of one state; without a confounder both are the same. Do not change it."""
-        return self._features[min(STATES.index(state), len(self._features) - 1)]
+        return self._features[self.cache.index(state)]
 
     def as_assigned(self, rows: np.ndarray, carries: np.ndarray) -> np.ndarray:
         """(rows, F) float32, of each case the state that it has in this study.
@@ -76,6 +76,15 @@ class FeatureCache:
             carries: (cases of the table,) bool, who carries the confounder.
         """
         return np.where(carries[rows, None], self.state("confounded")[rows], self.state("clean")[rows])
+
+    def in_states(self, rows: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """(rows, F) float32, of each case the state of that number.
+
+        Args:
+            rows: positions in the case table.
+            states: (rows,) places in the cache's ``state_names``.
+        """
+        return np.stack([self._features[state][row] for row, state in zip(rows, states, strict=True)])
 
     def _open(self, folder: Path, state: State, network_digest: str) -> np.ndarray:
         parts = (self.cache.pixel_digest(state), network_digest, self.device.type)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from filelock import FileLock
 from monai.transforms import Compose
 
 from srcmatters import __version__
+from srcmatters.confounders import Pair
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images import file_signature
 from srcmatters.images.perceptual_hash import perceptual_hash
@@ -35,10 +36,12 @@ from srcmatters.preprocessing.stored_arrays import (
     scratch_file,
 )
 
-__all__ = ["STATES", "UNREADABLE", "State", "StateCache", "default_cache_dir"]
+__all__ = ["PAIR_STATES", "STATES", "UNREADABLE", "State", "StateCache", "default_cache_dir"]
 
-State = Literal["clean", "confounded"]
-STATES: tuple[State, ...] = get_args(State)
+State = Literal["clean", "confounded", "first", "second", "both"]
+STATES: tuple[State, ...] = ("clean", "confounded")
+#: Of a pair; "confounded" is both.
+PAIR_STATES: tuple[State, ...] = ("clean", "first", "second", "both")
 #: What can be done about an image that cannot be decoded.
 UNREADABLE = ("fail", "skip")
 _NAMED = 5  # unreadable images that are named one by one
@@ -65,7 +68,8 @@ class StateCache:
     Attributes:
         cases: the cases whose images are here, in the order of the table.
         skipped: (case_id, reason) of each case that was left out.
-        images: (states, cases, C, H, W[, D]) float32 tensor, memory-mapped; one state without a confounder.
+        images: (states, cases, C, H, W[, D]) float32 tensor, memory-mapped; one state without a confounder,
+            four of a pair.
         digests: SHA-256 of each image file's content.
 
     Raises:
@@ -116,12 +120,26 @@ class StateCache:
 
     @property
     def states(self) -> int:
-        """2 with a confounder, 1 without."""
-        return 1 if self.confounder_at is None else 2
+        """2 with a confounder, 4 with a pair of them, 1 without."""
+        if self.confounder_at is None:
+            return 1
+        step = self.preprocessing.transforms[self.confounder_at]
+        return len(PAIR_STATES if isinstance(step.confounder, Pair) else STATES)
+
+    @property
+    def state_names(self) -> tuple[State, ...]:
+        """What the states are called, in their order."""
+        return PAIR_STATES if self.states == len(PAIR_STATES) else STATES[: self.states]
+
+    def index(self, state: State) -> int:
+        """Place of a state: 0 is clean, the last confounded, which is the same without a confounder."""
+        if state in STATES:
+            return STATES.index(state) * (self.states - 1)
+        return self.state_names.index(state)
 
     def state(self, state: State) -> torch.Tensor:
         """(cases, C, H, W[, D]) of one state; without a confounder both are the same."""
-        return self.images[min(STATES.index(state), self.states - 1)]
+        return self.images[self.index(state)]
 
     def digest(self) -> str:
         """SHA-256 over the content of all images and their labels, whatever they are called."""
@@ -130,8 +148,8 @@ class StateCache:
 
     def pixel_digest(self, state: State) -> str:
         """SHA-256 over the pixels of one state, case by case; computed once and kept beside the array."""
-        index = min(STATES.index(state), self.states - 1)
-        kept = self.path.with_suffix(f".{STATES[index]}.sha256")
+        index = self.index(state)
+        kept = self.path.with_suffix(f".{self.state_names[index]}.sha256")
         with FileLock(self.path.with_suffix(".lock")):
             if not kept.exists():
                 digest = hashlib.sha256(repr(tuple(self.images[index].shape)).encode())

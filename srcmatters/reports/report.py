@@ -28,6 +28,7 @@ from srcmatters.reports.ladder import target_ladder
 from srcmatters.reports.lean_tables import balance_table, effect_table, lean_table
 from srcmatters.reports.mitigation_section import mitigation_section
 from srcmatters.reports.network_checks import read_network_checks, regions_of_study
+from srcmatters.reports.pair_section import PairSection, pair_section
 from srcmatters.reports.printing import find_browser, print_pdf
 from srcmatters.reports.provenance import hashes, method_facts, settings_table, versions, written_on
 from srcmatters.reports.published_results import published_section, read_published
@@ -144,6 +145,8 @@ def render_report(
     )
     cells.attrs = results.cells.attrs
     all_setups = setups(analysis)
+    if results.cells.empty and len(results.pairs):
+        raise InputError(f"{study.path}: all runs are of pairs, expected some of one confounder beside them")
     if not all_setups:
         raise InputError(f"{study.path}: all runs are null controls, expected some that are not")
     lines = source_lines(list(dict.fromkeys(source for setup in all_setups for source in setup.sources)))
@@ -165,6 +168,7 @@ def render_report(
         metric=METRIC_NAMES[analysis.plan.metric],
         notes=analysis.notes,
         mitigation=(mitigation := mitigation_section(results, analysis.plan)),
+        pairs=(pairs := pair_section(results, analysis.plan)),
         date=written_on(),
         legends={place: _legend(lines, place) for place in ("curves", "effects")},
         sections=[
@@ -190,7 +194,12 @@ def render_report(
         settings=settings_table(cells),
         versions=versions(),
         hashes=hashes(cells, study.sha256),
-        downloads=_downloads(analysis) + (_downloads(mitigation.analysis) if mitigation else []),
+        downloads=[
+            file
+            for tables in (analysis, mitigation.analysis if mitigation else None, pairs)
+            if tables is not None
+            for file in _downloads(tables)
+        ],
     )
 
 
@@ -279,7 +288,7 @@ def _failed_controls(analysis: Analysis) -> list[str]:
     return [one.text for one in control_verdicts(analysis) if one.outcome is Outcome.LEANS]
 
 
-def _downloads(analysis: Analysis | MitigationAnalysis) -> list[tuple[str, int, str]]:
+def _downloads(analysis: Analysis | MitigationAnalysis | PairSection) -> list[tuple[str, int, str]]:
     """Every table of the analysis in full: name, rows, and a CSV file as a data URI."""
     files = []
     for entry in fields(analysis):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from srcmatters.confounders.pair_names import PairNames, pair_of
 
 _AXES = ["target", "network", "confounder", "source", "p_art"]
 # Repetitions of one cell, and what does not matter to it.
@@ -32,7 +34,7 @@ def print_run(
     output_dir: Path,
     where_to_look: str,
     seconds: float,
-    verdict: tuple[str, str] | None = None,
+    verdicts: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Print the results of one run, its verdict, and where its evidence lies.
 
@@ -42,18 +44,21 @@ def print_run(
         output_dir: of the run.
         where_to_look: how to compare it with others; "": nothing tracks it.
         seconds: that it took.
-        verdict: outcome and sentence; None where there is none, as without a confounder.
+        verdicts: outcome and sentence of each; none without a confounder, three of a pair.
     """
     title = escape(f"{settings['source']} → {settings['target']} · {settings['network']}")
     table = Table(title=title, title_justify="left", show_header=False)
-    negatives = f" and {settings['p_neg']:.0%} of the negatives" if settings.get("p_neg") else ""
-    confounder = f"{settings['confounder']} on {settings['p_art']:.0%} of the positives{negatives}"
-    confounder += f", fold {settings['fold']}"
-    table.add_row("confounder", escape(confounder))
+    pair = pair_of(settings["confounder"], settings.get("confounder_args"))
+    table.add_row("confounder", escape(f"{_taught(settings, pair)}, fold {settings['fold']}"))
     table.add_row("test", f"{metrics['cases']} images, {metrics['positives']} positive")
     table.add_row("clean AUC", f"{metrics['clean_auc']:.3f}")
     table.add_row("i.i.d. AUC", f"{metrics['iid_auc']:.3f}   (confounded as in training)")
-    table.add_row("o.o.d. AUC", f"{metrics['ood_auc']:.3f}   (correlation reversed)")
+    reversed_in = "correlation reversed" if pair is None else "both correlations reversed"
+    for place, name in zip(("first", "second"), () if pair is None else pair.names, strict=False):
+        area, alone = metrics[f"{place}_reversed_auc"], metrics[f"{place}_alone_reversed_auc"]
+        other = f"the other as in training; {alone:.3f} without it"
+        table.add_row(f"{escape(name)} reversed, AUC", f"{area:.3f}   ({other})")
+    table.add_row("o.o.d. AUC", f"{metrics['ood_auc']:.3f}   ({reversed_in})")
     if "confounder_effect" in metrics:
         effect, error = metrics["confounder_effect"], metrics["confounder_effect_standard_error"]
         table.add_row("effect of the confounder", f"{effect:+.2f} ± {error:.2f} in log-odds")
@@ -61,8 +66,8 @@ def print_run(
         table.add_row("detectability", f"{metrics['detectability_auc']:.2f}   (a probe's AUC, .5 is none)")
     console = Console()
     console.print(table)
-    if verdict is not None:
-        console.print(f"[bold]{verdict[0]}[/bold]  {escape(verdict[1])}", highlight=False, soft_wrap=True)
+    for outcome, sentence in verdicts:
+        console.print(f"[bold]{outcome}[/bold]  {escape(sentence)}", highlight=False, soft_wrap=True)
     console.print(
         f"{seconds:.0f} s. Everything is in [bold]{escape(str(output_dir))}[/bold]",
         highlight=False,
@@ -70,6 +75,17 @@ def print_run(
     )
     if where_to_look:
         console.print(f"Compare runs: {escape(where_to_look)}", highlight=False, soft_wrap=True)
+
+
+def _taught(settings: Mapping[str, Any], pair: PairNames | None) -> str:
+    """Which confounder lies on whom in training."""
+    negatives = f" and {settings['p_neg']:.0%} of the negatives" if settings.get("p_neg") else ""
+    share = settings["p_art"]
+    if pair is None:
+        return f"{settings['confounder']} on {share:.0%} of the positives{negatives}"
+    second = share if pair.p_art_second is None else pair.p_art_second
+    shares = f"{pair.names[0]} on {share:.0%}, {pair.names[1]} on {second:.0%} of the positives"
+    return f"{shares}{negatives}, {pair.carriers} carriers"
 
 
 def print_comparison(runs: pd.DataFrame) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 import pandas as pd
 
+from srcmatters.confounders.pair_names import is_pair
 from srcmatters.errors import UNREADABLE_CSV, InputError
 from srcmatters.files import foreign_text
 from srcmatters.runs.file_names import METRICS, PERMUTATIONS, PREDICTIONS, REFITS, TRANSFER, VALIDATION
+from srcmatters.runs.four_state_table import read_tested
 from srcmatters.runs.prediction_table import read_predictions, read_transfer
 
 #: Settings by which runs are told apart in an analysis, besides source and p_art.
@@ -52,6 +54,8 @@ class StudyResults:
         permutations: likewise those of heads that were fitted to permuted labels, by ``permutation``, 0 being
             the labels of the run; only null controls of the screen depth have them.
         transfer: prediction tables under further confounders, by ``tested``; empty if no run has any.
+        pairs: rows as in ``cells`` of the runs that were taught two confounders, which are not among those.
+        four_states: their prediction tables, likewise (:mod:`srcmatters.runs.four_state_table`).
     """
 
     cells: pd.DataFrame
@@ -60,6 +64,8 @@ class StudyResults:
     refits: pd.DataFrame = field(default_factory=pd.DataFrame)
     permutations: pd.DataFrame = field(default_factory=pd.DataFrame)
     transfer: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pairs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    four_states: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def read_runs(folder: str | Path) -> pd.DataFrame:
@@ -111,7 +117,13 @@ def read_results(folder: str | Path) -> StudyResults:
     cells = cells.infer_objects().astype({"p_neg": float})
     cells.loc[cells["depth"] == "screen", "adaptation"] = "linear"
     cells.attrs["settings"] = sorted({*names, *_ALWAYS})
-    folders = [Path(name) for name in cells["output_dir"]]
+    taught_two = cells["confounder"].map(is_pair)
+    pairs, cells = _part(cells, taught_two), _part(cells, ~taught_two)
+    folders = dict(zip(cells.index.tolist(), map(Path, cells["output_dir"]), strict=True))
+    columns = zip(pairs.index.tolist(), pairs["output_dir"], pairs["confounder"], strict=True)
+    tables = [
+        read_tested(Path(folder) / PREDICTIONS, name).assign(cell=number) for number, folder, name in columns
+    ]
     return StudyResults(
         cells,
         _stacked(folders, PREDICTIONS),
@@ -119,13 +131,21 @@ def read_results(folder: str | Path) -> StudyResults:
         _stacked_statistics(folders, REFITS),
         _stacked_statistics(folders, PERMUTATIONS),
         _stacked_transfer(folders),
+        pairs,
+        pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(),
     )
 
 
-def _stacked_statistics(folders: list[Path], name: str) -> pd.DataFrame:
+def _part(cells: pd.DataFrame, rows: pd.Series) -> pd.DataFrame:
+    part = cells[rows]
+    part.attrs = cells.attrs
+    return part
+
+
+def _stacked_statistics(folders: Mapping[int, Path], name: str) -> pd.DataFrame:
     """Tables of numbers alone, one per run that has one."""
     tables = []
-    for number, path in enumerate(folders):
+    for number, path in folders.items():
         if not (path / name).is_file():
             continue
         try:
@@ -137,20 +157,20 @@ def _stacked_statistics(folders: list[Path], name: str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _stacked(folders: list[Path], name: str, optional: bool = False) -> pd.DataFrame:
+def _stacked(folders: Mapping[int, Path], name: str, optional: bool = False) -> pd.DataFrame:
     """One table per run one under another; ``cell`` is the number of the run."""
     tables = [
         read_predictions(path / name).assign(cell=number)
-        for number, path in enumerate(folders)
+        for number, path in folders.items()
         if not optional or (path / name).is_file()
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _stacked_transfer(folders: list[Path]) -> pd.DataFrame:
+def _stacked_transfer(folders: Mapping[int, Path]) -> pd.DataFrame:
     """Tables of further confounders; each of a run is a prediction table."""
     tables = []
-    for number, folder in enumerate(folders):
+    for number, folder in folders.items():
         if (folder / TRANSFER).is_file():
             tables.append(read_transfer(folder / TRANSFER).assign(cell=number))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

@@ -14,7 +14,8 @@ from srcmatters.cohorts.case_table import is_structure
 from srcmatters.csv_tables import read_csv
 from srcmatters.errors import UNREADABLE_CSV, InputError
 
-_SCORE = pa.Check.in_range(0, 1)
+#: What a score may be.
+SCORE = pa.Check.in_range(0, 1)
 
 #: Columns of a prediction table. Scores are probabilities of label 1; ``carries`` says who carries the
 #: confounder in the i.i.d. test set. ``environment`` is there for a sampled confounder only, whose test sets
@@ -27,8 +28,8 @@ SCHEMA = pa.DataFrameSchema(
         "fold": pa.Column(int),
         "label": pa.Column(int, pa.Check.isin([0, 1])),
         "carries": pa.Column(bool),
-        "score_clean": pa.Column(float, _SCORE),
-        "score_confounded": pa.Column(float, _SCORE),
+        "score_clean": pa.Column(float, SCORE),
+        "score_confounded": pa.Column(float, SCORE),
         "environment": pa.Column(str, pa.Check.isin(["iid", "ood", "iid+ood", "clean"]), required=False),
     }
 )
@@ -56,10 +57,7 @@ def prediction_table(
         logits_confounded: (cases,) the same for the confounded ones.
         environments: (cases,) "iid", "ood", "iid+ood" or "clean" (neither) for a sampled confounder.
     """
-    groups = [name for name in cases.columns if not is_structure(name)]
-    table = cases[["case_id", "patient_id"]].copy()
-    table["fold"] = fold
-    table["label"] = cases["label"]
+    table, groups = leading_columns(cases, fold)
     table["carries"] = carries
     if environments is not None:
         table["environment"] = environments
@@ -70,15 +68,32 @@ def prediction_table(
     return SCHEMA.validate(table.reset_index(drop=True))
 
 
-def read_predictions(path: str | Path) -> pd.DataFrame:
+def leading_columns(cases: pd.DataFrame, fold: int) -> tuple[pd.DataFrame, list[str]]:
+    """Identifiers, fold and label of the test cases, and the names of their groups."""
+    groups = [name for name in cases.columns if not is_structure(name)]
+    table = cases[["case_id", "patient_id"]].copy()
+    table["fold"] = fold
+    table["label"] = cases["label"]
+    return table, groups
+
+
+def read_predictions(path: str | Path, schema: pa.DataFrameSchema = SCHEMA) -> pd.DataFrame:
     """Read a prediction table.
+
+    Args:
+        path: of the file.
+        schema: of the table; that of a pair is in :mod:`srcmatters.runs.four_state_table`.
 
     Raises:
         InputError: not there, or not a prediction table; names the file and the column.
     """
     try:
         table = read_csv(path, dtype={"case_id": str, "patient_id": str})
-        return SCHEMA.validate(table)
+        if schema is SCHEMA and "score_both" in table:
+            raise InputError(
+                f"{path}: the four states of a pair of confounders, expected a run of one confounder"
+            )
+        return schema.validate(table)
     except pandera.errors.SchemaError as error:
         raise InputError(f"{path}: {str(error).splitlines()[0]}") from error
     except UNREADABLE_CSV as error:

@@ -26,6 +26,7 @@ def pseudonymise(table: pd.DataFrame, folder: Path | None = None) -> pd.DataFram
         decades = pd.to_numeric(result["age"], errors="coerce") // 10 * 10
         result["age"] = decades.clip(upper=90).astype("Int64")
     groups = ["sex", "age", "view", "manufacturer"]
-    kept = ["case_id", "patient_id", "fold", "label", "carries", "environment", *groups]
+    carriers = ["carries", "carries_first", "carries_second"]
+    kept = ["case_id", "patient_id", "fold", "label", *carriers, "environment", *groups]
     scores = [column for column in result if str(column).startswith("score_")]
     return result[[column for column in kept if column in result] + scores]

@@ -18,6 +18,7 @@ import yaml
 from torch import nn
 
 from srcmatters.cohorts.study_cases import StudyCases
+from srcmatters.confounders.pair_names import is_pair
 from srcmatters.errors import InputError, find_input_error, first_line
 from srcmatters.files import foreign_text
 from srcmatters.preprocessing.state_cache import StateCache
@@ -65,7 +66,7 @@ class TrainingImages:
     def as_trained(self, part: str) -> torch.Tensor:
         """(n, 1, H, W[, D]) of a part, each image in the state that it has in this study."""
         rows = getattr(self.chosen.split, part)
-        state = self.chosen.carries[rows].astype(np.int64) * (self.cache.states - 1)
+        state = self.chosen.states(rows, self.cache.states)
         return self.cache.images[torch.from_numpy(state), torch.from_numpy(np.asarray(rows, np.int64))]
 
 
@@ -239,6 +240,12 @@ def _read(folder: Path, mlflow_run: str | None) -> TrainedRun:
         raise InputError(f"{folder}: a new test of a run, expected the run that trained the network")
     if not isinstance(record.get("settings"), dict) or "network" not in record["settings"]:
         raise InputError(f"{folder / METRICS}: no settings, expected the metrics of a run")
+    confounder = record["settings"].get("confounder")
+    if is_pair(confounder):
+        raise InputError(
+            f"{folder}: a run of the pair {confounder}, which `srcmatters report` and `results` take alone;"
+            " expected a run of one confounder"
+        )
     for name, expected in _FILES.items():
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no {name}, expected {expected}")

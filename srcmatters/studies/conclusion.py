@@ -10,8 +10,10 @@ import pandas as pd
 
 from srcmatters.csv_tables import write_csv
 from srcmatters.evaluation.analysis import analyse
+from srcmatters.evaluation.pairs import analyse_pairs
 from srcmatters.evaluation.verdicts import verdict_table, verdicts
 from srcmatters.markdown import escaped
+from srcmatters.reports.pair_section import pair_verdicts
 from srcmatters.reports.report import ReportOptions, render_report
 from srcmatters.reports.study_folder import open_study
 from srcmatters.runs.finished_runs import read_results
@@ -68,12 +70,17 @@ def conclude(study_dir: Path) -> Path:
     results = read_results(study_dir / "cells")
     study = open_study(study_dir)
     analysis = analyse(results, study.plan)
-    write_csv(results.cells.drop(columns="output_dir"), tables / "cells.csv")
+    cells = pd.concat([results.cells, results.pairs]).sort_index()
+    write_csv(cells.drop(columns="output_dir"), tables / "cells.csv")
     for field in fields(analysis):
         table = getattr(analysis, field.name)
         if isinstance(table, pd.DataFrame):
             write_csv(table, tables / f"{field.name}.csv")
-    write_csv(verdict_table(verdicts(analysis)), tables / VERDICTS)
+    pairs = analyse_pairs(results, study.plan)
+    if len(pairs):
+        write_csv(pairs, tables / "pairs.csv")
+    spoken = [*verdicts(analysis), *pair_verdicts(pairs, study.plan)]
+    write_csv(verdict_table(spoken), tables / VERDICTS)
     (tables / "notes.txt").write_text("".join(f"{note}\n" for note in analysis.notes))
     page = render_report(study, results, analysis, ReportOptions(trust=True))  # its cells were run just now
     (tables / REPORT).write_text(page, encoding="utf-8")

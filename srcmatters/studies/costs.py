@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from srcmatters.cohorts import open_cohort
-from srcmatters.confounders import sampled_column
+from srcmatters.confounders import is_pair, sampled_column
 from srcmatters.sources.constructor import is_own
 from srcmatters.sources.network_facts import NETWORKS, check_network
 from srcmatters.studies.cells import Cell, bundle_config
@@ -49,6 +49,7 @@ def estimate_disk(study: Study, cells: Sequence[Cell]) -> Disk | None:
     for cell in cells:
         one = settings[cell.cell_id]
         states = 1 if one["confounder"] == "none" or sampled_column(one["confounder"], table) else 2
+        states = 4 if is_pair(one["confounder"]) else states
         if cell.images not in seen:
             images += states * len(table) * int(one["image_size"]) ** dims * _FLOAT
         width, weights = _network_size(one["network"], str(one["source"]), dims)

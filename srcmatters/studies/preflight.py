@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from srcmatters.cohorts import CaseChoice, choose_cases, control_labels, open_cohort
-from srcmatters.confounders import sampled_column
+from srcmatters.confounders import is_pair, pair_of, sampled_column
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.preprocessing import confounder_place, create_image_confounder
 from srcmatters.sources import create_classifier, is_own, load_source
@@ -53,13 +53,14 @@ def _check_cases(settings: Sequence[Mapping[str, Any]]) -> None:
     seen = set()
     for one in settings:
         split_settings = {name: one[name] for name in _OF_THE_SPLIT if name in one}
-        key = repr({**split_settings, "p_art": 0})
+        key = repr(split_settings if is_pair(one["confounder"]) else {**split_settings, "p_art": 0})
         if key in seen:  # whether there are enough cases does not depend on p_art
             continue
         seen.add(key)
         labelled = control_labels(cases, one.get("control", "none"), one["seed"], one["fold"])
         others = {name: value for name, value in split_settings.items() if name != "confounder"}
-        choose_cases(labelled, CaseChoice(sampled_column(one["confounder"], cases), **others))
+        pair = pair_of(one["confounder"], one.get("confounder_args"))
+        choose_cases(labelled, CaseChoice(sampled_column(one["confounder"], cases), pair=pair, **others))
         confounder = create_image_confounder(
             one["confounder"], cases, one["protocol"], one["seed"], **one.get("confounder_args", {})
         )

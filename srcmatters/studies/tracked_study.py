@@ -16,8 +16,8 @@ import yaml
 from srcmatters.csv_tables import write_csv
 from srcmatters.errors import InputError
 from srcmatters.runs.file_names import METRICS, PREDICTIONS, STUDY_FILE
+from srcmatters.runs.four_state_table import read_tested
 from srcmatters.runs.mlflow_tracking import Tracker, end_dead_runs
-from srcmatters.runs.prediction_table import read_predictions
 from srcmatters.runs.private_settings import places_left_out
 from srcmatters.runs.pseudonyms import pseudonymise
 from srcmatters.studies.cells import Cell
@@ -165,7 +165,7 @@ class TrackedStudy:
             shutil.copy(place.folder / METRICS, name)
             predictions = place.folder / PREDICTIONS
             if predictions.is_file():
-                hidden = pseudonymise(read_predictions(predictions))
+                hidden = pseudonymise(read_tested(predictions, result["settings"]["confounder"]))
                 write_csv(hidden, Path(name) / predictions.name)
             with child.run():
                 child.log_metrics(figures)

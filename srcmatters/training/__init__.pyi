@@ -30,6 +30,10 @@ from .detectability_check import (
 from .fine_tuning import (
     FineTuning as FineTuning,
 )
+from .four_state_test import (
+    FourStateTest as FourStateTest,
+    create_test as create_test,
+)
 from .handlers import (
     BestModel as BestModel,
     EarlyStop as EarlyStop,

@@ -81,7 +81,7 @@ def linear_head(network: nn.Module, cache: StateCache, chosen: StudyCases, seed:
         InputError: too few patients, see :func:`srcmatters.training.linear_head.fit_head`.
     """
     rows = chosen.split.train
-    features = _features(network, CaseDataset(cache, rows, chosen.carries))
+    features = _features(network, CaseDataset(cache, rows, chosen.carries, second=chosen.second))
     cases = cache.cases.iloc[rows]
     return fit_head(features, cases["label"].to_numpy(), cases["patient_id"].to_numpy(), seed)
 

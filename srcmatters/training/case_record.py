@@ -10,7 +10,7 @@ import numpy as np
 
 from srcmatters.cohorts.case_table import FOLDER_NAME
 from srcmatters.cohorts.study_cases import StudyCases
-from srcmatters.confounders import Confounder, create_confounder
+from srcmatters.confounders import Confounder, create_taught_confounder
 from srcmatters.errors import InputError
 from srcmatters.images import LoadCTd, Windowd
 from srcmatters.images.windows import window_edges
@@ -82,7 +82,7 @@ def _check_confounder(settings: Settings, cache: StateCache, sampled: str | None
         if sampled != name or inside is not None:
             raise InputError(f"confounder: {sampled} was sampled, not {name!r}; expected --confounder alone")
         return
-    expected = create_confounder(name, settings["protocol"], settings["seed"], **args)
+    expected = create_taught_confounder(name, settings["protocol"], settings["seed"], **args)
     if _arguments(expected) != _arguments(inside):
         what = "nothing" if inside is None else type(inside).__name__
         raise InputError(

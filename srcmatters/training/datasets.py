@@ -31,13 +31,16 @@ class CaseDataset(Dataset[dict[str, Any]]):
         rows: positions in the cache's case table.
         carries: (number of cases in the table,) bool; who carries the confounder. None: nobody.
         device: the chosen cases are held there, each in its state; on a CPU they stay memory-mapped.
-        both_states: a batch has the confounded state of all cases as well.
+        both_states: a batch has the confounded state of all cases as well; of a pair that with the first
+            confounder, the second as it is.
+        second: (number of cases in the table,) bool, who carries the second confounder of a pair.
 
     A batch is a dictionary: image (B, C, H, W[, D]) float32, label (B,) int64, case_id list of str; with both
     states also confounded (like image) and carries (B,) bool.
 
     Attributes:
-        carries: (rows,) bool, which of them carry the confounder.
+        carries: (rows,) bool, which of them carry the confounder, of a pair the first.
+        second: (rows,) bool, which of them carry the second of a pair; None: there is none.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class CaseDataset(Dataset[dict[str, Any]]):
         carries: np.ndarray | None = None,
         device: torch.device | str = "cpu",
         both_states: bool = False,
+        second: np.ndarray | None = None,
     ) -> None:
         self.rows = np.asarray(rows)
         self.cache = cache
@@ -54,7 +58,9 @@ class CaseDataset(Dataset[dict[str, Any]]):
         self.labels = torch.tensor(self.data["label"].to_numpy(), device=device)
         carried = np.zeros(len(cache.cases), bool) if carries is None else np.asarray(carries, bool)
         self.carries = carried[self.rows]
-        state = torch.from_numpy(self.carries.astype(np.int64) * (cache.states - 1))
+        self.second = None if second is None else second[self.rows]
+        states, confounded = states_of(self.carries, self.second, cache)
+        state = torch.from_numpy(states)
         positions = torch.from_numpy(self.rows.astype(np.int64))
         if torch.device(device).type == "cpu":
             self._images, self._state, self._position = cache.images, state, positions
@@ -68,9 +74,11 @@ class CaseDataset(Dataset[dict[str, Any]]):
                     "mitigation: this arm puts the confounder into images, and no image has one; expected"
                     " none, balanced or dfr"
                 )
-            self._confounded = cache.state("confounded")
+            self._confounded_state = torch.from_numpy(confounded)
+            self._confounded = cache.images
             if torch.device(device).type != "cpu":
-                self._confounded = self._confounded[positions].to(device)
+                self._confounded = cache.images[self._confounded_state, positions].to(device).unsqueeze(0)
+                self._confounded_state = torch.zeros_like(self._confounded_state)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -88,9 +96,27 @@ class CaseDataset(Dataset[dict[str, Any]]):
             "case_id": [str(self.data["case_id"].iloc[index]) for index in indices],
         }
         if self._confounded is not None:
-            batch["confounded"] = self._confounded[self._position[chosen]]
+            at = self._confounded_state[chosen], self._position[chosen]
+            batch["confounded"] = self._confounded[at]
             batch["carries"] = torch.from_numpy(self.carries)[chosen].to(self.labels.device)
         return batch
+
+
+def states_of(
+    carries: np.ndarray, second: np.ndarray | None, cache: StateCache
+) -> tuple[np.ndarray, np.ndarray]:
+    """(cases,) int64, the state that each case is in, and the one with the confounder, of a pair the first.
+
+    Args:
+        carries: (cases,) bool.
+        second: (cases,) bool, who carries the second confounder of a pair; None: all in one or no confounder.
+        cache: of these images.
+    """
+    last = cache.states - 1
+    if second is None:
+        return carries.astype(np.int64) * last, np.full(len(carries), last)
+    behind = 2 * second.astype(np.int64)
+    return carries + behind, 1 + behind
 
 
 def _balanced(dataset: CaseDataset, seed: int, distributed: bool) -> Sampler[int]:

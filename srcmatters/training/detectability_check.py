@@ -18,7 +18,7 @@ from srcmatters.evaluation.detectability import (
     detectability,
     require_detectable,
 )
-from srcmatters.preprocessing.state_cache import StateCache
+from srcmatters.preprocessing.state_cache import PAIR_STATES, State, StateCache
 from srcmatters.preprocessing.stored_arrays import replace_text
 
 __all__ = ["MINIMUM_DETECTABILITY", "check_detectability"]
@@ -33,30 +33,39 @@ def check_detectability(cache: StateCache, confounder: str, force: bool = False)
         force: train even if it is not.
 
     Returns:
-        The measurement, None where nothing is put into the images.
+        The measurement, of a pair that of the confounder that is seen less; None where nothing is put into
+        the images.
 
     Raises:
         InputError: the probe's AUC is below :data:`MINIMUM_DETECTABILITY` and ``force`` is not set.
     """
     if cache.states == 1:
         return None
+    if cache.states == len(PAIR_STATES):
+        parts = zip(PAIR_STATES[1:], confounder.split("+"), strict=False)
+        return min((_checked(cache, state, name, force) for state, name in parts), key=lambda one: one.auc)
+    return _checked(cache, "confounded", confounder, force)
+
+
+def _checked(cache: StateCache, state: State, confounder: str, force: bool) -> Detectability:
     patients = [str(name) for name in cache.cases["patient_id"]]
     probe = inspect.getsource(probe_module)
     digest = hashlib.sha256(json.dumps([probe, patients]).encode()).hexdigest()[:8]
-    path = cache.path.with_suffix(f".detectability-{digest}.json")
+    part = "" if state == "confounded" else f"{state}-"
+    path = cache.path.with_suffix(f".detectability-{part}{digest}.json")
     if not path.exists():
         with FileLock(
             path.with_suffix(".lock")
         ):  # whoever needs it as well waits instead of measuring it again
             if not path.exists():
-                _measure(cache, patients, path)
+                _measure(cache, state, patients, path)
     result = Detectability(**json.loads(path.read_text()))
     require_detectable(result, confounder, force)
     return result
 
 
-def _measure(cache: StateCache, patients: list[str], path: Path) -> None:
+def _measure(cache: StateCache, state: State, patients: list[str], path: Path) -> None:
     folds = min(5, len(set(patients)))
     with torch.random.fork_rng(devices=[]):
-        result = detectability(cache.state("clean"), cache.state("confounded"), patients, folds=folds)
+        result = detectability(cache.state("clean"), cache.state(state), patients, folds=folds)
     replace_text(path, json.dumps(asdict(result)))

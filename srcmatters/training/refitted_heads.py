@@ -15,7 +15,8 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.stats import rankdata
 
 from srcmatters.case_stream import case_stream
-from srcmatters.cohorts.study_cases import StudyCases, shuffled_by_patient
+from srcmatters.cohorts.null_controls import shuffled_by_patient
+from srcmatters.cohorts.study_cases import StudyCases
 from srcmatters.evaluation.resampling import Ranking, replicate_auc, resample_patients
 
 REFITS, PERMUTATIONS = 50, 999

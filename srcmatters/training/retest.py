@@ -11,8 +11,7 @@ from typing import Any
 from torch import nn
 
 from srcmatters.csv_tables import write_csv
-from srcmatters.evaluation import compute_metrics
-from srcmatters.evaluation.run_verdict import run_verdict
+from srcmatters.evaluation.run_summary import metrics_of, verdicts_of
 from srcmatters.reports.terminal_tables import print_run
 from srcmatters.runs.file_names import METRICS, PREDICTIONS
 from srcmatters.runs.output_folder import Results
@@ -63,14 +62,12 @@ class Evaluation:
         check_same_run(self.ckpt, self.settings, self.results.output_dir)
         with self.results.transaction() as folder:
             predictions = self.test.predict(self.network)
-            metrics = compute_metrics(predictions, self.settings["protocol"])
+            metrics = metrics_of(predictions, self.settings["protocol"])
             write_csv(predictions, folder / PREDICTIONS)
             # `srcmatters results` compares trainings; a retest of one of them is none.
             record = {**metrics, "settings": self.settings, "retest_of": trained_settings(self.ckpt)}
             (folder / METRICS).write_text(json.dumps(record, indent=2, default=str) + "\n")
         seconds = time.perf_counter() - started
-        verdict = None
-        if self.settings["confounder"] != "none":
-            verdict = run_verdict(predictions, float(self.settings["p_art"]))
-        print_run(self.settings, metrics, self.results.output_dir, "", seconds, verdict)
+        verdicts = verdicts_of(predictions, self.settings)
+        print_run(self.settings, metrics, self.results.output_dir, "", seconds, verdicts)
         return metrics

@@ -14,9 +14,8 @@ from typing import Any
 import pandas as pd
 
 from srcmatters.csv_tables import write_csv
-from srcmatters.evaluation import compute_metrics
 from srcmatters.evaluation.detectability import Detectability
-from srcmatters.evaluation.run_verdict import run_verdict
+from srcmatters.evaluation.run_summary import metrics_of, verdicts_of
 from srcmatters.preprocessing.state_cache import StateCache
 from srcmatters.reports.terminal_tables import print_run
 from srcmatters.runs.file_names import CONFIG, EXAMPLES, FIGURES, METRICS, MLFLOW_RUN, PREDICTIONS, TABLES
@@ -105,10 +104,8 @@ class Evidence:
             self.results.discard()  # the trainer's checkpoint makes its folder before anything has started
         seconds = time.perf_counter() - started
         where = self.tracker.where_to_look()
-        verdict = None
-        if self.settings["confounder"] != "none":
-            verdict = run_verdict(self.tables[PREDICTIONS], float(self.settings["p_art"]))
-        print_run(self.settings, self.metrics, self.results.output_dir, where, seconds, verdict)
+        verdicts = verdicts_of(self.tables[PREDICTIONS], self.settings)
+        print_run(self.settings, self.metrics, self.results.output_dir, where, seconds, verdicts)
 
     def write(
         self, folder: Path, predictions: pd.DataFrame, validation: pd.DataFrame, **others: float
@@ -126,7 +123,7 @@ class Evidence:
             how well a probe sees the confounder.
         """
         self.metrics = {
-            **compute_metrics(predictions, self.settings["protocol"]),
+            **metrics_of(predictions, self.settings["protocol"]),
             **self._detected(),
             **others,
             "unreadable_images": len(self.cache.skipped),

@@ -85,7 +85,7 @@ class Screening:
             predictions, validation = tables
             metrics = self.evidence.write(folder, predictions, validation, **recorded)
             keep_network_code(self.features.network, folder)
-            if self.mitigation == "none":  # a refit is ERM's
+            if self.mitigation == "none" and self.chosen.second is None:  # a refit is ERM's
                 self._fit_again(folder, head.strength)
             if self.transfer is not None:
                 self.transfer.screened(self.features, head).to_csv(folder / TRANSFER, index=False)
@@ -99,16 +99,23 @@ class Screening:
         rows = self.chosen.split.train
         cases = self.features.cache.cases.iloc[rows]
         training = TrainingCases(
-            self.features.state("clean")[rows],
-            self.features.state("confounded")[rows],
+            *self._two_states(rows),
             cases["label"].to_numpy(),
             self.chosen.carries[rows],
             cases["patient_id"].to_numpy(),
             cases["case_id"].to_numpy(dtype=str),
             self.seed,
-            self.features.cache.states == 2,
+            self.features.cache.states > 1,
         )
         return SCREEN_ARMS[self.mitigation](training)
+
+    def _two_states(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features without and with the confounder; of a pair the first, the second as it is."""
+        features, second = self.features, self.chosen.second
+        if second is None:
+            return features.state("clean")[rows], features.state("confounded")[rows]
+        behind = 2 * second[rows].astype(np.int64)
+        return features.in_states(rows, behind), features.in_states(rows, behind + 1)
 
     def _fit_again(self, folder: Path, strength: float) -> None:
         """Write ``refits.csv``, or of a null control with shuffled labels ``permutations.csv``."""

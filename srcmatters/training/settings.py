@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from srcmatters.cohorts.study_cases import CONTROLS
+from srcmatters.cohorts.null_controls import CONTROLS
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images import file_digest
 from srcmatters.preprocessing.state_cache import UNREADABLE

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import monai
+import numpy as np
 import torch
 from filelock import FileLock
 
@@ -82,7 +83,8 @@ def training_key(
     split = chosen.split
     if {**config, **ran}.get("mitigation", "none") != "none":
         return None
-    if cache.states == 2 and any(chosen.carries[rows].any() for rows in (split.train, split.validation)):
+    seen = np.concatenate([split.train, split.validation])
+    if chosen.states(seen, cache.states).any():
         return None
     labels = cache.cases["label"].to_numpy()
     parts = [

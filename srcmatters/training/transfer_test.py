@@ -100,9 +100,8 @@ class TransferTest:
         return self._stacked([self._test_of(cache).predict(network) for cache in self.caches.values()])
 
     def _test_of(self, cache: StateCache) -> TwoStateTest:
-        test = copy.copy(self.test)
-        test.cache = cache
-        return test
+        test = self.test
+        return TwoStateTest(cache, test.chosen, test.fold, test.batch_size, test.device, test.channels_last)
 
     def _stacked(self, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         named = [table.assign(tested=label) for label, table in zip(self.caches, tables, strict=True)]

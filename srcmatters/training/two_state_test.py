@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from srcmatters.cohorts.study_cases import StudyCases
-from srcmatters.preprocessing.state_cache import State, StateCache
+from srcmatters.preprocessing.state_cache import PAIR_STATES, State, StateCache
 from srcmatters.runs.prediction_table import prediction_table
 from srcmatters.training.datasets import CaseDataset, case_loader
 from srcmatters.training.handlers import PrepareBatch
@@ -55,6 +55,7 @@ class TwoStateTest:
         self.fold = fold
         self.batch_size = batch_size
         self.device = torch.device(device)
+        self.channels_last = channels_last
         self.prepare = PrepareBatch(channels_last=channels_last)
 
     def predict(self, network: nn.Module, part: Part = "test") -> pd.DataFrame:
@@ -80,10 +81,13 @@ class TwoStateTest:
 
     @torch.inference_mode()
     def _log_odds(self, network: nn.Module, rows: np.ndarray, state: State) -> np.ndarray:
-        """(rows,) log-odds of label 1 with everybody or nobody carrying the confounder."""
+        """(rows,) log-odds of label 1 of everybody in one state."""
         network.eval()
-        carries = np.full(len(self.carries), state == "confounded")
-        dataset = CaseDataset(self.cache, rows, carries, self.device)
+        first = np.full(len(self.carries), state in ("confounded", "first", "both"))
+        second = None
+        if self.cache.states == len(PAIR_STATES):
+            second = np.full(len(first), state in ("confounded", "second", "both"))
+        dataset = CaseDataset(self.cache, rows, first, self.device, second=second)
         batches = []
         for batch in case_loader(dataset, self.batch_size):
             images, _ = self.prepare(batch, self.device)

@@ -219,6 +219,7 @@ def check_training(trainer: SupervisedTrainer, evaluator: Engine, chosen: StudyC
         isinstance(dataset, CaseDataset)
         and np.array_equal(dataset.rows, rows)
         and np.array_equal(dataset.carries, chosen.carries[rows])
+        and _equal(dataset.second, None if chosen.second is None else chosen.second[rows])
     ):
         raise InputError("train::dataset: not the cases of `chosen` in their states, expected those")
     savers = [saver for saver in handlers_of(evaluator) if isinstance(saver, CheckpointSaver)]
@@ -227,6 +228,10 @@ def check_training(trainer: SupervisedTrainer, evaluator: Engine, chosen: StudyC
             "validate::handlers: no CheckpointSaver writes model.pt into @results.working, so that the"
             " training would keep nothing; expected the bundle's, and further handlers behind it"
         )
+
+
+def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)
 
 
 def device_setting(asked: object, network: nn.Module) -> str:

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from srcmatters.cohorts import CaseChoice, choose_cases, control_labels
 from srcmatters.cohorts.assignment import assign
-from srcmatters.cohorts.study_cases import shuffled_by_patient
+from srcmatters.cohorts.null_controls import shuffled_by_patient
 from srcmatters.confounders import sampled_column
 from srcmatters.errors import InputError
 from srcmatters.preprocessing import create_image_confounder

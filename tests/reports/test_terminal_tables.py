@@ -187,7 +187,7 @@ def test_a_run_is_summed_up_with_its_figures_and_its_folder(capsys: pytest.Captu
 
 
 def test_the_table_of_a_run_ends_in_its_verdict(capsys: pytest.CaptureFixture[str]) -> None:
-    print_run(SETTINGS, METRICS, Path("out"), "", 1, ("LEANS", "Reversing costs .50 [.40, .60] AUC."))
+    print_run(SETTINGS, METRICS, Path("out"), "", 1, [("LEANS", "Reversing costs .50 [.40, .60] AUC.")])
     assert "LEANS  Reversing costs .50 [.40, .60] AUC." in capsys.readouterr().out
 
 

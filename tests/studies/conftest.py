@@ -18,6 +18,17 @@ from srcmatters.studies.study_file import Study, read_study
 BUNDLE = Path(__file__).parent / "tiny_bundle"
 
 
+#: Twelve cells of single confounders and a pair, with carriers among the negatives and an arm.
+MITIGATED = {
+    "source": ["good"],
+    "confounder": ["tag", "tag+noise"],
+    "p_art": [0.5],
+    "p_neg": [0, 0.1, 0.2],
+    "mitigation": ["none", "paired"],
+    "fold": [0],
+}
+
+
 class InlineExecutor:
     """Runs every cell in this process: what a study does without what processes do."""
 

@@ -107,10 +107,11 @@ def check_equal_to_undisturbed(study: Study, out: Path, whole: dict[str, bytes],
 def test_workers_and_driver_killed_the_finished_study_is_the_same(
     tiny_study: Make, store: str, tmp_path: Path
 ) -> None:
-    from conftest import InlineExecutor
+    from conftest import MITIGATED, InlineExecutor
 
-    whole = undisturbed(tiny_study(), tmp_path / "whole", InlineExecutor)
-    study, out = tiny_study(tracking_uri=store, overrides={"delay": 0.5}), tmp_path / "out"
+    whole = undisturbed(tiny_study(axes=MITIGATED), tmp_path / "whole", InlineExecutor)
+    study = tiny_study(tracking_uri=store, overrides={"delay": 0.5}, axes=MITIGATED)
+    out = tmp_path / "out"
     names = {cell.cell_id.rpartition("-")[0]: cell.cell_id for cell in expand(study)}
     whole = {names[cell.rpartition("-")[0]]: content for cell, content in whole.items()}
     driver = started(study, out)

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import BUNDLE, InlineExecutor
+from conftest import BUNDLE, MITIGATED, InlineExecutor
 
 from srcmatters.errors import InputError
 from srcmatters.studies.cells import bundle_config, expand, task_of
@@ -145,7 +145,7 @@ def predictions(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow  # two nodes start and one dies: a minute
 def test_a_study_survives_the_death_of_a_node(cluster: Any, tiny_study: Make, tmp_path: Path) -> None:
-    study = tiny_study(overrides={"delay": 0.5})
+    study = tiny_study(overrides={"delay": 0.5}, axes=MITIGATED)
     doomed = [cluster.add_node(num_cpus=1)]
 
     def kill_a_node(witness: Witness) -> None:

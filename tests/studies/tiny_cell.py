@@ -37,11 +37,18 @@ class TinyCell:
                 time.sleep(self.delay)
                 self._fail()
                 draw = random.Random(json.dumps(self.settings, sort_keys=True))
-                rows = ["case_id,patient_id,fold,label,carries,score_clean,score_confounded"]
+                pair = "+" in self.settings["confounder"]
+                states = ("clean", "first", "second", "both") if pair else ("clean", "confounded")
+                carries = ("carries_first", "carries_second") if pair else ("carries",)
+                rows = [
+                    ",".join(["case_id,patient_id,fold,label", *carries, *(f"score_{s}" for s in states)])
+                ]
                 for number in range(SCORED):
                     label = number % 2
-                    scores = f"{draw.random():.6f},{draw.random():.6f}"
-                    rows.append(f"c{number},p{number},{self.settings['fold']},{label},{bool(label)},{scores}")
+                    carried = [str(bool(label)) for _ in carries]
+                    scores = [f"{draw.random():.6f}" for _ in states]
+                    first = f"c{number},p{number},{self.settings['fold']},{label}"
+                    rows.append(",".join([first, *carried, *scores]))
                 (folder / "predictions.csv").write_text("\n".join(rows) + "\n")
                 metrics = {"clean_auc": draw.random(), "iid_auc": draw.random(), "ood_auc": draw.random()}
                 (folder / "metrics.json").write_text(json.dumps({**metrics, "settings": self.settings}))

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from srcmatters.audit.check import Check, Evidence, Finding
 from srcmatters.audit.checks.sensitivity import in_words
-from srcmatters.cohorts.study_cases import shuffled_by_patient
+from srcmatters.cohorts.null_controls import shuffled_by_patient
 from srcmatters.evaluation.outcomes import Outcome
 from srcmatters.numbers import interval, number
 from srcmatters.training.refitted_heads import columnwise_auc

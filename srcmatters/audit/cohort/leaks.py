@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from srcmatters.cohorts.duplicates import near_pairs
-from srcmatters.cohorts.study_cases import shuffled_by_patient
+from srcmatters.cohorts.null_controls import shuffled_by_patient
 from srcmatters.evaluation.attribute_groups import AttributeGroups, attribute_groups
 from srcmatters.evaluation.contrasts import adjusted_p_values
 from srcmatters.evaluation.ladder_steps import column_step

@@ -8,7 +8,8 @@ from torch import nn
 
 from srcmatters.cohorts.study_cases import StudyCases
 from srcmatters.preprocessing.feature_cache import head_of
-from srcmatters.preprocessing.state_cache import State, StateCache
+from srcmatters.preprocessing.state_cache import StateCache
+from srcmatters.training.datasets import states_of
 from srcmatters.training.mitigation.deep_feature_reweighting import fit_dfr
 from srcmatters.training.mitigation.training_cases import TrainingCases
 
@@ -40,29 +41,34 @@ def refit_last_layer(
     """
     rows = np.sort(np.concatenate([chosen.split.train, chosen.split.validation]))
     cases = cache.cases.iloc[rows]
+    second = None if chosen.second is None else chosen.second[rows]
+    _, confounded = states_of(chosen.carries[rows], second, cache)
     training = TrainingCases(
-        _features(network, name, cache, rows, "clean"),
-        _features(network, name, cache, rows, "confounded"),
+        _features(network, name, cache, rows, np.maximum(confounded - 1, 0)),
+        _features(network, name, cache, rows, confounded),
         cases["label"].to_numpy(),
         chosen.carries[rows],
         cases["patient_id"].to_numpy(),
         cases["case_id"].to_numpy(dtype=str),
         seed,
-        cache.states == 2,
+        cache.states > 1,
     )
     fit_dfr(training).put_into(head_of(network, name))
 
 
 @torch.inference_mode()
-def _features(network: nn.Module, name: str, cache: StateCache, rows: np.ndarray, state: State) -> np.ndarray:
-    """(rows, F) input of the head."""
+def _features(
+    network: nn.Module, name: str, cache: StateCache, rows: np.ndarray, states: np.ndarray
+) -> np.ndarray:
+    """(rows, F) input of the head, of each case in the state of that number."""
     seen: list[torch.Tensor] = []
     device = next(network.parameters()).device
     hook = head_of(network, name).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].cpu()))
     network.eval()
     try:
-        for part in np.array_split(rows, max(len(rows) // _BATCH, 1)):
-            network(cache.state(state)[torch.from_numpy(part)].to(device))
+        for part in np.array_split(np.arange(len(rows)), max(len(rows) // _BATCH, 1)):
+            images = cache.images[torch.from_numpy(states[part]), torch.from_numpy(rows[part])]
+            network(images.to(device))
     finally:
         hook.remove()
     return torch.cat(seen).float().numpy()
