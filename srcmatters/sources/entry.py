@@ -32,9 +32,9 @@ class Entry:
         citation: what to cite.
         normalisation: ``kind`` (fixed or zscore_positive), ``channel_order`` (RGB, BGR or grey) and, of a
             fixed one, ``mean`` and ``std`` per channel in that order, of images in [0, 1].
-        location: where the file is: ``pip`` and ``file``, ``url``, ``huggingface`` with ``file`` and
-            ``revision``, ``manual`` (a page) with ``file``, or ``file`` alone (on this machine). None: there
-            is no file.
+        location: where the file is: ``pip`` and ``file``, ``parts`` (packages, each with a piece of it) and
+            ``file``, ``url``, ``huggingface`` with ``file`` and ``revision``, ``manual`` (a page) with
+            ``file``, or ``file`` alone (on this machine). None: there is no file.
         sha256: of the file: 64 hexadecimal digits, or the first ones, 8 at least; None: none was published.
         notes: what a user has to know.
         training: of a source made here: data hash, classes, epochs, metrics, command.

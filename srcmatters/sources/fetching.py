@@ -14,6 +14,7 @@ from srcmatters.errors import InputError
 from srcmatters.files import sha256_of
 from srcmatters.sources.download import download
 from srcmatters.sources.entry import Entry
+from srcmatters.sources.joined_parts import installed_parts, join
 
 _HUB = "https://huggingface.co"
 
@@ -73,6 +74,10 @@ def _installed(package: str, pattern: str) -> Path | None:
     return files[0]
 
 
+def _parts(entry: Entry) -> list[Path] | None:
+    return installed_parts((entry.location or {}).get("parts", [])) or None
+
+
 def address(entry: Entry) -> str | None:
     """Where the file of a source is downloaded from; None if it is not.
 
@@ -106,14 +111,16 @@ def fetch(entry: Entry) -> Path:
     if local is not None:
         verify(entry, local)
         return local
-    origin = address(entry)
-    if origin is None:
+    origin, parts = address(entry), _parts(entry)
+    if origin is None and parts is None:
         raise InputError(_by_hand(entry))
     target = cached_path(entry)
     with _lock(target):
         # Another process may have fetched it while this one waited.
-        if not target.is_file():
-            digest = download(origin, target, entry.sha256, put_by_hand=_places(entry))
+        if not target.is_file() and parts is not None:
+            join(parts, target, str(entry.sha256))
+        elif not target.is_file():
+            digest = download(str(origin), target, entry.sha256, put_by_hand=_places(entry))
             _remember(entry, target, digest)
     verify(entry, target)
     return target
@@ -169,11 +176,12 @@ def verify(entry: Entry, path: Path) -> str:
 
 def _by_hand(entry: Entry) -> str:
     location = entry.location or {}
-    if "pip" in location:
-        requirement = f".[{location['extra']}]" if "extra" in location else location["pip"]
+    if "pip" in location or "parts" in location:
+        packages = " ".join(location.get("parts", [location.get("pip")]))
+        requirement = f".[{location['extra']}]" if "extra" in location else packages
         option = "-e " if "extra" in location else ""
         return (
-            f"source: {entry.name}: the package {location['pip']} is not installed;"
+            f"source: {entry.name}: the package {packages} is not installed;"
             f" expected `pip install -c constraints.txt {option}{requirement}`"
         )
     if "manual" in location:
@@ -193,8 +201,8 @@ def whereabouts(entry: Entry) -> str:
     location = entry.location
     if location is None:
         return "-"
-    if find_local(entry) is not None:
+    if find_local(entry) is not None or _parts(entry) is not None:
         return "here"
-    if "pip" in location:
+    if "pip" in location or "parts" in location:
         return "to install"
     return "by hand" if address(entry) is None else "to fetch"

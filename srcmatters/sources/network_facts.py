@@ -32,6 +32,7 @@ NETWORKS = {
     "resnet34": NetworkFacts("fc.", 512, {2: 21_302_758, 3: 63_531_622}),
     "resnet50": NetworkFacts("fc.", 2048, {2: 23_565_303, 3: 46_256_247}),
     "densenet121": NetworkFacts("class_layers.out.", 1024, {2: 7_039_675, 3: 11_372_347}),
+    "i3resnet152": NetworkFacts("fc.", 2048, {3: 117_521_885}),
     "vit_b14": NetworkFacts("head.", 768, {2: 86_581_250}),
 }
 #: Prefix of the classification head's tensors by network.

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from srcmatters.errors import InputError
 from srcmatters.sources.architecture import STANDARD, rebuild
+from srcmatters.sources.inflated_resnet import InflatedResNet152
 from srcmatters.sources.network_facts import check_network
 from srcmatters.sources.vision_transformer import VIT_B14, VisionTransformer
 
@@ -136,6 +137,12 @@ def _vit_b14(spatial_dims: int, in_channels: int, num_classes: int, dropout: flo
     return VisionTransformer(in_channels, num_classes, dropout, VIT_B14)
 
 
+def _i3resnet152(spatial_dims: int, in_channels: int, num_classes: int, dropout: float) -> nn.Module:
+    network = InflatedResNet152(spatial_dims, in_channels, num_classes)
+    network.fc = DropoutLinear(_features(network.fc), num_classes, dropout)
+    return network
+
+
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "efficientnet_lite0": EfficientNetLite0,
     "efficientnet_lite1": EfficientNetLite1,
@@ -145,6 +152,7 @@ _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "resnet34": _resnet(resnet34),
     "resnet50": _resnet(resnet50),
     "densenet121": _densenet121,
+    "i3resnet152": _i3resnet152,
     "vit_b14": _vit_b14,
 }
 
@@ -160,8 +168,8 @@ def create_network(
     """A randomly initialised network.
 
     Args:
-        name: efficientnet_lite0, _lite1, _lite2, resnet10, 18, 34, 50, densenet121 or vit_b14.
-        spatial_dims: 2 or 3; vit_b14 has 2.
+        name: efficientnet_lite0, _lite1, _lite2, resnet10, 18, 34, 50, densenet121, i3resnet152 or vit_b14.
+        spatial_dims: 2 or 3; vit_b14 has 2, i3resnet152 has 3.
         in_channels: channels of the input.
         num_classes: size of the output; logits, shape (B, num_classes).
         dropout: dropout rate before the classifier, 0..1.

@@ -20,6 +20,7 @@ STEMS = {
     "resnet34": "conv1.weight",
     "resnet50": "conv1.weight",
     "densenet121": "features.conv0.weight",
+    "i3resnet152": "conv1.weight",
     "vit_b14": "backbone.embeddings.patch_embeddings.projection.weight",
 }
 
@@ -144,6 +145,7 @@ SCHEMES: dict[str, Scheme] = {
         ignored={r"conv_seg\.": "head for segmentation"},
         published=_has_prefix("module."),
     ),
+    "i3resnet": Scheme({"i3resnet152": _same}, spatial_dims=3),
     "transformers-dinov2": Scheme(
         {"vit_b14": _dinov2},
         ignored={

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -48,6 +48,7 @@ _STAGES = {
     "resnet18": _RESNET,
     "resnet34": _RESNET,
     "resnet50": _RESNET,
+    "i3resnet152": _RESNET,
     "densenet121": (
         Stage("conv0", "features.relu0"),
         *(Stage(f"denseblock{number}", f"features.denseblock{number}") for number in range(1, 5)),
@@ -94,8 +95,8 @@ def recorded_stages(backbone: nn.Module, network: str, grid: int) -> Iterator[di
     with ExitStack() as stack:
         head = read_constructor(network).head if is_own(network) else None
         for stage in stages(network) if head is None else own_stages(backbone, head):
-            module = backbone.get_submodule(stage.module)
-            stack.callback(_watch(module, stage, activations, grid, head is not None).remove)
+            watched = _Watched(stage, grid, head is not None, getattr(backbone, "in_image_axes", None))
+            stack.callback(_watch(backbone.get_submodule(stage.module), watched, activations).remove)
         yield activations
 
 
@@ -104,15 +105,36 @@ def _is_map(tensor: torch.Tensor) -> bool:
     return tensor.ndim in (4, 5) and any(side > 1 for side in tensor.shape[2:])
 
 
-def _watch(
-    module: nn.Module, stage: Stage, activations: dict[str, torch.Tensor], grid: int, own: bool
-) -> Any:
+@dataclass(frozen=True)
+class _Watched:
+    """A stage that is recorded.
+
+    Args:
+        stage: where.
+        grid: parts a side.
+        own: of a network of one's own, whose parts may hold no map.
+        in_image_axes: of a network that turns volumes: turns activations back; else None.
+    """
+
+    stage: Stage
+    grid: int
+    own: bool
+    in_image_axes: Callable[[torch.Tensor], torch.Tensor] | None
+
+
+def _watch(module: nn.Module, watched: _Watched, activations: dict[str, torch.Tensor]) -> Any:
+    stage = watched.stage
+
     def record(found: Any) -> None:
         # Some versions of transformers return a tuple. Averaged at once: what follows may change the tensor.
         first = found[0] if isinstance(found, tuple) else found
-        if not isinstance(first, torch.Tensor) or (own and stage.name != FEATURES and not _is_map(first)):
+        if not isinstance(first, torch.Tensor) or (
+            watched.own and stage.name != FEATURES and not _is_map(first)
+        ):
             return  # of a network of one's own: a part that pools, or that returns something else
-        activations[stage.name] = on_grid(first, grid).float().cpu()
+        if watched.in_image_axes is not None and first.ndim == 5:
+            first = watched.in_image_axes(first)
+        activations[stage.name] = on_grid(first, watched.grid).float().cpu()
 
     if stage.side == "input":
         # A part of a torch.export program may be handed the size of the batch as well.

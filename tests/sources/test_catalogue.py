@@ -50,6 +50,7 @@ def test_every_entry_can_be_converted_and_normalised(entry: Entry) -> None:
         ("radimagenet-keras", {"resnet50", "densenet121"}),
         ("torchxrayvision", {"densenet121"}),
         ("medicalnet", {"resnet10", "resnet18", "resnet34", "resnet50"}),
+        ("astra", {"i3resnet152"}),
         ("dinov2", {"vit_b14"}),
         ("rad-dino", {"vit_b14"}),
     ],

@@ -12,7 +12,7 @@ from srcmatters.sources.network_facts import HEADS
 from srcmatters.sources.networks import create_network
 from srcmatters.sources.stages import FEATURES, on_grid, recorded_stages, stages
 
-NETWORKS = [name for name in HEADS if name not in ("vit_b14", "resnet34")]
+NETWORKS = [name for name in HEADS if name not in ("vit_b14", "resnet34", "i3resnet152")]
 
 
 def recorded(name: str, size: int = 64) -> SimpleNamespace:
