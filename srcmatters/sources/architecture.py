@@ -24,7 +24,10 @@ STANDARD = "standard"
 ARCHITECTURES = {
     "keras": ("resnet50", "densenet121"),
     "medicalnet": ("resnet10", "resnet18", "resnet34", "resnet50"),
+    "mean_pooled": ("vit_b14",),
 }
+#: What a transformer makes of its tokens: its class token, or the mean of those of the patches.
+POOLINGS = {"cls": STANDARD, "mean": "mean_pooled"}
 
 _MARKER = "architecture_"
 _KERAS_EPSILON = 1.001e-5
@@ -43,7 +46,7 @@ def rebuild(network: nn.Module, name: str, architecture: str) -> None:
         architecture: "standard" changes nothing. "keras": the stride of a bottleneck is on its first 1x1
             convolution, and BatchNorm has an epsilon of 1.001e-5. "medicalnet": the last two stages of a
             ResNet are dilated by 2 and 4 instead of strided; ResNet-18 and -34 pad their shortcuts with
-            zeros.
+            zeros. "mean_pooled": a transformer's head is given the mean of its patches.
 
     Raises:
         InputError: an unknown architecture, or one that this network does not have.
@@ -60,8 +63,10 @@ def rebuild(network: nn.Module, name: str, architecture: str) -> None:
         raise InputError(f"architecture: {architecture} has no {name}, expected one of: {known}")
     if architecture == "keras":
         _as_keras(network)
-    else:
+    elif architecture == "medicalnet":
         _as_medicalnet(network, name)
+    else:
+        network.pooling = "mean"  # type: ignore[assignment]
     network.register_buffer(_MARKER + architecture, torch.ones((), dtype=torch.uint8))
 
 
@@ -76,6 +81,28 @@ def architecture_of(weights: Mapping[str, torch.Tensor]) -> str:
         if last.startswith(_MARKER):
             return last.removeprefix(_MARKER)
     return STANDARD
+
+
+def pooled(
+    weights: Mapping[str, torch.Tensor], network: str, pooling: str
+) -> tuple[dict[str, torch.Tensor], str]:
+    """Weights for another pooling of a transformer, which moves no tensor, and their architecture.
+
+    Args:
+        weights: in our naming; none of a random initialisation.
+        network: its name.
+        pooling: a name of :data:`POOLINGS`.
+
+    Raises:
+        InputError: an unknown pooling, or a network without tokens.
+    """
+    if pooling not in POOLINGS:
+        raise InputError(f"pooling: {pooling!r} is unknown{did_you_mean(pooling, POOLINGS)}")
+    if network not in ARCHITECTURES["mean_pooled"]:
+        raise InputError(f"pooling: got {pooling!r}, expected none: {network} has no tokens")
+    architecture = POOLINGS[pooling]
+    unmarked = {name: tensor for name, tensor in weights.items() if name not in marker("mean_pooled")}
+    return {**unmarked, **marker(architecture)}, architecture
 
 
 def marker(architecture: str) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from srcmatters.errors import InputError
 from srcmatters.files import sha256_of
-from srcmatters.sources.architecture import STANDARD, architecture_of
+from srcmatters.sources.architecture import STANDARD, architecture_of, pooled
 from srcmatters.sources.catalogue import find_entry, read_catalogue
 from srcmatters.sources.checkpoint_layouts import network_of_run, unwrapped
 from srcmatters.sources.classifier import Classifier, Origin, weights_digest
@@ -167,6 +167,7 @@ def create_classifier(
     dropout: float = 0.2,
     seed: int = 0,
     inflation: str = "centre",
+    pooling: str | None = None,
 ) -> Classifier:
     """A network from a source, with the source's input normalisation as its first layer.
 
@@ -179,6 +180,7 @@ def create_classifier(
         dropout: dropout rate before the classifier.
         seed: seed of everything that is initialised randomly, the head included.
         inflation: how weights for images become weights for volumes, "centre" or "mean".
+        pooling: of a transformer, "cls" or "mean"; None: the source's own, of published ones "cls".
 
     Shape:
         image: (B, 1 or 3, H, W[, D]) in [0, 1], (B, 1, ...) for sources of grey images; the result is
@@ -188,15 +190,21 @@ def create_classifier(
         InputError: the weights are not those of this network; the message names the tensors.
     """
     if is_own(network):
+        if pooling is not None:
+            raise InputError(f"pooling: got {pooling!r}, expected none: a network of one's own pools itself")
         return own_classifier(network, str(source), spatial_dims, num_classes, dropout, seed)
     loaded = load_source(source, network, spatial_dims, inflation)
+    weights, architecture = loaded.weights, loaded.architecture
+    if pooling is not None:
+        moved, architecture = pooled(weights or {}, network, pooling)
+        weights = None if weights is None else moved
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = create_network(
-            network, spatial_dims, loaded.normalisation.channels, num_classes, dropout, loaded.architecture
+            network, spatial_dims, loaded.normalisation.channels, num_classes, dropout, architecture
         )
-    if loaded.weights is not None:
-        load_strictly(backbone, loaded.weights, HEADS[network], origin=f"source {source} into {network}")
+    if weights is not None:
+        load_strictly(backbone, weights, HEADS[network], origin=f"source {source} into {network}")
     classifier = Classifier(loaded.normalisation.layer(spatial_dims), backbone)
     classifier.origin = Origin(str(source), network, dropout, weights_digest(classifier))
     return classifier

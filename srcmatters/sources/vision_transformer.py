@@ -22,11 +22,12 @@ VIT_B14: dict[str, Any] = {
 
 
 class VisionTransformer(nn.Module):
-    """A DINOv2 transformer with a linear head on its class token.
+    """A DINOv2 transformer with a linear head on its class token, or on the mean of its patches.
 
     The class token is the image's representation that DINOv2 is trained to make and that RAD-DINO's authors
-    evaluate; the mean of the patch tokens, which some probes append, would double the head for the sake of
-    dense tasks. Position embeddings are resampled (bicubic) to the size of the image, as DINOv2 does.
+    evaluate; the mean of the patch tokens (``pooling = "mean"``, see
+    :func:`srcmatters.sources.architecture.rebuild`) is the other one that probes are put on. Position
+    embeddings are resampled (bicubic) to the size of the image, as DINOv2 does.
 
     Args:
         in_channels: channels of the input.
@@ -55,6 +56,7 @@ class VisionTransformer(nn.Module):
         # The mask token plays a part in pre-training alone.
         settings = Dinov2Config(**config, num_channels=in_channels, use_mask_token=False)
         self.patch_size = int(config["patch_size"])
+        self.pooling = "cls"
         self.backbone = Dinov2Model(settings)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(int(config["hidden_size"]), num_classes)
@@ -72,4 +74,5 @@ class VisionTransformer(nn.Module):
                 f" {patch} pixel patches, such as {low} or {low + patch}"
             )
         tokens = self.backbone(pixel_values=image).last_hidden_state
-        return self.head(self.dropout(tokens[:, 0]))
+        pooled = tokens[:, 0] if self.pooling == "cls" else tokens[:, 1:].mean(dim=1)
+        return self.head(self.dropout(pooled))

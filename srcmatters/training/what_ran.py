@@ -58,7 +58,13 @@ def _origin_settings(network: nn.Module) -> Settings:
             f"network_def: got a {inner}, of which nothing tells the source; expected"
             " srcmatters.sources.create_classifier with a network and a source of `srcmatters sources list`"
         )
-    return {"source": source_name(origin.source), "network": origin.network, "dropout": origin.dropout}
+    pooling = getattr(network[1], "pooling", None)  # type: ignore[index]
+    return {
+        "source": source_name(origin.source),
+        "network": origin.network,
+        "pooling": pooling if isinstance(pooling, str) else None,
+        "dropout": origin.dropout,
+    }
 
 
 def retest_settings(
