@@ -19,6 +19,7 @@ from srcmatters.evaluation.analysis import Analysis, analyse
 from srcmatters.evaluation.mitigation import MitigationAnalysis
 from srcmatters.evaluation.verdicts import Outcome, Verdict, control_verdicts, verdicts
 from srcmatters.files import write_text
+from srcmatters.reports.adaptation_figure import adaptation_figures
 from srcmatters.reports.attribute_table import attribute_table
 from srcmatters.reports.check_tables import control_table, detectability_table, subgroup_table
 from srcmatters.reports.coverage import missing_cells, not_tested, unreadable_images
@@ -170,11 +171,12 @@ def render_report(
         mitigation=(mitigation := mitigation_section(results, analysis.plan)),
         pairs=(pairs := pair_section(results, analysis.plan)),
         date=written_on(),
-        legends={place: _legend(lines, place) for place in ("curves", "effects")},
+        legends={place: _legend(lines, place) for place in ("curves", "adaptations", "effects")},
         sections=[
             _section(setup, number, lines, cells, results.predictions)
             for number, setup in enumerate(all_setups)
         ],
+        adaptations=adaptation_figures(analysis.leans, plain, lines),
         cells=cells,
         detectability=detectability_table(plain),
         examples=examples[0],
