@@ -33,6 +33,11 @@ import click
 @click.option("--batch_size", type=int, default=32, show_default=True, help="Images per forward pass.")
 @click.option("--num_workers", type=int, default=2, show_default=True, help="Processes that decode images.")
 @click.option("--device", default=None, help="[default: cuda where there is one, else cpu]")
+@click.option(
+    "--study",
+    type=click.Path(path_type=Path),
+    help="Folder of a finished study on this target, whose fine-tuned leans are set beside these.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [default: mlruns/rankings/TARGET-SIZE].")
 def rank(
     dataset_dir: str,
@@ -45,6 +50,7 @@ def rank(
     batch_size: int,
     num_workers: int,
     device: str | None,
+    study: Path | None,
     out: Path | None,
 ) -> None:
     """Which source for this target? Clean AUC, learned lean and where the shortcut lives, on frozen features.
@@ -65,5 +71,6 @@ def rank(
         batch_size=batch_size,
         num_workers=num_workers,
         device=device,
+        study=study,
         out=out,
     ).run()

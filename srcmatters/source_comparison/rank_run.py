@@ -22,8 +22,9 @@ from srcmatters.images import LoadRadiographd
 from srcmatters.preprocessing import AntialiasedResized, StateCache
 from srcmatters.runs import Results
 from srcmatters.source_comparison.comparison import draw_cases
+from srcmatters.source_comparison.fine_tuned import FineTuned, fine_tuned, fine_tuned_figure
 from srcmatters.source_comparison.rank_figure import rank_figure
-from srcmatters.source_comparison.rank_tables import print_ranking
+from srcmatters.source_comparison.rank_tables import print_fine_tuned, print_ranking
 from srcmatters.source_comparison.ranking import SourceRanking, rank_sources
 from srcmatters.sources import network_name
 from srcmatters.sources.catalogue import own_sources, read_catalogue
@@ -49,6 +50,7 @@ class RankRun:
         batch_size: images per forward pass.
         num_workers: processes that decode images.
         device: where networks compute, None: CUDA where there is one.
+        study: folder of a finished study on this target; None: none.
         out: folder of the result, None: mlruns/rankings/TARGET-SIZE.
     """
 
@@ -62,6 +64,7 @@ class RankRun:
     batch_size: int = 32
     num_workers: int = 2
     device: str | None = None
+    study: Path | None = None
     out: Path | None = None
 
     def run(self) -> SourceRanking:
@@ -103,10 +106,18 @@ class RankRun:
             counts = {"cases": len(clean.cases), "patients": int(clean.cases["patient_id"].nunique())}
             facts = {"settings": settings, "dataset_sha256": clean.digest(), **counts}
             facts["seconds"] = round(time.perf_counter() - start, 1)
-            _write(folder, ranking, facts)
+            beside = self._beside(ranking, target)
+            _write(folder, ranking, facts, beside)
         print_ranking(ranking, _title(facts))
+        if beside is not None:
+            print_fine_tuned(beside)
         click.echo(f"{facts['seconds']:.0f} s. Tables, figure and record are in {results.output_dir}")
         return ranking
+
+    def _beside(self, ranking: SourceRanking, target: str) -> FineTuned | None:
+        if self.study is None:
+            return None
+        return fine_tuned(self.study, target, ranking.sources, ranking.leans, DEFAULT_NETWORK)
 
     def _images(self, table: pd.DataFrame, confounder: str) -> StateCache:
         size = [self.image_size, self.image_size]
@@ -148,12 +159,18 @@ def _title(facts: dict[str, Any]) -> str:
     return f"sources on {settings['target']} · {images} · {settings['image_size']} px"
 
 
-def _write(folder: Path, ranking: SourceRanking, facts: dict[str, Any]) -> None:
+def _write(
+    folder: Path, ranking: SourceRanking, facts: dict[str, Any], beside: FineTuned | None = None
+) -> None:
     tables = {field.name: getattr(ranking, field.name) for field in fields(ranking)}
+    figures = {"ranking": rank_figure(ranking, _title(facts))}
+    if beside is not None:
+        tables |= {"fine_tuned": beside.table, "correlations": beside.correlations}
+        figures["fine_tuned"] = fine_tuned_figure(beside, _title(facts))
     for name, table in tables.items():
         write_csv(table, folder / f"{name}.csv", float_format="%.6g")
     rows = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
     (folder / "ranking.json").write_text(json.dumps({**facts, **rows}, indent=1) + "\n")
-    figure = rank_figure(ranking, _title(facts))
-    for ending in ("png", "svg"):
-        figure.savefig(folder / f"ranking.{ending}", dpi=150)
+    for name, figure in figures.items():
+        for ending in ("png", "svg"):
+            figure.savefig(folder / f"{name}.{ending}", dpi=150)

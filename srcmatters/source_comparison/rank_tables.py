@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from srcmatters.evaluation.leans import LEAST_CLEAN_AUC
+from srcmatters.source_comparison.fine_tuned import FineTuned
 from srcmatters.source_comparison.ranking import SourceRanking
 
 _WIDTH = 140  # redirected into a file or a pipe there is no terminal whose width would be known
@@ -34,6 +35,30 @@ def print_ranking(ranking: SourceRanking, title: str) -> None:
         )
         console.print(_wide(ranking, ranking.robustness, "against", "index"))
     for line in remarks(ranking):
+        console.print(escape(line), highlight=False)
+
+
+def print_fine_tuned(beside: FineTuned) -> None:
+    """Print frozen and fine-tuned leans side by side, one row per source and confounder.
+
+    Args:
+        beside: of :func:`srcmatters.source_comparison.fine_tuned.fine_tuned`.
+    """
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    console.print("Beside the fine-tuned runs of the study [95 % interval]", style="italic")
+    headings = ("source", "confounder", "frozen lean", "fine-tuned lean", "clean AUC", "fine-tuned")
+    table = Table()
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if place < 2 else "right", overflow="fold")
+    for row in beside.table.itertuples():
+        leans = (
+            f"{row.lean:.2f} [{row.low:.2f}, {row.high:.2f}]",
+            f"{row.tuned_lean:.2f} [{row.tuned_low:.2f}, {row.tuned_high:.2f}]",
+        )
+        cells = (str(row.source), str(row.confounder), *leans)
+        table.add_row(*map(escape, cells), f"{row.clean_auc:.2f}", f"{row.tuned_clean_auc:.2f}")
+    console.print(table)
+    for line in beside.remarks:
         console.print(escape(line), highlight=False)
 
 

@@ -1,0 +1,181 @@
+"""What a finished study says of the sources of a ranking: fine-tuned leans beside the frozen ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from srcmatters.errors import InputError
+from srcmatters.source_comparison.figures import COLOURS, MARKERS
+
+#: Fewer sources order themselves alike too often by chance: among three, one order in six.
+LEAST_SOURCES = 8
+_LEANS, _ENVIRONMENTS = "leans.csv", "environments.csv"
+_NEEDED = {
+    _LEANS: (
+        "target",
+        "network",
+        "depth",
+        "control",
+        "confounder",
+        "source",
+        "family",
+        "lean",
+        "low",
+        "high",
+    ),
+    _ENVIRONMENTS: ("network", "depth", "control", "source", "p_art", "environment", "auc"),
+}
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """Sources that are in both, and how many order alike.
+
+    Args:
+        table: source, confounder, lean, low, high (frozen), tuned_lean, tuned_low, tuned_high, clean_auc
+            (frozen) and tuned_clean_auc (at p_art 0).
+        correlations: confounder, sources, and from :data:`LEAST_SOURCES` sources on Spearman's rho and its p.
+    """
+
+    table: pd.DataFrame
+    correlations: pd.DataFrame
+
+    @property
+    def remarks(self) -> list[str]:
+        """A sentence per confounder."""
+        lines = []
+        for row in self.correlations.itertuples():
+            if pd.isna(row.rho):
+                lines.append(
+                    f"{row.confounder}: {row.sources} sources were fine-tuned as well; a rank correlation is"
+                    f" given from {LEAST_SOURCES} on."
+                )
+            else:
+                lines.append(
+                    f"{row.confounder}: Spearman's rank correlation of frozen and fine-tuned lean over"
+                    f" {row.sources} sources {row.rho:.2f} (p = {row.p:.2g})."
+                )
+        return lines
+
+
+def fine_tuned(
+    folder: str | Path, target: str, sources: pd.DataFrame, leans: pd.DataFrame, default_network: str
+) -> FineTuned:
+    """Put the fine-tuned leans of a finished study beside those of a ranking.
+
+    Args:
+        folder: of the study, whose ``tables`` are read.
+        target: of the ranking; the study's has to be the same.
+        sources, leans: see :class:`srcmatters.source_comparison.ranking.SourceRanking`.
+        default_network: the network that the name of a source in the ranking does not tell.
+
+    Raises:
+        InputError: no tables, another target, no fine-tuned lean of any source of the ranking, or several of
+            one source, which only differ in something that a ranking does not have.
+    """
+    tables = {name: _read(Path(folder) / "tables" / name) for name in _NEEDED}
+    tuned = _named(tables[_LEANS], default_network)
+    tuned = tuned[tuned["family"] == "declared"]
+    targets = sorted(tuned["target"].unique())
+    if targets and targets != [target]:
+        raise InputError(f"--study: {folder} is of the target {', '.join(targets)}, expected {target}")
+    wide = tuned.rename(columns={name: f"tuned_{name}" for name in ("lean", "low", "high")})
+    keys = ["source", "confounder"]
+    both = leans.merge(wide[[*keys, "tuned_lean", "tuned_low", "tuned_high"]], on=keys)
+    if both.empty:
+        ranked, there = ", ".join(sources["source"]), ", ".join(sorted(tuned["source"].unique())) or "none"
+        raise InputError(
+            f"--study: {folder} has fine-tuned {there}, expected sources and confounders of the ranking"
+            f" ({ranked})"
+        )
+    if both.duplicated(keys).any():
+        twice = both.loc[both.duplicated(keys), "source"].iloc[0]
+        raise InputError(
+            f"--study: {folder} has several fine-tuned leans of {twice}, expected one setup (target, network,"
+            " adaptation, train_size, protocol)"
+        )
+    clean = sources.set_index("source")["clean_auc"]
+    environments = _named(tables[_ENVIRONMENTS], default_network)
+    at_none = environments[(environments["environment"] == "clean") & (environments["p_art"] == 0)]
+    tuned_clean = at_none.drop_duplicates("source").set_index("source")["auc"]
+    both = both.assign(clean_auc=both["source"].map(clean), tuned_clean_auc=both["source"].map(tuned_clean))
+    return FineTuned(both, _correlations(both))
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise InputError(f"--study: {path} does not exist, expected the folder of a finished study")
+    table = pd.read_csv(path)
+    missing = [name for name in _NEEDED[path.name] if name not in table]
+    if missing:
+        raise InputError(f"--study: {path}: no column {missing[0]}, expected a table of `srcmatters study`")
+    return table
+
+
+def _named(table: pd.DataFrame, default_network: str) -> pd.DataFrame:
+    """Rows of plain fine-tunings of every weight on all cases, with sources named as a ranking does."""
+    plain = (table["depth"] == "finetune") & (table["control"] == "none")
+    for axis, usual in (("adaptation", "full"), ("train_size", 0)):
+        if axis in table:
+            plain &= table[axis] == usual
+    rows = table[plain]
+    networks = rows["network"].where(rows["network"] != default_network, "")
+    return rows.assign(source=rows["source"] + networks.map(lambda name: f"@{name}" if name else ""))
+
+
+def _correlations(both: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for confounder, own in both.groupby("confounder"):
+        row = {"confounder": confounder, "sources": len(own), "rho": float("nan"), "p": float("nan")}
+        if len(own) >= LEAST_SOURCES:
+            found = stats.spearmanr(own["lean"], own["tuned_lean"])
+            row |= {"rho": float(found.statistic), "p": float(found.pvalue)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def fine_tuned_figure(beside: FineTuned, title: str = "") -> Figure:
+    """A scatter per confounder: frozen lean across, fine-tuned lean upwards, a mark per source.
+
+    Args:
+        beside: of :func:`fine_tuned`.
+        title: written above.
+    """
+    kinds = list(dict.fromkeys(beside.table["confounder"]))
+    figure = Figure(figsize=(3.4 * len(kinds) + 1.6, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(kinds), sharex=True, sharey=True, squeeze=False)[0]
+    names = list(dict.fromkeys(beside.table["source"]))
+    for axes, kind in zip(panels, kinds, strict=True):
+        _scatter(axes, beside.table[beside.table["confounder"] == kind], names)
+        axes.set_title(str(kind), fontsize=9, loc="left")
+    panels[0].set_ylabel("learned lean, fine-tuned")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _scatter(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
+    for row in rows.itertuples():
+        number = names.index(str(row.source))
+        x, y = row.lean, row.tuned_lean
+        axes.errorbar(
+            [x],
+            [y],
+            xerr=[[max(x - row.low, 0)], [max(row.high - x, 0)]],
+            yerr=[[max(y - row.tuned_low, 0)], [max(row.tuned_high - y, 0)]],
+            color=COLOURS[number % len(COLOURS)],
+            marker=MARKERS[number % len(MARKERS)],
+            linestyle="none",
+            elinewidth=1,
+            label=str(row.source),
+        )
+    axes.axline((0, 0), slope=1, color="0.7", linewidth=1, zorder=0)
+    axes.set_xlabel("learned lean, frozen features")
+    axes.spines[["top", "right"]].set_visible(False)
