@@ -150,7 +150,7 @@ def _draw(axes: Axes, rows: pd.DataFrame, lines: Mapping[str, Line]) -> None:
 
 def _words(rows: pd.DataFrame) -> str:
     return "; ".join(
-        f"{row.source}, {row.adaptation}, {_size_name(int(row.train_size))} cases:"
+        f"{row.source}, {row.adaptation}, {_size_name(int(str(row.train_size)))} cases:"
         f" {interval(row.lean, row.low, row.high)}"
         for row in rows.itertuples()
     )

@@ -57,6 +57,7 @@ from srcmatters.reports.study_tables import (
 from srcmatters.runs.finished_runs import StudyResults, read_results
 
 _TEMPLATE = "report.html.j2"
+_FILTERS = ("number", "signed", "interval", "p_value", "share", "listed", "counted")
 
 
 @dataclass(frozen=True)
@@ -211,9 +212,6 @@ def _examples(cells: pd.DataFrame, folder: Path, options: ReportOptions) -> tupl
     from srcmatters.reports.example_images import target_examples  # imports what trains
 
     return target_examples(cells, options.trust)
-
-
-_FILTERS = ("number", "signed", "interval", "p_value", "share", "listed", "counted")
 
 
 def _section(

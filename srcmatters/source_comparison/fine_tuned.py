@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -50,22 +52,27 @@ class FineTuned:
     def remarks(self) -> list[str]:
         """A sentence per confounder."""
         lines = []
-        for row in self.correlations.itertuples():
-            if pd.isna(row.rho):
+        for row in self.correlations.to_dict(orient="records"):
+            if np.isnan(row["rho"]):
                 lines.append(
-                    f"{row.confounder}: {row.sources} sources were fine-tuned as well; a rank correlation is"
-                    f" given from {LEAST_SOURCES} on."
+                    f"{row['confounder']}: {row['sources']} sources were fine-tuned as well; a rank"
+                    f" correlation is given from {LEAST_SOURCES} on."
                 )
             else:
                 lines.append(
-                    f"{row.confounder}: Spearman's rank correlation of frozen and fine-tuned lean over"
-                    f" {row.sources} sources {row.rho:.2f} (p = {row.p:.2g})."
+                    f"{row['confounder']}: Spearman's rank correlation of frozen and fine-tuned lean over"
+                    f" {row['sources']} sources {row['rho']:.2f} (p = {row['p']:.2g})."
                 )
         return lines
 
 
 def fine_tuned(
-    folder: str | Path, target: str, sources: pd.DataFrame, leans: pd.DataFrame, default_network: str
+    folder: str | Path,
+    target: str,
+    sources: pd.DataFrame,
+    leans: pd.DataFrame,
+    default_network: str,
+    aliases: Mapping[str, str] | None = None,
 ) -> FineTuned:
     """Put the fine-tuned leans of a finished study beside those of a ranking.
 
@@ -74,13 +81,18 @@ def fine_tuned(
         target: of the ranking; the study's has to be the same.
         sources, leans: see :class:`srcmatters.source_comparison.ranking.SourceRanking`.
         default_network: the network that the name of a source in the ranking does not tell.
+        aliases: what a study calls sources that the ranking calls otherwise, by the study's name.
 
     Raises:
         InputError: no tables, another target, no fine-tuned lean of any source of the ranking, or several of
             one source, which only differ in something that a ranking does not have.
     """
     tables = {name: _read(Path(folder) / "tables" / name) for name in _NEEDED}
-    tuned = _named(tables[_LEANS], default_network)
+    tables = {
+        name: _named(table, default_network).replace({"source": dict(aliases or {})})
+        for name, table in tables.items()
+    }
+    tuned = tables[_LEANS]
     tuned = tuned[tuned["family"] == "declared"]
     targets = sorted(tuned["target"].unique())
     if targets and targets != [target]:
@@ -101,7 +113,7 @@ def fine_tuned(
             " adaptation, train_size, protocol)"
         )
     clean = sources.set_index("source")["clean_auc"]
-    environments = _named(tables[_ENVIRONMENTS], default_network)
+    environments = tables[_ENVIRONMENTS]
     at_none = environments[(environments["environment"] == "clean") & (environments["p_art"] == 0)]
     tuned_clean = at_none.drop_duplicates("source").set_index("source")["auc"]
     both = both.assign(clean_auc=both["source"].map(clean), tuned_clean_auc=both["source"].map(tuned_clean))
@@ -162,19 +174,20 @@ def fine_tuned_figure(beside: FineTuned, title: str = "") -> Figure:
 
 
 def _scatter(axes: Axes, rows: pd.DataFrame, names: list[str]) -> None:
-    for row in rows.itertuples():
-        number = names.index(str(row.source))
-        x, y = row.lean, row.tuned_lean
+    columns = ["lean", "low", "high", "tuned_lean", "tuned_low", "tuned_high"]
+    for source, values in zip(rows["source"], rows[columns].to_numpy(dtype=float), strict=True):
+        number = names.index(str(source))
+        x, low, high, y, tuned_low, tuned_high = map(float, values)
         axes.errorbar(
             [x],
             [y],
-            xerr=[[max(x - row.low, 0)], [max(row.high - x, 0)]],
-            yerr=[[max(y - row.tuned_low, 0)], [max(row.tuned_high - y, 0)]],
+            xerr=[[max(x - low, 0)], [max(high - x, 0)]],
+            yerr=[[max(y - tuned_low, 0)], [max(tuned_high - y, 0)]],
             color=COLOURS[number % len(COLOURS)],
             marker=MARKERS[number % len(MARKERS)],
             linestyle="none",
             elinewidth=1,
-            label=str(row.source),
+            label=str(source),
         )
     axes.axline((0, 0), slope=1, color="0.7", linewidth=1, zorder=0)
     axes.set_xlabel("learned lean, frozen features")

@@ -27,7 +27,8 @@ from srcmatters.source_comparison.rank_figure import rank_figure
 from srcmatters.source_comparison.rank_tables import print_fine_tuned, print_ranking
 from srcmatters.source_comparison.ranking import SourceRanking, rank_sources
 from srcmatters.sources import network_name
-from srcmatters.sources.catalogue import own_sources, read_catalogue
+from srcmatters.sources.catalogue import find_entry, own_sources, read_catalogue
+from srcmatters.sources.constructor import is_own
 from srcmatters.sources.fetching import whereabouts
 from srcmatters.training import check_settings, source_name
 
@@ -106,7 +107,7 @@ class RankRun:
             counts = {"cases": len(clean.cases), "patients": int(clean.cases["patient_id"].nunique())}
             facts = {"settings": settings, "dataset_sha256": clean.digest(), **counts}
             facts["seconds"] = round(time.perf_counter() - start, 1)
-            beside = self._beside(ranking, target)
+            beside = self._beside(ranking, target, named)
             _write(folder, ranking, facts, beside)
         print_ranking(ranking, _title(facts))
         if beside is not None:
@@ -114,10 +115,14 @@ class RankRun:
         click.echo(f"{facts['seconds']:.0f} s. Tables, figure and record are in {results.output_dir}")
         return ranking
 
-    def _beside(self, ranking: SourceRanking, target: str) -> FineTuned | None:
+    def _beside(
+        self, ranking: SourceRanking, target: str, named: Sequence[tuple[str, str, str]]
+    ) -> FineTuned | None:
         if self.study is None:
             return None
-        return fine_tuned(self.study, target, ranking.sources, ranking.leans, DEFAULT_NETWORK)
+        return fine_tuned(
+            self.study, target, ranking.sources, ranking.leans, DEFAULT_NETWORK, file_aliases(named)
+        )
 
     def _images(self, table: pd.DataFrame, confounder: str) -> StateCache:
         size = [self.image_size, self.image_size]
@@ -134,6 +139,21 @@ def sources_here() -> list[tuple[str, str]]:
     there = [entry for entry in entries if entry.location is not None and whereabouts(entry) == "here"]
     names = [(entry.source if entry in packaged else entry.name, entry.network) for entry in there]
     return [*names, ("random", DEFAULT_NETWORK)]
+
+
+def file_aliases(named: Sequence[tuple[str, str, str]]) -> dict[str, str]:
+    """What runs that were given the file of a source by its path call one that is ranked by its name.
+
+    Args:
+        named: name in the tables, source, network.
+    """
+    aliases = {}
+    for name, source, network in named:
+        entry = None if is_own(network) else find_entry(source, network)
+        location = (entry.location or {}) if entry else {}
+        if set(location) == {"file"}:
+            aliases[source_name(location["file"]) + name[len(source_name(source)) :]] = name
+    return aliases
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -91,7 +91,7 @@ def test_the_report_of_such_a_study_has_the_figure(tmp_path: Path) -> None:
         output = write_run(tmp_path / "study" / adaptation, cohort, axes, {"adaptation": adaptation})
         record = json.loads((output / "metrics.json").read_text())
         (output / "metrics.json").write_text(json.dumps({**record, "moved_share": SHARES[adaptation]}))
-    (tmp_path / "study" / "study.yaml").write_text("name: moved\nanalysis: {replicates: 50}\n")
+    (tmp_path / "study" / "study.yaml").write_text("name: moved\nanalysis: {replicates: 200}\n")
     page = write_report(tmp_path / "study", tmp_path / "report.html", data=False).read_text()
     assert "How far the network moved, and on how many cases" in page
     assert "Learned lean over the share of moved weights, all training cases. imagenet, " in page

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from matplotlib.container import ErrorbarContainer
 
 from srcmatters.errors import InputError
 from srcmatters.source_comparison.fine_tuned import FineTuned, fine_tuned, fine_tuned_figure
+from srcmatters.source_comparison.rank_run import file_aliases
+from srcmatters.sources.catalogue import named_entry
+from srcmatters.sources.source_file import write_source
+from srcmatters.training import source_name
 
 NAMES = [f"source{number}" for number in range(8)]
 
@@ -64,6 +70,20 @@ def test_each_source_has_its_own_fine_tuned_lean(tmp_path: Path) -> None:
     assert table.loc["imagenet", ["tuned_lean", "tuned_low", "tuned_high"]].tolist() == [0, -0.1, 0.1]
     assert table.loc["imagenet@resnet18", "tuned_clean_auc"] == pytest.approx(0.82)
     assert table["clean_auc"].tolist() == [0.7, 0.7]
+
+
+def test_a_source_that_the_study_took_from_a_file_is_known_by_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SRCMATTERS_WEIGHTS", str(tmp_path))
+    entry = replace(named_entry("imagenet-resnet18"), scheme="monai")
+    write_source(tmp_path / "ours.safetensors", entry, {"conv1.weight": torch.zeros(1)})
+    (digest,) = file_aliases([("ours@resnet18", "ours", "resnet18"), ("random", "random", "resnet10")])
+    assert digest == source_name(tmp_path / "ours.safetensors") + "@resnet18" != "ours@resnet18"
+    folder = study(tmp_path / "study", [digest])
+    leans = pd.DataFrame({"source": ["ours@resnet18"], "confounder": "tag", "lean": 0.1, "low": 0, "high": 1})
+    sources = pd.DataFrame({"source": ["ours@resnet18"], "clean_auc": 0.7})
+    assert fine_tuned(folder, "chests", sources, leans, "lite", {digest: "ours@resnet18"}).table.shape[0] == 1
 
 
 def test_a_rank_correlation_takes_eight_sources(tmp_path: Path) -> None:
