@@ -104,6 +104,7 @@ def check_equal_to_undisturbed(study: Study, out: Path, whole: dict[str, bytes],
 
 
 @pytest.mark.usefixtures("in_the_end_nobody_is_left")
+@pytest.mark.slow  # Ray starts twice: a minute
 def test_workers_and_driver_killed_the_finished_study_is_the_same(
     tiny_study: Make, store: str, tmp_path: Path
 ) -> None:
