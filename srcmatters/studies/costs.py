@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from srcmatters.cohorts import open_cohort
-from srcmatters.confounders import is_pair, sampled_column
+from srcmatters.confounders import pair_of, sampled_column
 from srcmatters.sources.constructor import is_own
 from srcmatters.sources.network_facts import NETWORKS, check_network
 from srcmatters.studies.cells import Cell, bundle_config
@@ -35,7 +35,7 @@ def estimate_disk(study: Study, cells: Sequence[Cell]) -> Disk | None:
     """Bytes that all cells of a study need, None for a bundle that does not say what it loads.
 
     Raises:
-        InputError: see :func:`srcmatters.cohorts.open_cohort`.
+        InputError: a pair of confounders that no cell could be taught, or a case table that is not one.
     """
     config = bundle_config(study)
     if not {"case_table", "image_size", "network_def"} <= set(config):
@@ -49,7 +49,7 @@ def estimate_disk(study: Study, cells: Sequence[Cell]) -> Disk | None:
     for cell in cells:
         one = settings[cell.cell_id]
         states = 1 if one["confounder"] == "none" or sampled_column(one["confounder"], table) else 2
-        states = 4 if is_pair(one["confounder"]) else states
+        states = 4 if pair_of(one["confounder"], one.get("confounder_args")) else states
         if cell.images not in seen:
             images += states * len(table) * int(one["image_size"]) ** dims * _FLOAT
         width, weights = _network_size(one["network"], str(one["source"]), dims)

@@ -49,6 +49,21 @@ def ask(tmp_path: Path, radiograph_cohort: Path, monkeypatch: pytest.MonkeyPatch
     return lambda *words: CliRunner().invoke(command, list(words))
 
 
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("tag+tag", "got 'tag+tag', expected two different ones, such as tag+noise"),
+        ("tag+noise+tube", "got 'tag+noise+tube', expected two different ones, such as tag+noise"),
+        ("tag+nose", "'nose' of tag+nose is unknown: did you mean 'noise'"),
+    ],
+)
+def test_a_plan_refuses_a_pair_that_no_cell_could_be_taught(ask: Ask, pair: str, message: str) -> None:
+    refused = ask("study", "plan", "pairs.yaml", "--confounder", pair)
+    assert isinstance(refused.exception, InputError), refused.output
+    assert f"confounder: {message}" in str(refused.exception) and "\n" not in str(refused.exception)
+    assert not refused.output
+
+
 def test_an_interrupted_study_of_a_pair_goes_on_and_is_reported(
     ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
