@@ -80,8 +80,10 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
         One row per run; ``attrs["settings"]`` names the columns that are settings.
 
     Raises:
-        InputError: no run there, or a ``metrics.json`` that is not one of ours.
+        InputError: no such folder, no run there, or a ``metrics.json`` that is not one of ours.
     """
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder}: no such folder, expected a study or the output of runs")
     rows: list[dict[str, Any]] = []
     names: set[str] = set()
     for path in sorted(Path(folder).rglob(METRICS)):
@@ -107,7 +109,8 @@ def read_results(folder: str | Path) -> StudyResults:
         folder: a study, or any folder with runs below it. Retests of a run are not read.
 
     Raises:
-        InputError: no run there, or a file that is not one of ours; names the file and the field.
+        InputError: no run of a single confounder there, or a file that is not one of ours; names the file and
+            the field.
     """
     cells = read_runs(folder)
     names = cells.attrs["settings"]
@@ -118,6 +121,11 @@ def read_results(folder: str | Path) -> StudyResults:
     cells.loc[cells["depth"] == "screen", "adaptation"] = "linear"
     cells.attrs["settings"] = sorted({*names, *_ALWAYS})
     taught_two = cells["confounder"].map(is_pair)
+    if taught_two.all():
+        taught = ", ".join(sorted(set(cells["confounder"])))
+        raise InputError(
+            f"{folder}: runs of {taught} alone, expected runs of a single confounder beside them"
+        )
     pairs, cells = _part(cells, taught_two), _part(cells, ~taught_two)
     folders = dict(zip(cells.index.tolist(), map(Path, cells["output_dir"]), strict=True))
     columns = zip(pairs.index.tolist(), pairs["output_dir"], pairs["confounder"], strict=True)

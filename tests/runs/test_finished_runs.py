@@ -91,7 +91,15 @@ def test_a_damaged_table_is_refused_by_name(tmp_path: Path, name: str) -> None:
 def test_a_run_without_predictions_and_a_folder_without_runs_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no metrics\.json below this folder"):
         read_results(tmp_path)
+    with pytest.raises(InputError, match=r"missing: no such folder, expected a study or the output of runs"):
+        read_results(tmp_path / "missing")
     write_run(tmp_path / "run")
     (tmp_path / "run" / "predictions.csv").unlink()
     with pytest.raises(InputError, match=r"run/predictions\.csv: not a readable prediction table"):
+        read_results(tmp_path)
+
+
+def test_runs_of_a_pair_without_runs_of_one_confounder_are_refused(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", confounder="tag+noise")
+    with pytest.raises(InputError, match=r"runs of tag\+noise alone, expected runs of a single confounder"):
         read_results(tmp_path)
