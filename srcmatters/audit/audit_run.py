@@ -157,7 +157,9 @@ def _scores(
     output: str,
 ) -> StateScores:
     confounded = {state: scored.log_odds[row, :, place] for row, state in enumerate(states, start=1)}
-    return StateScores(cases, scored.log_odds[0, :, place], confounded, descriptions, missing, output)
+    unchanged = frozenset(state for row, state in enumerate(states, start=1) if not scored.changed[row])
+    clean = scored.log_odds[0, :, place]
+    return StateScores(cases, clean, confounded, descriptions, missing, output, unchanged)
 
 
 def _ladder(images: CaseImages, scored: Scored, seed: int) -> tuple[Ladder, np.ndarray] | None:

@@ -36,12 +36,14 @@ class Scored:
         digests: (cases,) SHA-256 of the files; "" of those that could not be read.
         refused: state (0 is clean), case position and reason of everything that has no score.
         seconds: of the model's passes alone, and of everything.
+        changed: (states,) cases whose input in a state is not that of the clean state.
     """
 
     log_odds: np.ndarray
     digests: list[str]
     refused: list[tuple[int, int, str]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    changed: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
 
 
 class Scorer:
@@ -81,6 +83,7 @@ class Scorer:
         """
         started, cases = time.perf_counter(), len(self.images)
         scored = Scored(np.full((len(states), cases, len(self.model.outputs)), np.nan), [""] * cases)
+        scored.changed = np.zeros(len(states), dtype=int)
         passes = 0.0
         folder = self._folder(states)
         with _progress(cases, description) as bar:
@@ -92,6 +95,7 @@ class Scorer:
                     passes += float(part["seconds"])
                     _keep(folder, start, part)
                 scored.log_odds[:, rows.start : rows.stop] = part["log_odds"]
+                scored.changed += part["changed"]
                 scored.digests[rows.start : rows.stop] = [str(one) for one in part["digests"]]
                 scored.refused += [
                     (state, start + place, reason)
@@ -162,6 +166,7 @@ class Scorer:
         digests = [""] * len(rows)
         refused: list[tuple[int, int, str]] = []
         waiting: list[tuple[int, int, Tensor]] = []
+        changed = np.zeros(len(states), dtype=int)
         seconds = 0.0
         items = inputs_of_states(self.images, rows, self.model.contract, states, self.num_workers)
         for place, item in enumerate(items):
@@ -174,12 +179,19 @@ class Scorer:
                     refused.append((state, place, one.reason))
                 else:
                     waiting.append((state, place, one))
+                    changed[state] += isinstance(inputs[0], Refused) or not torch.equal(one, inputs[0])
             while len(waiting) >= self.batch_size:
                 seconds += self._forward(waiting[: self.batch_size], log_odds)
                 del waiting[: self.batch_size]
         if waiting:
             seconds += self._forward(waiting, log_odds)
-        return {"log_odds": log_odds, "digests": digests, "refused": json.dumps(refused), "seconds": seconds}
+        return {
+            "log_odds": log_odds,
+            "digests": digests,
+            "refused": json.dumps(refused),
+            "seconds": seconds,
+            "changed": changed,
+        }
 
     def _forward(self, batch: Sequence[tuple[int, int, Tensor]], log_odds: np.ndarray) -> float:
         started = time.perf_counter()
@@ -198,6 +210,7 @@ class Scorer:
             "outputs": list(self.model.outputs),
             "cases": csv_text(self.images.cases),
             "states": [None if one is None else [one.name, one.dose, one.arguments] for one in states],
+            "kept": ["log_odds", "changed"],
             **self.identity,
         }
         key = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -36,6 +36,7 @@ class StateScores:
         descriptions: parameters of each state in words, where it has any that differ from the defaults.
         missing: doses that do not exist, with the reason, by confounder.
         output: name of the finding.
+        without_change: states in which the model got the clean image of every case.
     """
 
     cases: pd.DataFrame
@@ -44,6 +45,7 @@ class StateScores:
     descriptions: Mapping[State, str] = field(default_factory=dict)
     missing: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
     output: str = "label 1"
+    without_change: frozenset[State] = frozenset()
 
     @property
     def confounders(self) -> list[str]:

@@ -174,7 +174,7 @@ class Confounder(ShowsArguments, RandomizableTransform):
         self._check(images, case_ids, spacing_mm, check)
         reason = self.does_nothing(tuple(images.shape[2:]), spacing_mm)
         if reason is not None:
-            warnings.warn(f"{type(self).__name__} changes nothing: {reason}", stacklevel=3)
+            warnings.warn(f"{self.name} changes hardly anything: {reason}", stacklevel=3)
         function = self.apply_in_place if in_place else self.apply
         return self._run(function, images, case_ids, spacing_mm, in_place, acquisitions)
 

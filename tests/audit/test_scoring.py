@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from audit_cases import BrightCorner
+from PIL import Image
 from torch import Tensor
 
 from srcmatters.audit.audit_run import audit_model
 from srcmatters.audit.case_images import CaseImages
+from srcmatters.audit.contract import InputContract
 from srcmatters.audit.doses import dosed
 from srcmatters.audit.record import write_record
 from srcmatters.audit.result import Question
@@ -108,3 +110,22 @@ def test_an_audit_from_images_to_verdicts(images: CaseImages) -> None:
     again = audit_model(BrightCorner(0.0), images, questions, controls=False)
     one, other = (audited.outputs[0].scores.confounded[State("tag")] for audited in (innocent, again))
     assert np.array_equal(one, other)
+
+
+def test_a_confounder_that_the_models_crop_cuts_away_gets_no_verdict(
+    radiograph_cohort: Path, tmp_path: Path
+) -> None:
+    cases = read_cases(radiograph_cohort)
+    for row, path in enumerate(cases["image"]):
+        with Image.open(path) as image:
+            wide = Image.new("L", (3 * image.width, image.height))
+            wide.paste(image, (image.width, 0))
+            wide.save(tmp_path / f"{row}.png")
+    cases["image"] = [str(tmp_path / f"{row}.png") for row in range(len(cases))]
+    model = BrightCorner()
+    model.contract = InputContract(size=(64, 64), resize="crop")
+    audit = audit_model(model, CaseImages(cases), [Question("tag"), Question("noise")], controls=False)
+    verdicts = {one.subject: one for one in audit.outputs[0].verdicts}
+    assert verdicts["tag"].outcome is Outcome.SKIPPED
+    assert "changes nothing in the images that the model gets" in verdicts["tag"].reason
+    assert verdicts["noise"].outcome is not Outcome.SKIPPED

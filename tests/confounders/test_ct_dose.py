@@ -264,7 +264,7 @@ def test_added_noise_has_no_mean() -> None:
 
 def test_a_dose_factor_of_one_changes_nothing_and_says_so() -> None:
     image = water_disc(64)
-    with pytest.warns(UserWarning, match="changes nothing: dose_factor is 1"):
+    with pytest.warns(UserWarning, match="changes hardly anything: dose_factor is 1"):
         result = LowDoseCT(dose_factor=1, default_pixel_mm=5)(image, "case")
     assert torch.equal(result, image)
 

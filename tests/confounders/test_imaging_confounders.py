@@ -75,7 +75,7 @@ def test_added_noise_is_what_the_lower_dose_lacks(level: float, dose: float) -> 
 
 def test_dose_factor_one_changes_nothing_but_quanta() -> None:
     image = torch.linspace(0.1, 0.9, 512 * 512).reshape(1, 512, 512)
-    with pytest.warns(UserWarning, match="changes nothing"):
+    with pytest.warns(UserWarning, match="changes hardly anything"):
         assert torch.equal(XrayQuantumNoise(dose_factor=1)(image, "a"), image)
     simulation = XrayQuantumNoise(dose_factor=1, input_has_noise=False)
     photons = simulation.photons((512, 512), None) * torch.exp(-simulation.latitude * (image - 0.5))

@@ -33,7 +33,7 @@ from srcmatters.confounders import known_confounders
 from srcmatters.confounders.taxonomy import ALSO_CHANGES
 from srcmatters.images import load_radiograph
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* changes nothing", "ignore:kernel. the header says")
+pytestmark = pytest.mark.filterwarnings("ignore:.* changes hardly anything", "ignore:kernel. the header says")
 
 FILM_MM = (300.0, 400.0, 460.0)
 SCAN_MM = (390.0, 430.0, 470.0)

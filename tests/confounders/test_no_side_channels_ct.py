@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from srcmatters.confounders import Confounderd, create_confounder
 from srcmatters.errors import find_input_error
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* changes nothing", "ignore:kernel. the header says")
+pytestmark = pytest.mark.filterwarnings("ignore:.* changes hardly anything", "ignore:kernel. the header says")
 
 #: 512 pixels of .6 mm show the middle of the patient, of .9 mm all of him.
 SLICES = [Grid(pixel_mm, 2.5, 512, 1, 0.5) for pixel_mm in (0.6, 0.75, 0.9)]

@@ -52,7 +52,7 @@ def test_grid_lines_modulate_the_exposure_of_each_pixel(degrees: float, axis: in
 
 
 def test_stripes_that_pixels_average_out_are_reported() -> None:
-    with pytest.warns(UserWarning, match="changes nothing: pixels leave"):
+    with pytest.warns(UserWarning, match="changes hardly anything: pixels leave"):
         GridLines(period_mm=1.0).batch(torch.full((1, 1, 32, 32), 0.5), ["a"], (1.0, 1.0))
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from srcmatters.audit.check import Check, Evidence, Finding
 from srcmatters.audit.checks.clean_performance import knows_the_target
+from srcmatters.audit.state_scores import State
 from srcmatters.audit.two_states import Measured
 from srcmatters.confounders.summaries import confounder_summaries
 from srcmatters.evaluation.contrasts import adjusted_p_values
@@ -56,6 +57,10 @@ class Sensitivity(Check):
             reason = (
                 f"{fewest} cases of the rarer label have both scores, expected {plan.least_cases} or more"
             )
+            text = f"{confounder}: not tested; {reason}."
+            return Finding(self.code, confounder, Outcome.SKIPPED, text, reason=reason)
+        if State(confounder) in evidence.scores.without_change:
+            reason = "it changes nothing in the images that the model gets"
             text = f"{confounder}: not tested; {reason}."
             return Finding(self.code, confounder, Outcome.SKIPPED, text, reason=reason)
         loss = states.loss_under_reversal()
