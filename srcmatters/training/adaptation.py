@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -20,11 +19,8 @@ from srcmatters.sources.stages import FEATURES, Stage, own_stages, stages
 from srcmatters.training.datasets import CaseDataset, case_loader
 from srcmatters.training.handlers import PrepareBatch
 from srcmatters.training.linear_head import LinearHead, fit_head
+from srcmatters.training.settings import ADAPTATIONS, FREEZE
 
-#: "linear": the head alone, fitted as at screen depth. "lp_ft": that head first, then every weight (Kumar et
-#: al. 2022, arXiv 2202.10054). "full": every weight from a random head.
-ADAPTATIONS = ("full", "linear", "lp_ft")
-_FREEZE = re.compile(r"freeze_(?P<stages>\w+)")
 #: Of an optimiser that holds other weights than any adaptation.
 OWN = "own"
 
@@ -117,7 +113,7 @@ def _frozen(network: nn.Module, adaptation: str) -> set[str]:
     backbone = [name for name, weight in network.named_parameters() if id(weight) not in of_head]
     if adaptation == "linear":
         return set(backbone)
-    match = _FREEZE.fullmatch(adaptation)
+    match = FREEZE.fullmatch(adaptation)
     if match is None:
         known = [*ADAPTATIONS, "freeze_1"]
         raise InputError(f"adaptation: {adaptation!r} is unknown{did_you_mean(adaptation, known)}")

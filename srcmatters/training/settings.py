@@ -64,6 +64,10 @@ _RANGES = {
     "temperature": _Range(0, open_low=True),
     "projection_size": _Range(2, whole=True),
 }
+#: "linear": the head alone, fitted as at screen depth. "lp_ft": that head first, then every weight (Kumar et
+#: al. 2022, arXiv 2202.10054). "full": every weight from a random head.
+ADAPTATIONS = ("full", "linear", "lp_ft")
+FREEZE = re.compile(r"freeze_(?P<stages>\w+)")
 _CHOICES = {
     "protocol": ("corrected", "paper"),
     "assignment": ("image", "patient"),
@@ -93,6 +97,10 @@ def check_settings(settings: Mapping[str, Any], **others: Any) -> None:
         value = values.get(name, choices[0])
         if value not in choices:
             raise InputError(f"{name}: {value!r} is unknown{did_you_mean(str(value), choices)}")
+    adaptation = str(values.get("adaptation", ADAPTATIONS[0]))
+    if adaptation not in ADAPTATIONS and not FREEZE.fullmatch(adaptation):
+        known = (*ADAPTATIONS, "freeze_STAGE")
+        raise InputError(f"adaptation: {adaptation!r} is unknown{did_you_mean(adaptation, known)}")
     if values.get("val_interval", 1) > values.get("max_epochs", 1):
         epochs, interval = values["max_epochs"], values["val_interval"]
         raise InputError(f"val_interval: got {interval}, expected no more than max_epochs ({epochs})")

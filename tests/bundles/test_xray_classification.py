@@ -411,6 +411,7 @@ def test_a_crash_ends_the_run_as_failed_and_leaves_no_files(
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
+        ({"adaptation": "liner"}, "adaptation: 'liner' is unknown: did you mean 'linear'?"),
         ({"epoch": 1}, "--epoch: unknown setting: did you mean 'max_epochs'"),
         ({"confouder": "tag"}, "did you mean 'confounder"),
         ({"dataset_dir": "nowhere"}, "dataset_dir: nowhere is not a folder"),
