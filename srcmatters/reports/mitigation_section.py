@@ -86,26 +86,34 @@ def sentences(analysis: MitigationAnalysis) -> list[str]:
                 f"{row.mitigation} {interval(row.recovered, row.low, row.high)}" for row in shown.itertuples()
             ]
             lines.append(f"{source}, {confounder}: share of the loss that is given back: {'; '.join(parts)}.")
-    if not analysis.matrix.empty:
-        tests = analysis.matrix[analysis.matrix["p_adjusted"].notna()]
-        worse = tests[tests["worse"]]
-        lines += [
-            f"{row.source}: {row.mitigation} against {row.confounder} makes {row.tested} worse where the"
-            f" {row.carried_by} carry it: {interval(row.change, row.low, row.high)} AUC,"
-            f" {p_text(row.p_adjusted)} (Holm over {len(tests)})."
-            for row in worse.itertuples()
-        ]
-        if worse.empty:
-            falling = tests[tests["fall_low"] < 0]  # elsewhere the AUC stays above the clean one
-            lowest = falling.iloc[int(np.argmin(falling["change"]))]
-            where = f"{lowest['source']}, {lowest['mitigation']} against {lowest['confounder']}, tested on"
-            lines.append(
-                f"No arm is shown to make another confounder worse ({counted(len(tests), 'comparison')},"
-                f" Holm). The lowest change is {interval(lowest['change'], lowest['low'], lowest['high'])}"
-                f" ({where} {lowest['tested']}); a harm of up to {number(max(-falling['low'].min(), 0))} AUC"
-                " is not excluded everywhere."
-            )
-    return lines
+    return lines + _side_effects(analysis.matrix)
+
+
+def _side_effects(matrix: pd.DataFrame) -> list[str]:
+    """Which arm makes an untreated confounder worse; nothing where none was tested."""
+    tests = matrix[matrix["p_adjusted"].notna()] if len(matrix) else matrix
+    if tests.empty:
+        return []
+    worse = tests[tests["worse"]]
+    lines = [
+        f"{row.source}: {row.mitigation} against {row.confounder} makes {row.tested} worse where the"
+        f" {row.carried_by} carry it: {interval(row.change, row.low, row.high)} AUC,"
+        f" {p_text(row.p_adjusted)} (Holm over {len(tests)})."
+        for row in worse.itertuples()
+    ]
+    if len(lines):
+        return lines
+    nothing = f"No arm is shown to make another confounder worse ({counted(len(tests), 'comparison')}, Holm)"
+    falling = tests[tests["fall_low"] < 0]  # elsewhere the AUC stays above the clean one
+    if falling.empty:
+        return [f"{nothing}: the AUC with it is shown to stay above the clean one everywhere."]
+    lowest = falling.iloc[int(np.argmin(falling["change"]))]
+    where = f"{lowest['source']}, {lowest['mitigation']} against {lowest['confounder']}, tested on"
+    return [
+        f"{nothing}. The lowest change is {interval(lowest['change'], lowest['low'], lowest['high'])}"
+        f" ({where} {lowest['tested']}); a harm of up to {number(max(-falling['low'].min(), 0))} AUC"
+        " is not excluded everywhere."
+    ]
 
 
 def _recovered_table(rows: pd.DataFrame, source: object) -> Table:

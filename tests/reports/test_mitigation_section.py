@@ -3,7 +3,8 @@
 from mitigation_study import EFFECTS, draw_mitigation_study
 
 from srcmatters.evaluation import AnalysisPlan
-from srcmatters.reports.mitigation_section import mitigation_section
+from srcmatters.evaluation.mitigation import MitigationAnalysis
+from srcmatters.reports.mitigation_section import mitigation_section, sentences
 
 PLAN = AnalysisPlan(replicates=400)
 RED = "#c5221f"
@@ -34,6 +35,16 @@ def test_the_absence_of_harm_is_told_with_what_is_not_excluded() -> None:
     assert told.startswith("No arm is shown to make another confounder worse (4 comparisons, Holm).")
     assert f"a harm of up to {max(lowest, 0):.2f}".replace("0.", ".") in told
     assert RED not in section.matrices[0].markup
+
+
+def test_nothing_is_told_of_other_confounders_where_none_was_tested_or_none_can_have_got_worse() -> None:
+    section = mitigation_section(draw_mitigation_study(EFFECTS, {"none": 0.2, "paired": 0.1}), PLAN)
+    assert section is not None
+    recovered, matrix = section.analysis.recovered, section.analysis.matrix
+    treated = sentences(MitigationAnalysis(recovered, matrix[matrix["p_adjusted"].isna()]))
+    assert not any("another confounder" in line for line in treated)
+    above = sentences(MitigationAnalysis(recovered, matrix.assign(fall_low=0.1)))
+    assert above[-1].endswith("stay above the clean one everywhere.")
 
 
 def test_a_study_without_arms_has_no_such_section() -> None:
