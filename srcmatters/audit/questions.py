@@ -11,7 +11,7 @@ import yaml
 
 from srcmatters.audit.contract import InputContract
 from srcmatters.audit.result import Question
-from srcmatters.confounders import Confounder, create_confounder, known_confounders
+from srcmatters.confounders import Confounder, create_confounder, is_pair, known_confounders
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images.reading import PICTURES, has_ending
 
@@ -85,6 +85,8 @@ def _parsed(text: str, contract: InputContract) -> Question:
     else:
         label = " ".join([name, *words])
     known = known_confounders()
+    if is_pair(name):
+        raise InputError(f"--confounder: {name} is a pair, expected one confounder (repeat the option)")
     if name not in known:
         raise InputError(f"--confounder: {name!r} is unknown{did_you_mean(name, known)}")
     against = what_speaks_against(known[name], contract, named=True)

@@ -37,7 +37,7 @@ from srcmatters.sources import classifier_of, is_own, read_constructor, read_wei
 from srcmatters.sources.constructor import code_digest
 
 _FILES = {
-    WEIGHTS: "a fine-tuned run, or one of depth screen that saved its model",
+    WEIGHTS: "a fine-tuned run, or one of depth screen with save_model: true",
     CONFIG: "the output of a run",
     PREDICTIONS: "the output of a run",
     VALIDATION: "a run that kept its validation cases, on which threshold and calibration are fixed;"
@@ -243,7 +243,7 @@ def _read(folder: Path, mlflow_run: str | None) -> TrainedRun:
     confounder = record["settings"].get("confounder")
     if is_pair(confounder):
         raise InputError(
-            f"{folder}: a run of the pair {confounder}, which `srcmatters report` and `results` take alone;"
+            f"{folder}: a run of the pair {confounder}, which only `srcmatters report` and `results` take;"
             " expected a run of one confounder"
         )
     for name, expected in _FILES.items():

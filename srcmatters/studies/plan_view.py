@@ -98,7 +98,7 @@ def _what_can_be_shown(study: Study, cells: Sequence[Cell], detect: float | None
     rows = [("can show", shown), ("", f"from {', '.join(counts)}; assumed: {assumed}")]
     if size.seeds < _ENOUGH_SEEDS:
         more = number(smallest_difference(replace(size, seeds=_ENOUGH_SEEDS), plan.confidence), 3)
-        few = f"{size.seeds} say hardly anything of other seeds"
+        few = f"{counted(size.seeds, 'seed')} cannot show how much seeds differ"
         rows.append(("seeds", f"{few}: --seed 0,1,2,3,4 ({more} then)"))
     if detect is not None:
         for seeds in sorted({size.seeds, _ENOUGH_SEEDS}):

@@ -61,6 +61,7 @@ def test_ones_own_picture(tmp_path: Path) -> None:
         ("noise dose_factor", "expected NAME=VALUE"),
         ("absent.png", "does not exist"),
         ("noise 'a", "cannot be read"),
+        ("tag+noise", "is a pair, expected one confounder"),
     ],
 )
 def test_mistakes_are_named(text: str, message: str) -> None:
