@@ -244,10 +244,10 @@ def test_a_file_that_is_not_the_metrics_of_a_run_is_refused_by_name(tmp_path: Pa
 
 
 def test_a_folder_without_runs_is_refused_by_name(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "nowhere"):
+    for folder, reason in ((tmp_path, "no metrics.json below"), (tmp_path / "nowhere", "no such folder")):
         with pytest.raises(InputError) as caught:
             read_runs(folder)
-        assert str(caught.value).startswith(f"{folder}: no metrics.json below this folder")
+        assert str(caught.value).startswith(f"{folder}: {reason}")
 
 
 def test_runs_of_two_depths_are_two_tables_without_dictionaries(
