@@ -132,7 +132,7 @@ def test_results_compare_the_runs_of_a_folder(tmp_path: Path, monkeypatch: pytes
         (["cohorts", "phantom", "{0}/new", "--patients", "0"], "patients"),
         (["cohorts", "phantom", "{0}/new", "--modality", "ct", "--format", "png"], "file_format"),
         (["cohorts", "phantom", "{0}/new", "--difficulty", "2"], "difficulty"),
-        (["results", "{0}/none"], "{0}/none: no metrics.json below this folder"),
+        (["results", "{0}/none"], "{0}/none: no such folder, expected a study"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing_behind(
