@@ -18,9 +18,6 @@ from srcmatters.training.refitted_heads import FrozenCell, refitted_aucs
 
 DIMENSIONS = 12
 RIDGE = 20.0  # penalty of the head
-
-# Thousands of small tables are put together: text as Python objects takes a third less time than Arrow's.
-pd.set_option("future.infer_string", False)
 POOL = 3  # cohorts whose divisions are used again with new images
 
 

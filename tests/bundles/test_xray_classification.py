@@ -400,7 +400,7 @@ def test_a_crash_ends_the_run_as_failed_and_leaves_no_files(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
-    monkeypatch.setattr("srcmatters.training.run_record.compute_metrics", lambda *_: 1 / 0)
+    monkeypatch.setattr("srcmatters.training.run_record.metrics_of", lambda *_: 1 / 0)
     with pytest.raises(RuntimeError):
         run(tracking_uri=store)
     mlflow.set_tracking_uri(store)
@@ -585,7 +585,7 @@ def test_two_processes_train_one_network(radiograph_cohort: Path, tmp_path: Path
 
 
 def test_errors_of_the_program_are_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("srcmatters.training.run_record.compute_metrics", lambda *_: 1 / 0)
+    monkeypatch.setattr("srcmatters.training.run_record.metrics_of", lambda *_: 1 / 0)
     with pytest.raises(RuntimeError) as caught:
         run()
     assert find_input_error(caught.value) is None

@@ -56,7 +56,7 @@ def test_missing_evidence_is_said_to_be_missing(card: dict[str, Any]) -> None:
     for words in ("NOT AUDITED", "not a medical device", "MISSING: no run-time monitor", NOT_KNOWN):
         assert words in page
     text = checklist(card)
-    assert "The authors must say." in text and "MISSING: nobody has tested" in text
+    assert "The authors must say." in text and "MISSING: whether this model leans" in text
 
 
 def test_figures_are_those_of_the_cases_and_lie_in_their_intervals(
@@ -94,7 +94,7 @@ def test_a_training_under_a_confounder_is_said_where_one_reads_first(tmp_path: P
     text = " ".join(card["limitations"])
     assert "an injected confounder, tag" in text and "these are confounded as the training is" in text
     assert set(card["performance"]) == {"clean", "i.i.d.", "o.o.d."} and not card["not_measured"]
-    assert "clean: nobody carries the confounder" in card["environments"]
+    assert "clean: no case carries the confounder" in card["environments"]
     assert card["environments"] in render_card(card)
 
 

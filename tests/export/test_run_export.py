@@ -243,12 +243,12 @@ def test_a_run_without_a_confounder_needs_an_audit_or_the_word(
     out = export(open_run(str(plain), ""), tmp_path / "marked", options)
     actions = open_bundle(out).rules["actions"]
     metadata = json.loads((out / "configs" / "metadata.json").read_text())
-    assert "MISSING: nobody has tested whether" in metadata["description"]
+    assert "MISSING: whether this model leans" in metadata["description"]
     assert (actions["size"], actions["spacing"], actions["burnt_in_text"]) == ("refuse", "refuse", "flag")
     assert "above the largest | refuse |" in (out / "docs" / "README.md").read_text()
     for name in ("README.md", "model_card.html"):
         assert "NOT AUDITED" in (out / "docs" / name).read_text()
-    assert "MISSING: nobody has tested" in (out / "docs" / "checklist.md").read_text()
+    assert "MISSING: whether this model leans" in (out / "docs" / "checklist.md").read_text()
     inference = (out / "configs" / "inference.yaml").read_text()
     assert "NOT AUDITED" in inference and "scores_unaudited.csv" in inference
     assert open_bundle(out).rules["audited"] is False

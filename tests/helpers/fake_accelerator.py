@@ -36,6 +36,9 @@ class _Hook(torch._C._acc.PrivateUse1Hooks):
 
 # Autograd runs backward on an accelerator that has a name alone.
 _setup_privateuseone_for_python_backend(rename="fake", hook=_Hook())
+# The name outlives this module, and whoever forks the random state asks every device for its own.
+torch.fake.get_rng_state = lambda *_: torch.empty(0, dtype=torch.uint8)  # type: ignore[attr-defined]
+torch.fake.set_rng_state = lambda *_: None  # type: ignore[attr-defined]
 DEVICE = torch.device("fake:0")
 _aten = torch.ops.aten
 _COPIES = {_aten.copy_.default, _aten._to_copy.default}
