@@ -141,17 +141,17 @@ class _Group:
                 }
                 both, metric = both + at_0, "learned"
         means = [float(np.mean([one.value for one in areas.values()])) for areas in both]
-        found = widened(self._over(loss), [boundary_error(mean, *self.classes) for mean in means])
-        low, high = found.interval(self.plan.confidence, *LEAN_RANGE)
+        estimate = widened(self._over(loss), [boundary_error(mean, *self.classes) for mean in means])
+        low, high = estimate.interval(self.plan.confidence, *LEAN_RANGE)
         margin = self.plan.equivalence_margin
         return {
             "metric": metric,
-            "loss": found.value,
+            "loss": estimate.value,
             "low": low,
             "high": high,
-            "p_value": found.p_value(),
-            "p_beyond": found.p_beyond(margin),
-            "p_equivalence": found.p_equivalence(margin),
+            "p_value": estimate.p_value(),
+            "p_beyond": estimate.p_beyond(margin),
+            "p_equivalence": estimate.p_equivalence(margin),
         }
 
     def _are_taught(self, labels: Iterable[Any]) -> bool:

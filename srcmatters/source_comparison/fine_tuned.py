@@ -146,8 +146,8 @@ def _correlations(both: pd.DataFrame) -> pd.DataFrame:
     for confounder, own in both.groupby("confounder"):
         row = {"confounder": confounder, "sources": len(own), "rho": float("nan"), "p": float("nan")}
         if len(own) >= LEAST_SOURCES:
-            found = stats.spearmanr(own["lean"], own["tuned_lean"])
-            row |= {"rho": float(found.statistic), "p": float(found.pvalue)}
+            correlation = stats.spearmanr(own["lean"], own["tuned_lean"])
+            row |= {"rho": float(correlation.statistic), "p": float(correlation.pvalue)}
         rows.append(row)
     return pd.DataFrame(rows)
 

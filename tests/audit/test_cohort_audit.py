@@ -69,8 +69,8 @@ def test_a_second_audit_decodes_what_changed_alone(
     ]
     image = sorted((folder / "images").iterdir())[20]
     Image.fromarray(255 - np.asarray(Image.open(image))).save(image)
-    found = list(image_summaries.image_summaries(CaseImages(read_cases(folder))))
-    assert decoded == list(range(16, 24)) and len(found) == 48
+    summaries = list(image_summaries.image_summaries(CaseImages(read_cases(folder))))
+    assert decoded == list(range(16, 24)) and len(summaries) == 48
 
 
 def test_what_is_kept_is_of_one_way_of_reading_and_one_code(
@@ -103,8 +103,8 @@ def test_an_interrupted_audit_leaves_whole_parts_and_goes_on(
     (part,) = (isolated_cache / "cohort_audits").iterdir()
     assert part.suffix == ".npz"
     decoded.clear()
-    found = list(image_summaries.image_summaries(images))
-    assert decoded == list(range(8, 24)) and len(found) == 24
+    summaries = list(image_summaries.image_summaries(images))
+    assert decoded == list(range(8, 24)) and len(summaries) == 24
 
 
 def test_a_part_with_an_image_that_cannot_be_read_is_read_again(
@@ -115,8 +115,8 @@ def test_a_part_with_an_image_that_cannot_be_read_is_read_again(
     broken.write_bytes(b"none")
     cases.loc[3, "image"] = str(broken)
     for _ in range(2):
-        found = list(image_summaries.image_summaries(CaseImages(cases)))
-        assert isinstance(found[3], Refused) and "broken.png" in found[3].reason
+        summaries = list(image_summaries.image_summaries(CaseImages(cases)))
+        assert isinstance(summaries[3], Refused) and "broken.png" in summaries[3].reason
     assert decoded == [*range(16), *range(8)]
 
 

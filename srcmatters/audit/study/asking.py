@@ -180,13 +180,13 @@ def _encoded_by_runs(pooled: PooledRuns) -> Encoded:
 def _encoded(features: np.ndarray, cases: pd.DataFrame, runs: np.ndarray | None) -> Encoded:
     """By column a probe for each label."""
     labels, patients = cases["label"].to_numpy(dtype=int), cases["patient_id"].to_numpy().astype(str)
-    found: Encoded = {}
+    encoded: Encoded = {}
     for column in attribute_columns(cases):
         groups = attribute_groups(cases[column], patients)
         if isinstance(groups, AttributeGroups):
             probes = attribute_encoding(features, labels, patients, groups, runs=runs)
-            found[column] = [asdict(one) for one in probes]
-    return {column: rows for column, rows in found.items() if rows}
+            encoded[column] = [asdict(one) for one in probes]
+    return {column: rows for column, rows in encoded.items() if rows}
 
 
 def _regions(pooled: PooledRuns, state: tuple[State, Dosed] | None) -> list[dict[str, Any]]:
