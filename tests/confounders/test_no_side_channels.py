@@ -145,8 +145,9 @@ def check_strength(bundle: str, name: str, sizes: tuple[int, ...]) -> None:
                 # The phantom of a film is as wide as the film: devices in mm are smaller on it.
                 group = field_mm if bundle == XRAY else 0.0
                 strength = float((confounded - clean).std())
-                if bundle != XRAY and kind == "flat":
-                    # Of coarse pixels a patch keeps less of what is fine, in both states.
+                if bundle != XRAY and kind == "flat" and made(name).miccat.extent != "local":
+                    # Of coarse pixels a patch keeps less noise, and a change of noise is smaller with it; a
+                    # letter or a device is as bright as ever.
                     strength /= float(clean.std()) / FLAT_NOISE
                 measured.setdefault(group, []).append(strength)
         for strengths in measured.values():
