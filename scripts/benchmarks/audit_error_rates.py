@@ -1,6 +1,6 @@
 """How often is an audit wrong about a network? Many small networks, whose true losses are known.
 
-    OMP_NUM_THREADS=1 python scripts/benchmarks/audit_error_rates.py [--networks 240] [--json FILE]
+    OMP_NUM_THREADS=1 python scripts/benchmarks/audit_error_rates.py [--networks N] [--json FILE] [--keep DIR]
 
 Phantom radiographs make a population, on which the loss under reversal of every network is its true one.
 The networks are classifiers of several kinds, fitted on clean phantoms of other patients to the features of
@@ -8,6 +8,8 @@ frozen backbones of several sources, with other sample sizes, shares of the feat
 and seeds. Of each, one audit of patients drawn from the population is made. Among the networks whose true
 losses all lie within the margin ``false_leans`` counts those that any confounder is said to LEAN; among
 sentences on a loss of twice the margin and more ``power`` counts those that say so.
+
+An interrupted run with ``--keep`` continues where it was: the features, then the outcomes of every network.
 """
 
 from __future__ import annotations
@@ -147,11 +149,11 @@ def share(successes: int, trials: int) -> dict[str, float]:
 def summary(rows: pd.DataFrame, size: int) -> dict[str, dict[str, float]]:
     """Shares of audits of one size."""
     rows = rows[rows["size"] == size]
-    leans = rows["outcome"] == Outcome.LEANS
+    leans = rows["outcome"] == Outcome.LEANS.name
     innocent = rows.groupby("network")["true"].transform(lambda true: true.abs().max()) <= MARGIN
     by_network = leans[innocent].groupby(rows["network"]).any()
     small, large = rows["true"].abs() <= MARGIN, rows["true"].abs() >= 2 * MARGIN
-    within = rows["outcome"] == Outcome.WITHIN_MARGIN
+    within = rows["outcome"] == Outcome.WITHIN_MARGIN.name
     return {
         f"innocent_networks_that_lean_{size}": share(int(by_network.sum()), len(by_network)),
         f"false_leans_{size}": share(int((leans & small).sum()), int(small.sum())),
@@ -160,40 +162,75 @@ def summary(rows: pd.DataFrame, size: int) -> dict[str, dict[str, float]]:
     }
 
 
+def features_of_phantoms(sources: Sequence[str], population: int, keep: Path) -> dict[str, np.ndarray]:
+    """``<part>_<source's place>``, ``<part>_labels`` of the parts training (clean) and population."""
+    file = keep / "features.npz"
+    identity = np.array([*sources, str(population)])
+    if file.is_file():
+        with np.load(file) as kept:
+            arrays = dict(kept)
+        if np.array_equal(arrays.pop("identity"), identity):
+            return arrays
+        raise SystemExit(f"{file}: of other sources or another --population; give another --keep")
+    backbones = [backbone(one) for one in sources]
+    arrays = {}
+    for part, patients, doses in (("training", 600, {}), ("population", population, DOSES)):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name) / "phantoms"
+            seed = 1 if part == "training" else 2
+            write_phantom_cohort(folder, patients, seed=seed, image_size=PIXELS, difficulty=DIFFICULTY)
+            images = CaseImages(read_cases(folder))
+            for place, one in enumerate(features(images, backbones, doses)):
+                arrays[f"{part}_{place}"] = one
+            arrays[f"{part}_labels"] = images.cases["label"].to_numpy()
+    keep.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name("features.part.npz")
+    np.savez(unfinished, identity=identity, **arrays)
+    unfinished.replace(file)
+    return arrays
+
+
+def rows_of_network(
+    network: int, sources: Sequence[str], arrays: Mapping[str, np.ndarray]
+) -> list[dict[str, Any]]:
+    """One row per size of the audit and confounder."""
+    stream = np.random.default_rng([3, network])
+    place, labels = network % len(sources), arrays["population_labels"]
+    scores = scores_of(
+        arrays[f"training_{place}"][0], arrays["training_labels"], arrays[f"population_{place}"], stream
+    )
+    losses, clean = true_losses(scores, labels), roc_auc_score(labels, scores[0])
+    rows = []
+    for size in (92, 440):
+        outcomes = audited(scores, labels, size, stream)
+        rows += [
+            {"network": network, "source": Path(sources[place]).stem, "clean": clean, "size": size}
+            | {"confounder": one, "true": true, "outcome": outcomes[one].name}
+            for one, true in zip(CONFOUNDERS, losses, strict=True)
+        ]
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", type=int, default=240)
-    parser.add_argument("--population", type=int, default=2000)
+    parser.add_argument("--population", type=int, default=1000)
     parser.add_argument("--source", action="append", help="more sources, as in a study")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--keep", type=Path, help="folder, to continue an interrupted run")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     sources = ["imagenet", "random", *(arguments.source or [])]
     with tempfile.TemporaryDirectory() as name:
-        made = []
-        for part, patients, doses in (("training", 600, {}), ("population", arguments.population, DOSES)):
-            folder = Path(name) / part
-            write_phantom_cohort(
-                folder, patients, seed=len(made) + 1, image_size=PIXELS, difficulty=DIFFICULTY
-            )
-            images = CaseImages(read_cases(folder))
-            of_backbones = features(images, [backbone(one) for one in sources], doses)
-            made.append((of_backbones, images.cases["label"].to_numpy()))
-    (training, taught), (population, labels) = made
-    rows = []
-    for network in range(arguments.networks):
-        stream = np.random.default_rng([3, network])
-        place = network % len(sources)
-        scores = scores_of(training[place][0], taught, population[place], stream)
-        losses, clean = true_losses(scores, labels), roc_auc_score(labels, scores[0])
-        for size in (92, 440):
-            outcomes = audited(scores, labels, size, stream)
-            rows += [
-                {"network": network, "source": sources[place], "clean": clean, "size": size}
-                | {"confounder": one, "true": true, "outcome": outcomes[one]}
-                for one, true in zip(CONFOUNDERS, losses, strict=True)
-            ]
-    table = pd.DataFrame(rows)
+        keep = arguments.keep or Path(name)
+        arrays = features_of_phantoms(sources, arguments.population, keep)
+        outcomes = keep / "outcomes.csv"
+        done = set(pd.read_csv(outcomes)["network"]) if outcomes.is_file() else set()
+        for network in range(arguments.networks):
+            if network not in done:
+                rows = pd.DataFrame(rows_of_network(network, sources, arrays))
+                rows.to_csv(outcomes, mode="a", header=not outcomes.is_file(), index=False)
+        table = pd.read_csv(outcomes)
     result = summary(table, 92) | summary(table, 440)
     print(table.groupby(["source", "confounder"])["true"].describe()[["min", "50%", "max"]].round(3))
     for key, value in result.items():
