@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -103,9 +103,24 @@ command.add_command(serve)
 
 
 def main() -> None:
-    """Entry point; an error of the user's is one line and exit status 1."""
+    """Entry point; an error of the user's is one line, with exit status 1, or 2 of one in the words typed."""
     try:
-        command()
+        status = command(prog_name="srcmatters", standalone_mode=False)
     except InputError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        _refuse(str(error), 1)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "srcmatters"
+        _refuse(f"{error.format_message()} ({path} --help says more)", error.exit_code)
+    except click.ClickException as error:
+        _refuse(error.format_message(), error.exit_code)
+    except click.Abort:
+        _refuse("aborted", 1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _refuse(message: str, status: int) -> NoReturn:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(status)

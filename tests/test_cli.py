@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from srcmatters import __version__
-from srcmatters.cli import command
+from srcmatters.cli import command, main
 from srcmatters.cohorts import read_cases
 from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
 from srcmatters.errors import InputError
@@ -147,18 +147,40 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("words", "message"),
     [
-        ["cohorts", "nih", "file.csv"],
-        ["cohorts", "nih", "file.csv", "--finding", "Mass", "--view", "LL"],
-        ["cohorts", "phantom", "new", "--patients", "many"],
-        ["cohort"],
+        (
+            ["cohorts", "nih", "file.csv"],
+            "Missing option '--finding'. (srcmatters cohorts nih --help says more)",
+        ),
+        (
+            ["cohorts", "phantom", "new", "--patients", "many"],
+            "Invalid value for '--patients': 'many' is not a valid integer"
+            ". (srcmatters cohorts phantom --help says more)",
+        ),
+        (["cohort"], "No such command 'cohort'. Did you mean 'cohorts'? (srcmatters --help says more)"),
     ],
 )
-def test_a_misuse_of_the_command_shows_its_usage(arguments: list[str]) -> None:
-    done = run(*arguments)
-    assert done.exit_code == 2
-    assert "Usage:" in done.output
+def test_a_misuse_of_the_command_is_one_line(
+    words: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["srcmatters", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_a_group_without_a_subcommand_lists_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["srcmatters", "cohorts"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "\n  phantom " in capsys.readouterr().err
 
 
 def test_the_program_prints_one_line_and_ends_with_status_1(tmp_path: Path) -> None:
