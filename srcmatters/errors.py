@@ -91,10 +91,12 @@ def _one_line_in_notebook(shell: Any) -> None:
     shell.set_custom_exc((Exception,), show)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of an error message: the nearest known words, or all of them."""
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """The end of an error message: the nearest known words, or all of them; or ``otherwise`` where they are
+    too many to be read.
+    """
     known = list(known)
     near = difflib.get_close_matches(word, known, n=2)
     if near:
         return f": did you mean {' or '.join(repr(name) for name in near)}?"
-    return f", expected one of: {', '.join(known)}"
+    return f", expected {otherwise or 'one of: ' + ', '.join(known)}"

@@ -35,15 +35,14 @@ from srcmatters.preprocessing.stored_arrays import (
     replace_text,
     scratch_file,
 )
+from srcmatters.preprocessing.unreadable import UNREADABLE
 
-__all__ = ["PAIR_STATES", "STATES", "UNREADABLE", "State", "StateCache", "default_cache_dir"]
+__all__ = ["PAIR_STATES", "STATES", "State", "StateCache", "default_cache_dir"]
 
 State = Literal["clean", "confounded", "first", "second", "both"]
 STATES: tuple[State, ...] = ("clean", "confounded")
 #: Of a pair; "confounded" is both.
 PAIR_STATES: tuple[State, ...] = ("clean", "first", "second", "both")
-#: What can be done about an image that cannot be decoded.
-UNREADABLE = ("fail", "skip")
 _NAMED = 5  # unreadable images that are named one by one
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from srcmatters.errors import InputError, did_you_mean
+from srcmatters.sources.network_facts import TRANSFORMERS, check_pooling
 
 #: torchvision's ResNet and DenseNet, the EfficientNet port, DINOv2: what a name means unless said otherwise.
 STANDARD = "standard"
@@ -24,10 +25,8 @@ STANDARD = "standard"
 ARCHITECTURES = {
     "keras": ("resnet50", "densenet121"),
     "medicalnet": ("resnet10", "resnet18", "resnet34", "resnet50"),
-    "mean_pooled": ("vit_b14",),
+    "mean_pooled": TRANSFORMERS,
 }
-#: What a transformer makes of its tokens: its class token, or the mean of those of the patches.
-POOLINGS = {"cls": STANDARD, "mean": "mean_pooled"}
 
 _MARKER = "architecture_"
 _KERAS_EPSILON = 1.001e-5
@@ -91,16 +90,13 @@ def pooled(
     Args:
         weights: in our naming; none of a random initialisation.
         network: its name.
-        pooling: a name of :data:`POOLINGS`.
+        pooling: see :func:`srcmatters.sources.network_facts.check_pooling`.
 
     Raises:
         InputError: an unknown pooling, or a network without tokens.
     """
-    if pooling not in POOLINGS:
-        raise InputError(f"pooling: {pooling!r} is unknown{did_you_mean(pooling, POOLINGS)}")
-    if network not in ARCHITECTURES["mean_pooled"]:
-        raise InputError(f"pooling: got {pooling!r}, expected none: {network} has no tokens")
-    architecture = POOLINGS[pooling]
+    check_pooling(network, pooling)
+    architecture = "mean_pooled" if pooling == "mean" else STANDARD
     unmarked = {name: tensor for name, tensor in weights.items() if name not in marker("mean_pooled")}
     return {**unmarked, **marker(architecture)}, architecture
 

@@ -37,6 +37,9 @@ NETWORKS = {
 }
 #: Prefix of the classification head's tensors by network.
 HEADS = {name: facts.head for name, facts in NETWORKS.items()}
+#: Networks of tokens, whose head is given the class token or the mean of the others.
+TRANSFORMERS = ("vit_b14",)
+POOLINGS = ("cls", "mean")
 
 
 def check_network(name: str) -> None:
@@ -47,3 +50,15 @@ def check_network(name: str) -> None:
     """
     if name not in NETWORKS:
         raise InputError(f"network: {name!r} is unknown{did_you_mean(name, NETWORKS)}")
+
+
+def check_pooling(network: str, pooling: str) -> None:
+    """Refuse an unknown pooling, or one of a network without tokens.
+
+    Raises:
+        InputError: naming the network, or the nearest pooling.
+    """
+    if pooling not in POOLINGS:
+        raise InputError(f"pooling: {pooling!r} is unknown{did_you_mean(pooling, POOLINGS)}")
+    if network not in TRANSFORMERS:
+        raise InputError(f"pooling: got {pooling!r}, expected none: {network} has no tokens")

@@ -102,9 +102,8 @@ def _check_overrides(study: Study, config: Mapping[str, Any]) -> None:
     for name, where in origins.items():
         if name.partition("::")[0].lstrip("+~") not in config:
             known = [item for item in config if item not in BOOKKEEPING]
-            raise InputError(
-                f"{study.file}, {where}: {study.bundle.name} has no {name!r}{did_you_mean(name, known)}"
-            )
+            near = did_you_mean(name, known, f"an id of {study.config_files()[0]}")
+            raise InputError(f"{study.file}, {where}: {study.bundle.name} has no {name!r}{near}")
 
 
 def _fixed(study: Study) -> dict[str, Any]:

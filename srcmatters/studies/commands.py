@@ -62,12 +62,12 @@ def plan(
     Computes nothing (but see --time-one).
     """
     from srcmatters.studies.cells import expand
+    from srcmatters.studies.plan_checks import check_plan
     from srcmatters.studies.plan_view import print_plan
-    from srcmatters.studies.study_sources import check_sources
 
     planned, folder = _study(file, output_dir, ctx.args)
     cells = expand(planned)
-    check_sources(planned, cells)
+    check_plan(planned, cells)
     if time_one:
         _run_first(planned, folder, cells)
     print_plan(planned, cells, folder, workers or _default_workers(planned), detect)

@@ -87,24 +87,29 @@ class StudyRun:
             KeyboardInterrupt: Ctrl-C or SIGTERM; workers have been stopped, everything can be resumed.
         """
         cells = expand(self.study)
-        with (
-            _sigterm_is_ctrl_c(),
-            StudyLock(self.study_dir).held(),
-            _full_disk_in_one_line(self.study_dir),
-        ):
-            pending = [cell for cell in cells if not self._place(cell).is_finished()]
+        with _sigterm_is_ctrl_c(), _full_disk_in_one_line(self.study_dir):
+            pending = self._pending(cells)
             if pending and self.check is not None:
                 self.check(pending)
             require_reachable(self.study.tracking_uri)
-            manifest = self._declare(cells, len(cells) - len(pending))
-            tracked = TrackedStudy(self.study, self.study_dir, cells, manifest.get("parent_run_id"))
-            with self._tracking(tracked):
-                write_json(self.study_dir / MANIFEST, {**manifest, "parent_run_id": tracked.tracker.run_id})
-                queue = self._drive(pending[: self.limit], tracked)
-                self._finish(tracked, cells, queue)
+            # A study that is refused leaves no folder, so the checks come before the lock, which makes it.
+            with StudyLock(self.study_dir).held():
+                return self._run(cells)
+
+    def _run(self, cells: Sequence[Cell]) -> StudyEnd:
+        pending = self._pending(cells)
+        manifest = self._declare(cells, len(cells) - len(pending))
+        tracked = TrackedStudy(self.study, self.study_dir, cells, manifest.get("parent_run_id"))
+        with self._tracking(tracked):
+            write_json(self.study_dir / MANIFEST, {**manifest, "parent_run_id": tracked.tracker.run_id})
+            queue = self._drive(pending[: self.limit], tracked)
+            self._finish(tracked, cells, queue)
         finished = sum(self._place(cell).is_finished() for cell in cells)
         address = tracked.tracker.where_to_look() if tracked.tracker.run_id is not None else ""
         return StudyEnd(finished, len(queue.finished), queue.failed, tuple(self.remarks), address)
+
+    def _pending(self, cells: Sequence[Cell]) -> list[Cell]:
+        return [cell for cell in cells if not self._place(cell).is_finished()]
 
     def _place(self, cell: Cell) -> CellPlace:
         return CellPlace(self.study_dir, cell.cell_id)

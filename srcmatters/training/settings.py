@@ -15,7 +15,7 @@ import torch
 from srcmatters.cohorts.null_controls import CONTROLS
 from srcmatters.errors import InputError, did_you_mean
 from srcmatters.images import file_digest
-from srcmatters.preprocessing.state_cache import UNREADABLE
+from srcmatters.preprocessing.unreadable import UNREADABLE
 from srcmatters.sources import network_name as network_name
 from srcmatters.training.augmentation import AUGMENTATIONS
 from srcmatters.training.mitigation.arms import MITIGATIONS

@@ -103,6 +103,10 @@ def test_a_study_of_phantoms_from_plan_to_status(
         (("--image_size", "0"), "image_size: got 0"),
         (("--fold", "3"), "fold: got 3 of num_folds 3"),
         (("--image_siez", "64"), "has no 'image_siez': did you mean 'image_size'"),
+        (("--quux", "64"), "expected an id of "),
+        (("--mitigation", "none,augmnt"), "mitigation: 'augmnt' is unknown: did you mean 'augment'"),
+        (("--train_size", "5000"), "train_size: "),
+        (("--pooling", "mean"), "pooling: got 'mean', expected none: resnet18 has no tokens"),
         (("--seed",), "--seed: no value"),
         (("64",), "64: not understood, expected --name value"),
     ],
@@ -110,10 +114,11 @@ def test_a_study_of_phantoms_from_plan_to_status(
 def test_what_is_wrong_with_all_cells_is_said_once_and_first(
     study: Ask, executor: InlineExecutor, tmp_path: Path, words: tuple[str, ...], said: str
 ) -> None:
-    done = study("run", *words)
-    assert isinstance(done.exception, InputError) and said in str(done.exception)
-    assert "\n" not in str(done.exception)
-    assert not executor.order and not list(tmp_path.glob("mlruns/studies/*/cells"))
+    for word in ("plan", "run"):
+        done = study(word, *words)
+        assert isinstance(done.exception, InputError) and said in str(done.exception), word
+        assert "\n" not in str(done.exception)
+        assert not executor.order and not (tmp_path / "mlruns").exists(), "nothing was begun, nothing is left"
 
 
 def test_a_failed_cell_is_in_the_table_and_in_the_exit_status(
