@@ -168,13 +168,15 @@ def _cell(
 def _shared_training(settings: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
     """What a fine-tuning in which nobody carries the confounder depends on; empty for every other cell.
 
-    A worker decides by the images and weights themselves, see :mod:`srcmatters.training.shared_training`.
+    Not in the paper's protocol, whose noise is in clean images, too. A worker decides by the images and
+    weights themselves, see :mod:`srcmatters.training.shared_training`.
     """
     added = settings.get("confounder") == "none" or settings.get("confounder") in confounder_summaries()
     alone = settings.get("mitigation", "none") == "none" and settings.get("control", "none") == "none"
     finetuned = "trainings_dir" in settings and "features" not in settings
     nobody = settings.get("p_art") == 0 and settings.get("p_neg", 0) == 0
-    if not (finetuned and added and alone and nobody):
+    corrected = settings.get("protocol") != "paper"
+    if not (finetuned and added and alone and nobody and corrected):
         return ""
     return _plain({name: value for name, value in identity.items() if name not in _OF_THE_CONFOUNDER})
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from srcmatters.errors import InputError
-from srcmatters.studies.cells import bundle_config, expand, task_of
+from srcmatters.studies.cells import bundle_config, count_trainings, expand, task_of
 from srcmatters.studies.schema import AXES, STUDY_SCHEMA
 from srcmatters.studies.study_file import Study, read_study, with_options
 
@@ -186,10 +186,21 @@ def test_the_written_study_file_means_the_same_study(tiny_study: Make, tmp_path:
     assert [cell.cell_id for cell in expand(read_study(path))] == [cell.cell_id for cell in expand(study)]
 
 
-@pytest.mark.parametrize(("name", "cells"), [("paper", 360), ("quick", 100), ("sources", 30)])
+@pytest.mark.parametrize(
+    ("name", "cells"), [("publication_grid", 360), ("reproduction", 240), ("quick", 100), ("sources", 30)]
+)
 def test_the_studies_of_the_bundle_can_be_read(name: str, cells: int) -> None:
     study = read_study(STUDIES / f"{name}.yaml")
     assert len(expand(study)) == cells
+
+
+def test_a_reproduction_has_grid_protocol_and_training_of_the_publication() -> None:
+    grid, study = (read_study(STUDIES / f"{name}.yaml") for name in ("publication_grid", "reproduction"))
+    assert count_trainings(expand(study)) == 240, "its noise is in every image, none is shared"
+    assert {**study.axes, "source": ()} == {**grid.axes, "source": ()}
+    settings = {**bundle_config(study), **expand(study)[0].overrides}
+    assert settings["protocol"] == "paper" and settings["optimizer"]["_target_"] == "torch.optim.Adam"
+    assert (settings["image_size"], settings["batch_size"], settings["max_epochs"]) == (512, 256, 30)
 
 
 def test_every_field_and_axis_is_in_the_reference() -> None:
