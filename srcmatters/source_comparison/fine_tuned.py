@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,20 +66,34 @@ class FineTuned:
         return lines
 
 
-def fine_tuned(
+@dataclass(frozen=True)
+class TunedStudy:
+    """Of a finished study what can stand beside a ranking, its sources named as a ranking names them.
+
+    Args:
+        leans: source, confounder, lean, low, high of fine-tuned networks.
+        clean_auc: at p_art 0, by source.
+    """
+
+    leans: pd.DataFrame
+    clean_auc: pd.Series
+
+
+def read_tuned_study(
     folder: str | Path,
     target: str,
-    sources: pd.DataFrame,
-    leans: pd.DataFrame,
+    names: Sequence[str],
+    confounders: Sequence[str],
     default_network: str,
     aliases: Mapping[str, str] | None = None,
-) -> FineTuned:
-    """Put the fine-tuned leans of a finished study beside those of a ranking.
+) -> TunedStudy:
+    """The fine-tuned leans of a finished study, before anything is ranked.
 
     Args:
         folder: of the study, whose ``tables`` are read.
         target: of the ranking; the study's has to be the same.
-        sources, leans: see :class:`srcmatters.source_comparison.ranking.SourceRanking`.
+        names: of the ranking's sources.
+        confounders: of the ranking.
         default_network: the network that the name of a source in the ranking does not tell.
         aliases: what a study calls sources that the ranking calls otherwise, by the study's name.
 
@@ -97,14 +111,13 @@ def fine_tuned(
     targets = sorted(tuned["target"].unique())
     if targets and targets != [target]:
         raise InputError(f"--study: {folder} is of the target {', '.join(targets)}, expected {target}")
-    wide = tuned.rename(columns={name: f"tuned_{name}" for name in ("lean", "low", "high")})
     keys = ["source", "confounder"]
-    both = leans.merge(wide[[*keys, "tuned_lean", "tuned_low", "tuned_high"]], on=keys)
+    both = tuned[tuned["source"].isin(names) & tuned["confounder"].isin(confounders)]
     if both.empty:
-        ranked, there = ", ".join(sources["source"]), ", ".join(sorted(tuned["source"].unique())) or "none"
+        there = ", ".join(sorted(tuned["source"].unique())) or "none"
         raise InputError(
             f"--study: {folder} has fine-tuned {there}, expected sources and confounders of the ranking"
-            f" ({ranked})"
+            f" ({', '.join(names)})"
         )
     if both.duplicated(keys).any():
         twice = both.loc[both.duplicated(keys), "source"].iloc[0]
@@ -112,11 +125,26 @@ def fine_tuned(
             f"--study: {folder} has several fine-tuned leans of {twice}, expected one setup (target, network,"
             " adaptation, train_size, protocol)"
         )
-    clean = sources.set_index("source")["clean_auc"]
     environments = tables[_ENVIRONMENTS]
     at_none = environments[(environments["environment"] == "clean") & (environments["p_art"] == 0)]
-    tuned_clean = at_none.drop_duplicates("source").set_index("source")["auc"]
-    both = both.assign(clean_auc=both["source"].map(clean), tuned_clean_auc=both["source"].map(tuned_clean))
+    return TunedStudy(
+        both[[*keys, "lean", "low", "high"]], at_none.drop_duplicates("source").set_index("source")["auc"]
+    )
+
+
+def fine_tuned(tuned: TunedStudy, sources: pd.DataFrame, leans: pd.DataFrame) -> FineTuned:
+    """Put the leans of a study beside those of a ranking.
+
+    Args:
+        tuned: of :func:`read_tuned_study`.
+        sources, leans: see :class:`srcmatters.source_comparison.ranking.SourceRanking`.
+    """
+    wide = tuned.leans.rename(columns={name: f"tuned_{name}" for name in ("lean", "low", "high")})
+    both = leans.merge(wide, on=["source", "confounder"])
+    clean = sources.set_index("source")["clean_auc"]
+    both = both.assign(
+        clean_auc=both["source"].map(clean), tuned_clean_auc=both["source"].map(tuned.clean_auc)
+    )
     return FineTuned(both, _correlations(both))
 
 

@@ -22,7 +22,13 @@ from srcmatters.images import LoadRadiographd
 from srcmatters.preprocessing import AntialiasedResized, StateCache
 from srcmatters.runs import Results
 from srcmatters.source_comparison.comparison import draw_cases
-from srcmatters.source_comparison.fine_tuned import FineTuned, fine_tuned, fine_tuned_figure
+from srcmatters.source_comparison.fine_tuned import (
+    FineTuned,
+    TunedStudy,
+    fine_tuned,
+    fine_tuned_figure,
+    read_tuned_study,
+)
 from srcmatters.source_comparison.rank_figure import rank_figure
 from srcmatters.source_comparison.rank_tables import print_fine_tuned, print_ranking
 from srcmatters.source_comparison.ranking import SourceRanking, rank_sources
@@ -90,6 +96,7 @@ class RankRun:
             "device": device,
         }
         check_settings(settings, num_workers=self.num_workers)
+        tuned = self._tuned_study(target, named)
         results = Results(self.out or Path("mlruns") / "rankings" / f"{target}-{self.image_size}")
         table = draw_cases(open_cohort(self.dataset_dir, self.cases), self.max_cases, self.seed)
         with results.transaction() as folder:
@@ -107,7 +114,7 @@ class RankRun:
             counts = {"cases": len(clean.cases), "patients": int(clean.cases["patient_id"].nunique())}
             facts = {"settings": settings, "dataset_sha256": clean.digest(), **counts}
             facts["seconds"] = round(time.perf_counter() - start, 1)
-            beside = self._beside(ranking, target, named)
+            beside = None if tuned is None else fine_tuned(tuned, ranking.sources, ranking.leans)
             _write(folder, ranking, facts, beside)
         print_ranking(ranking, _title(facts))
         if beside is not None:
@@ -115,13 +122,12 @@ class RankRun:
         click.echo(f"{facts['seconds']:.0f} s. Tables, figure and record are in {results.output_dir}")
         return ranking
 
-    def _beside(
-        self, ranking: SourceRanking, target: str, named: Sequence[tuple[str, str, str]]
-    ) -> FineTuned | None:
+    def _tuned_study(self, target: str, named: Sequence[tuple[str, str, str]]) -> TunedStudy | None:
         if self.study is None:
             return None
-        return fine_tuned(
-            self.study, target, ranking.sources, ranking.leans, DEFAULT_NETWORK, file_aliases(named)
+        names = [name for name, _, _ in named]
+        return read_tuned_study(
+            self.study, target, names, self.confounders, DEFAULT_NETWORK, file_aliases(named)
         )
 
     def _images(self, table: pd.DataFrame, confounder: str) -> StateCache:

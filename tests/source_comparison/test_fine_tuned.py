@@ -11,8 +11,8 @@ import torch
 from matplotlib.container import ErrorbarContainer
 
 from srcmatters.errors import InputError
-from srcmatters.source_comparison.fine_tuned import FineTuned, fine_tuned, fine_tuned_figure
-from srcmatters.source_comparison.rank_run import file_aliases
+from srcmatters.source_comparison.fine_tuned import FineTuned, fine_tuned, fine_tuned_figure, read_tuned_study
+from srcmatters.source_comparison.rank_run import RankRun, file_aliases
 from srcmatters.sources.catalogue import named_entry
 from srcmatters.sources.source_file import write_source
 from srcmatters.training import source_name
@@ -58,7 +58,7 @@ def beside(folder: Path, names: list[str], target: str = "chests") -> FineTuned:
         [{"source": name, "confounder": "tag", "lean": -number / 20} for number, name in enumerate(names)]
     ).assign(low=-1.0, high=1.0)
     sources = pd.DataFrame({"source": names, "clean_auc": 0.7})
-    return fine_tuned(folder, target, sources, leans, "lite")
+    return fine_tuned(read_tuned_study(folder, target, names, ["tag"], "lite"), sources, leans)
 
 
 def test_each_source_has_its_own_fine_tuned_lean(tmp_path: Path) -> None:
@@ -81,9 +81,8 @@ def test_a_source_that_the_study_took_from_a_file_is_known_by_its_content(
     (digest,) = file_aliases([("ours@resnet18", "ours", "resnet18"), ("random", "random", "resnet10")])
     assert digest == source_name(tmp_path / "ours.safetensors") + "@resnet18" != "ours@resnet18"
     folder = study(tmp_path / "study", [digest])
-    leans = pd.DataFrame({"source": ["ours@resnet18"], "confounder": "tag", "lean": 0.1, "low": 0, "high": 1})
-    sources = pd.DataFrame({"source": ["ours@resnet18"], "clean_auc": 0.7})
-    assert fine_tuned(folder, "chests", sources, leans, "lite", {digest: "ours@resnet18"}).table.shape[0] == 1
+    tuned = read_tuned_study(folder, "chests", ["ours@resnet18"], ["tag"], "lite", {digest: "ours@resnet18"})
+    assert tuned.leans["source"].tolist() == ["ours@resnet18"]
 
 
 def test_a_rank_correlation_takes_eight_sources(tmp_path: Path) -> None:
@@ -116,6 +115,22 @@ def test_a_study_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         beside(study(tmp_path, NAMES[:2], **changes), names, target)
+
+
+def test_a_study_that_does_not_fit_is_refused_before_anything_is_ranked(
+    tmp_path: Path, radiograph_cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ranked(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("srcmatters.source_comparison.rank_run.rank_sources", ranked)
+    monkeypatch.setattr("srcmatters.source_comparison.rank_run.RankRun._images", ranked)
+    run = RankRun(
+        ("random",), str(radiograph_cohort), study=study(tmp_path / "study", NAMES), out=tmp_path / "o"
+    )
+    with pytest.raises(InputError, match=r"--study: .* is of the target chests"):
+        run.run()
+    assert not (tmp_path / "o").exists()
 
 
 def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
