@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+import pandas as pd
 import rich.table
 from rich import box
 from rich.console import Console
@@ -12,8 +13,10 @@ from rich.markup import escape
 
 from srcmatters.audit.audit_run import all_checks
 from srcmatters.audit.check import Finding
+from srcmatters.audit.record import EXCLUDED
 from srcmatters.audit.result import Audit, OutputAudit
 from srcmatters.evaluation.outcomes import Outcome
+from srcmatters.numbers import counted
 from srcmatters.reports.study_tables import Table
 
 _COLOURS = {
@@ -36,12 +39,25 @@ def print_audit(audit: Audit, write: Callable[[str], None], styled: Callable[...
     """
     for note in audit.notes:
         write(styled(f"! {note}", fg="yellow", bold=True))
+    if len(audit.excluded):
+        write(styled(f"! {left_out(audit.excluded)}", fg="yellow", bold=True))
     for one in audit.outputs:
         if len(audit.outputs) > 1:
             write("")
             write(styled(one.output, bold=True))
         for line in lines(one, styled):
             write(line)
+
+
+def left_out(excluded: pd.DataFrame) -> str:
+    """What has no score: how many cases, the first with its reason, and where the others stand."""
+    first = excluded.iloc[0]
+    without = "has no score" if excluded["case_id"].nunique() == 1 else "have no score"
+    cases = counted(int(excluded["case_id"].nunique()), "case")
+    return (
+        f"{cases} {without} in one state or more, {first['case_id']} ({first['state']}): {first['reason']};"
+        f" {EXCLUDED} lists them"
+    )
 
 
 def lines(audited: OutputAudit, styled: Callable[..., str]) -> list[str]:

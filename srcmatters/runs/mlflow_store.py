@@ -42,6 +42,12 @@ def tracking_uri_of_a_run(mlflow: Any) -> Iterator[None]:
             os.environ["MLFLOW_TRACKING_URI"] = in_environment
 
 
+def absolute_store(tracking_uri: str | None) -> str | None:
+    """The same store from any folder: of a worker, or of who opens MLflow later."""
+    match = re.match(r"sqlite:///(?!/)(.+)", tracking_uri or "")
+    return f"sqlite:///{Path(match[1]).absolute()}" if match else tracking_uri
+
+
 def database_folder(tracking_uri: str) -> Path | None:
     """Folder of a local database, None for a server."""
     match = re.match(r"sqlite:///(.+)", tracking_uri)

@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Any
 from srcmatters.errors import InputError
 from srcmatters.files import process_is_alive
 from srcmatters.runs.code_version import git_commit
-from srcmatters.runs.mlflow_store import alone_with_database, artifact_location, tracking_uri_of_a_run
+from srcmatters.runs.mlflow_store import (
+    absolute_store,
+    alone_with_database,
+    artifact_location,
+    tracking_uri_of_a_run,
+)
 from srcmatters.runs.mlflow_view import VIEW, VIEW_TAG, comparison_view
 
 if TYPE_CHECKING:
@@ -220,7 +225,8 @@ class Tracker:
         page = f"#/experiments/{self.experiment_id}/runs?viewStateShareKey={VIEW}"
         if self.tracking_uri.startswith("http"):
             return f"{self._address().rstrip('/')}/{page}"
-        return f"MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri {self._address()}, then http://127.0.0.1:5000/{page}"
+        store = absolute_store(self._address())
+        return f"MLFLOW_DISABLE_TELEMETRY=true mlflow ui --backend-store-uri {store}, then http://127.0.0.1:5000/{page}"
 
     def _address(self) -> str:
         """The store without the name and password that its address may hold."""

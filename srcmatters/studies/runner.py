@@ -15,6 +15,7 @@ import yaml
 from srcmatters.clean_shutdown import signals_handled
 from srcmatters.errors import InputError
 from srcmatters.runs.file_names import MANIFEST, STUDY_FILE
+from srcmatters.runs.mlflow_store import absolute_store
 from srcmatters.studies.cell_queue import CellQueue
 from srcmatters.studies.cells import Cell, bundle_config, expand, task_of
 from srcmatters.studies.executors.base import Executor, Outcome
@@ -22,7 +23,7 @@ from srcmatters.studies.progress import Silent, StudyProgress
 from srcmatters.studies.records import CellPlace, StudyLock, now, read_json, write_json
 from srcmatters.studies.state import plan_changes, strangers
 from srcmatters.studies.study_file import Study
-from srcmatters.studies.tracked_study import TrackedStudy, absolute_store, require_reachable
+from srcmatters.studies.tracked_study import TrackedStudy, require_reachable
 
 _POLL_SECONDS = 1.0
 

@@ -27,12 +27,6 @@ from srcmatters.studies.study_file import Study
 _SECONDS = 5
 
 
-def absolute_store(tracking_uri: str | None) -> str | None:
-    """The same store whatever folder a worker runs in."""
-    match = re.match(r"sqlite:///(?!/)(.+)", tracking_uri or "")
-    return f"sqlite:///{Path(match[1]).absolute()}" if match else tracking_uri
-
-
 def require_reachable(tracking_uri: str | None) -> None:
     """Ask a server once, so that a wrong address is said in seconds; any answer will do.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from srcmatters.audit.audit_run import audit_model
 from srcmatters.audit.case_images import CaseImages
+from srcmatters.audit.console import print_audit
 from srcmatters.audit.contract import InputContract
 from srcmatters.audit.doses import dosed
 from srcmatters.audit.record import write_record
@@ -85,6 +86,11 @@ def test_an_unreadable_image_is_counted_with_its_reason(radiograph_cohort: Path,
     write_record(audited, tmp_path)
     assert "broken.png" in (tmp_path / "excluded.csv").read_text()
     assert "broken" not in (tmp_path / "audit.json").read_text()
+    printed: list[str] = []
+    print_audit(audited, printed.append, lambda text, **_: text)
+    named = f"! 1 case has no score in one state or more, {cases['case_id'].iloc[3]} (clean): "
+    (line,) = [one for one in printed if one.startswith(named)]
+    assert str(broken) in line and line.endswith("; excluded.csv lists them")
     with pytest.raises(InputError, match="no image can be scored"):
         Scorer(BrightCorner(), CaseImages(cases.iloc[[3]])).score([None])
 

@@ -142,6 +142,12 @@ def test_the_run_table_opens_with_the_comparison(new_store: str) -> None:
     )
 
 
+def test_where_to_look_is_right_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tracker = Tracker("sqlite:///mlruns/mlflow.db", "test", SETTINGS)
+    assert f"--backend-store-uri sqlite:///{tmp_path}/mlruns/mlflow.db," in tracker.where_to_look()
+
+
 def test_no_two_runs_have_the_same_name(store: str) -> None:
     for _ in range(3):
         with Tracker(store, "test", SETTINGS).run():
