@@ -56,7 +56,8 @@ def pair_of(confounder: str, confounder_args: Mapping[str, Any] | None = None) -
         raise InputError(f"confounder: got {confounder!r}, expected two different ones, such as tag+noise")
     for name in names:
         if name not in confounder_summaries():
-            hint = did_you_mean(name, confounder_summaries())
+            two = "two that are put into images, such as tag+noise; a column of the case table makes no pair"
+            hint = did_you_mean(name, confounder_summaries(), two)
             raise InputError(f"confounder: {name!r} of {confounder} is unknown{hint}")
     settings = dict(confounder_args or {})
     _check(confounder, names, settings)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,8 @@ from scipy.stats import binomtest
 from srcmatters.audit.case_images import CaseImages, Refused
 from srcmatters.audit.cohort import image_summaries
 from srcmatters.audit.cohort.file_facts import date_columns, file_facts, order_facts
-from srcmatters.audit.cohort.leaks import empty_cells, fact_leaks, near_between, shared_between
+from srcmatters.audit.cohort.leaks import FactLeak, empty_cells, fact_leaks, near_between, shared_between
+from srcmatters.audit.cohort.output import leak_table
 from srcmatters.cli import command
 from srcmatters.cohorts import read_cases
 from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
@@ -153,6 +155,12 @@ def test_a_fact_that_predicts_the_label_and_one_that_does_not() -> None:
     assert found["site"].low > 0.7 and found["site"].p_adjusted < 0.01
     assert found["width"].p_adjusted > 0.05 and found["width"].auc < 0.62
     assert leaks[0].fact == "quality" and left_out == ["constant", "note"]
+
+
+@pytest.mark.parametrize(("area", "said"), [(0.42, True), (0.61, False)])
+def test_an_area_below_a_half_is_explained(area: float, said: bool) -> None:
+    audit = SimpleNamespace(leaks=[FactLeak("scanner", area, 0.3, 0.7, 0.9, 1.0, 40)], not_used=())
+    assert ("An AUC below .5 is chance" in str(leak_table(audit).note)) == said  # type: ignore[arg-type]
 
 
 def test_the_null_of_a_fact_permutes_patients() -> None:

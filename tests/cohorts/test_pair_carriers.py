@@ -84,7 +84,7 @@ def test_states_are_numbered_clean_first_second_both() -> None:
     [
         ("tag+noise+tube", {}, "expected two different ones"),
         ("tag+tag", {}, "expected two different ones"),
-        ("tag+sex", {}, "'sex' of tag.sex is unknown"),
+        ("tag+sex", {}, "'sex' of tag.sex is unknown, expected two that are put into images, .*; a column"),
         ("tag+none", {}, "'none' of tag.none is unknown"),
         ("tag+noise", {"height": 0.1}, "takes no 'height'"),
         ("tag+noise", {"carriers": "sam"}, "did you mean 'same'"),

@@ -32,7 +32,12 @@ def leak_table(audit: CohortAudit) -> Table:
     ]
     columns = ("fact", "cases", "AUC", "p", "p, Holm")
     unused = f" Not tested: {listed(audit.not_used)}." if audit.not_used else ""
-    note = f"p: labels of whole patients permuted. A column that makes the label is no leak.{unused}"
+    chance = (
+        ""
+        if all(one.auc >= 0.5 for one in audit.leaks)
+        else (" An AUC below .5 is chance: texts are read by a probe that was fitted on other patients.")
+    )
+    note = f"p: labels of whole patients permuted. A column that makes the label is no leak.{unused}{chance}"
     return Table("Facts that predict the label", columns, [("", rows)], 1, note)
 
 
