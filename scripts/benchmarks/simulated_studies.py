@@ -115,7 +115,7 @@ SCENARIOS = {
 
 
 @functools.cache
-def _cohort(images: int, number: int) -> pd.DataFrame:
+def cohort_table(images: int, number: int) -> pd.DataFrame:
     """A case table: 1.35 images a patient, half of the patients positive."""
     stream = np.random.default_rng([images, number])
     patients = int(images / 1.35)
@@ -128,7 +128,7 @@ def _cohort(images: int, number: int) -> pd.DataFrame:
 def _chosen(
     images: int, number: int, p_art: float, fold: int, folds: int, seed: int, control: str
 ) -> tuple[pd.DataFrame, StudyCases]:
-    cases = control_labels(_cohort(images, number), control, seed, fold)
+    cases = control_labels(cohort_table(images, number), control, seed, fold)
     choice = CaseChoice(p_art=p_art, fold=fold, num_folds=folds, seed=seed, control=control)
     return cases, choose_cases(cases, choice)
 
@@ -155,7 +155,7 @@ def population_loss(weight: np.ndarray, source: PlantedSource, moved: np.ndarray
     return float(ndtr((apart + shift) / scale) - ndtr((apart - shift) / scale))
 
 
-def _fit(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def fit_head(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     centred = features - features.mean(axis=0)
     system = centred.T @ centred + RIDGE * np.eye(DIMENSIONS)
     return np.linalg.solve(system, centred.T @ (2.0 * labels - 1))
@@ -176,7 +176,7 @@ def _expected_loss(
     for _ in range(16):
         if source.spread:
             moved = direction(source, source.shift + source.spread * stream.normal())
-            weight = _fit(clean[train] + chosen.carries[train, None] * moved, labels[train])
+            weight = fit_head(clean[train] + chosen.carries[train, None] * moved, labels[train])
         length = scenario.noise * np.linalg.norm(weight) / np.sqrt(DIMENSIONS)
         values.append(population_loss(weight + length * stream.normal(size=DIMENSIONS), source, moved))
     return float(np.mean(values))
@@ -185,7 +185,7 @@ def _expected_loss(
 def draw_study(scenario: Scenario, number: int) -> Draw:
     """One study of a scenario."""
     stream = np.random.default_rng([number, 7])
-    cases = _cohort(scenario.images, number % POOL)
+    cases = cohort_table(scenario.images, number % POOL)
     owner = pd.factorize(cases["patient_id"])[0]
     truth = cases["label"].to_numpy()
     cells: list[dict[str, Any]] = []
@@ -194,9 +194,9 @@ def draw_study(scenario: Scenario, number: int) -> Draw:
     controls = ("none",) if scenario.control == "none" else ("none", scenario.control)
     for position in range(scenario.confounders):
         confounder = f"tag{position}"
-        common = _noise(stream, owner)
+        common = patient_noise(stream, owner)
         for name, source in scenario.sources.items():
-            clean = np.sqrt(0.6) * common + np.sqrt(0.4) * _noise(stream, owner)
+            clean = np.sqrt(0.6) * common + np.sqrt(0.4) * patient_noise(stream, owner)
             clean[:, 0] += source.separation * (truth - 0.5)
             for seed in range(scenario.seeds):
                 moved = direction(source, source.shift + source.spread * stream.normal())
@@ -210,7 +210,7 @@ def draw_study(scenario: Scenario, number: int) -> Draw:
                     labels = labelled["label"].to_numpy()
                     train, test = chosen.split.train, chosen.split.test
                     assigned = clean[train] + chosen.carries[train, None] * moved
-                    weight = _fit(assigned, labels[train])
+                    weight = fit_head(assigned, labels[train])
                     length = np.linalg.norm(weight) / np.sqrt(DIMENSIONS)
                     if control == "none":
                         expected = _expected_loss(
@@ -237,7 +237,7 @@ def draw_study(scenario: Scenario, number: int) -> Draw:
     return Draw(StudyResults(frame, pd.concat(tables, ignore_index=True), refits=stacked), losses)
 
 
-def _noise(stream: np.random.Generator, owner: np.ndarray) -> np.ndarray:
+def patient_noise(stream: np.random.Generator, owner: np.ndarray) -> np.ndarray:
     """(images, dimensions) of variance 1, .4 of which the images of a patient have in common."""
     own = np.sqrt(0.6) * stream.normal(size=(len(owner), DIMENSIONS))
     return own + np.sqrt(0.4) * stream.normal(size=(owner.max() + 1, DIMENSIONS))[owner]
