@@ -134,6 +134,8 @@ def group_runs(results: StudyResults, plan: AnalysisPlan) -> Iterator[RunGroup]:
         InputError: two runs of one cell, runs of one source that differ in a setting that is no axis, or
             scores that are no numbers.
     """
+    if results.cells.empty:  # all runs were taught pairs
+        return
     cells = _without_arms(results.cells)
     tables = dict(iter(results.predictions.groupby("cell", sort=False)))
     validation, refits = (

@@ -19,6 +19,7 @@ from srcmatters.reports.study_tables import Table
 from srcmatters.runs.finished_runs import AXES, StudyResults
 
 _SHOWN = ("clean", "iid", *QUESTIONS, "first_alone_reversed", "second_alone_reversed")
+_ENOUGH_TRAININGS = 5
 _ENDS = {
     Outcome.LEANS: ", beyond the margin of {margin}.",
     Outcome.WITHIN_MARGIN: ", within the margin of {margin}.",
@@ -157,6 +158,11 @@ def _loss_table(rows: pd.DataFrame, pair: PairNames) -> Table:
         " less the same of the runs at p_art 0 in the same test where there are such. Outcomes after Holm"
         " over all losses of pairs in this study, against the declared margin."
     )
+    trainings = int(rows["trainings"].min())
+    if trainings == 1:
+        note += " Some rows have one training run: their intervals cover other images, not other runs."
+    elif trainings < _ENOUGH_TRAININGS:
+        note += f" With {trainings} training runs a row, the variance between runs is poorly estimated."
     headings = _headings(pair)[2:]
     return Table(f"{label}: loss under reversal", ("source", "p_art", *headings), [("", content)], 2, note)
 

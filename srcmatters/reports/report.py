@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from srcmatters import numbers
-from srcmatters.csv_tables import csv_text
 from srcmatters.errors import InputError
 from srcmatters.evaluation.analysis import Analysis, analyse
-from srcmatters.evaluation.mitigation import MitigationAnalysis
 from srcmatters.evaluation.verdicts import Outcome, Verdict, control_verdicts, verdicts
 from srcmatters.files import write_text
 from srcmatters.reports.adaptation_figure import adaptation_figures
@@ -29,11 +25,13 @@ from srcmatters.reports.ladder import target_ladder
 from srcmatters.reports.lean_tables import balance_table, effect_table, lean_table
 from srcmatters.reports.mitigation_section import mitigation_section
 from srcmatters.reports.network_checks import read_network_checks, regions_of_study
-from srcmatters.reports.pair_section import PairSection, pair_section
+from srcmatters.reports.page_template import downloads, page_template
+from srcmatters.reports.pair_page import render_pair_page
+from srcmatters.reports.pair_section import pair_section
 from srcmatters.reports.printing import find_browser, print_pdf
 from srcmatters.reports.provenance import hashes, method_facts, settings_table, versions, written_on
 from srcmatters.reports.published_results import published_section, read_published
-from srcmatters.reports.setups import Setup, confounder_label, setups
+from srcmatters.reports.setups import Setup, setups, with_labels
 from srcmatters.reports.shortcut_record import shortcuts
 from srcmatters.reports.study_figures import (
     Line,
@@ -57,7 +55,6 @@ from srcmatters.reports.study_tables import (
 from srcmatters.runs.finished_runs import StudyResults, read_results
 
 _TEMPLATE = "report.html.j2"
-_FILTERS = ("number", "signed", "interval", "p_value", "share", "listed", "counted")
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,7 @@ def write_report(
         find_browser()  # said before minutes of analysis
     others = None if published is None else read_published(published)
     study = open_study(folder)
-    results = read_results(folder)
+    results = read_results(folder, pairs_alone=True)
     page = render_report(
         study, results, analyse(results, study.plan), ReportOptions(images, data, trust, others)
     )
@@ -139,16 +136,10 @@ def render_report(
         analysis: of these results.
         options: what else may be looked at.
     """
-    cells = results.cells.assign(
-        label=[
-            confounder_label(name, args)
-            for name, args in zip(results.cells["confounder"], results.cells["confounder_args"], strict=True)
-        ]
-    )
-    cells.attrs = results.cells.attrs
-    all_setups = setups(analysis)
     if results.cells.empty and len(results.pairs):
-        raise InputError(f"{study.path}: all runs are of pairs, expected some of one confounder beside them")
+        return render_pair_page(study, results, analysis.plan)
+    cells = with_labels(results.cells)
+    all_setups = setups(analysis)
     if not all_setups:
         raise InputError(f"{study.path}: all runs are null controls, expected some that are not")
     lines = source_lines(list(dict.fromkeys(source for setup in all_setups for source in setup.sources)))
@@ -156,15 +147,7 @@ def render_report(
     examples = _examples(plain, study.path, options)
     measured = shortcuts(plain, study.path, options.data, options.trust)
     checked = read_network_checks(study.path)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("srcmatters.reports"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update({name: getattr(numbers, name) for name in _FILTERS})
-    return environment.get_template(_TEMPLATE).render(
+    return page_template(_TEMPLATE).render(
         study=study,
         plan=analysis.plan,
         metric=METRIC_NAMES[analysis.plan.metric],
@@ -201,7 +184,7 @@ def render_report(
             file
             for tables in (analysis, mitigation.analysis if mitigation else None, pairs)
             if tables is not None
-            for file in _downloads(tables)
+            for file in downloads(tables)
         ],
     )
 
@@ -286,15 +269,3 @@ def _verdicts(analysis: Analysis) -> list[tuple[str, dict[str, list[Verdict]]]]:
 def _failed_controls(analysis: Analysis) -> list[str]:
     """Sentences of the null controls that fail."""
     return [one.text for one in control_verdicts(analysis) if one.outcome is Outcome.LEANS]
-
-
-def _downloads(analysis: Analysis | MitigationAnalysis | PairSection) -> list[tuple[str, int, str]]:
-    """Every table of the analysis in full: name, rows, and a CSV file as a data URI."""
-    files = []
-    for entry in fields(analysis):
-        table = getattr(analysis, entry.name)
-        if isinstance(table, pd.DataFrame) and not table.empty:
-            text = csv_text(table, float_format="%.6g", lineterminator="\n")
-            uri = "data:text/csv;base64," + base64.b64encode(text.encode()).decode()
-            files.append((entry.name, len(table), uri))
-    return files

@@ -46,6 +46,14 @@ class Setup:
         return float(planned[0] if planned else max(present))
 
 
+def with_labels(cells: pd.DataFrame) -> pd.DataFrame:
+    """Runs with a column ``label``, their confounder as a reader sees it."""
+    both = zip(cells["confounder"], cells["confounder_args"], strict=True)
+    labelled = cells.assign(label=[confounder_label(name, args) for name, args in both])
+    labelled.attrs = cells.attrs
+    return labelled
+
+
 def confounder_label(name: object, args: object) -> str:
     """A confounder with the parameters that a study gave it: ``sex (value: F)``."""
     try:

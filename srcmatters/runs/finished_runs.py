@@ -102,11 +102,12 @@ def read_runs(folder: str | Path) -> pd.DataFrame:
     return runs
 
 
-def read_results(folder: str | Path) -> StudyResults:
+def read_results(folder: str | Path, pairs_alone: bool = False) -> StudyResults:
     """Every finished run below a folder with its predictions.
 
     Args:
         folder: a study, or any folder with runs below it. Retests of a run are not read.
+        pairs_alone: take a folder, too, all of whose runs were taught two confounders; ``cells`` is empty.
 
     Raises:
         InputError: no run of a single confounder there, or a file that is not one of ours; names the file and
@@ -121,7 +122,7 @@ def read_results(folder: str | Path) -> StudyResults:
     cells.loc[cells["depth"] == "screen", "adaptation"] = "linear"
     cells.attrs["settings"] = sorted({*names, *_ALWAYS})
     taught_two = cells["confounder"].map(is_pair)
-    if taught_two.all():
+    if taught_two.all() and not pairs_alone:
         taught = ", ".join(sorted(set(cells["confounder"])))
         raise InputError(
             f"{folder}: runs of {taught} alone, expected runs of a single confounder beside them"

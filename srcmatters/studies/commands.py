@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from srcmatters.errors import InputError
+from srcmatters.numbers import counted
 
 if TYPE_CHECKING:
     from srcmatters.studies.cells import Cell
@@ -222,9 +223,8 @@ def _print_end(declared: Study, folder: Path, end: StudyEnd) -> None:  # noqa: A
 
     for remark in end.remarks:
         click.echo(remark)
-    click.echo(
-        f"{folder}: {end.finished} cells finished, {end.computed} of them now, {len(end.failed)} failed"
-    )
+    finished = f"{counted(end.finished, 'cell')} finished, {end.computed} of them now"
+    click.echo(f"{folder}: {finished}, {len(end.failed)} failed")
     if end.failed:
         Console(width=None if sys.stdout.isatty() else 160).print(failure_table(read_state(folder).failures))
         return

@@ -67,7 +67,7 @@ def conclude(study_dir: Path) -> Path:
     tables = study_dir / TABLES
     shutil.rmtree(tables, ignore_errors=True)
     tables.mkdir()
-    results = read_results(study_dir / "cells")
+    results = read_results(study_dir / "cells", pairs_alone=True)
     study = open_study(study_dir)
     analysis = analyse(results, study.plan)
     cells = pd.concat([results.cells, results.pairs]).sort_index()

@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from srcmatters.numbers import counted
 from srcmatters.studies.cells import Cell
 from srcmatters.studies.executors.base import Outcome
 from srcmatters.studies.quantities import spelled_seconds
@@ -64,7 +65,7 @@ class Lines:
     def shown(self, cells: int) -> Iterator[None]:
         """While these cells run."""
         self._cells, self._done, self._started = cells, 0, time.monotonic()
-        self._say(f"{cells} cells to run")
+        self._say(f"{counted(cells, 'cell')} to run")
         yield
 
     def advance(self, cell: Cell, outcome: Outcome) -> None:

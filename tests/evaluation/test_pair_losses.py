@@ -98,6 +98,16 @@ def test_the_section_says_which_of_both_it_leans_on() -> None:
     assert pair_section(StudyResults(pd.DataFrame(), pd.DataFrame()), PLAN) is None
 
 
+@pytest.mark.parametrize(("folds", "said"), [(1, "one training run"), (3, "With 3 training runs"), (5, "")])
+def test_few_training_runs_are_said(folds: int, said: str) -> None:
+    results = draw_pair_study({1.0: (2.0, 0.0)})
+    results.pairs.drop(results.pairs.index[results.pairs["fold"] >= folds], inplace=True)
+    section = pair_section(results, PLAN)
+    assert section is not None
+    note = str(section.tables[1].note)
+    assert said in note and (said or "training run" not in note)
+
+
 def test_a_run_by_itself_says_it_of_each() -> None:
     table = draw_four_states(np.random.default_rng(1), (2.0, 0.0))
     outcomes = pair_verdicts(table, ("tag", "noise"), (1.0, 1.0))

@@ -64,6 +64,18 @@ def test_a_plan_refuses_a_pair_that_no_cell_could_be_taught(ask: Ask, pair: str,
     assert not refused.output
 
 
+def test_a_study_of_pairs_alone_has_a_report_of_its_own(ask: Ask, tmp_path: Path) -> None:
+    pair = yaml.safe_dump({"name": "tag+noise", "args": PAIR}, default_flow_style=True).strip()
+    done = ask(
+        "study", "run", "pairs.yaml", "--confounder", f"[{pair}]", "--mitigation", "none", "--fold", "0"
+    )
+    assert done.exit_code == 0, done.output
+    assert "1 cell finished" in done.output and "not the report" not in done.output
+    page = (tmp_path / "mlruns" / "studies" / "pairs" / "report.html").read_text()
+    assert "Two confounders at once: pairs" in page and "tag reversed, noise as in training" in page
+    assert "None: the grid is complete." in page and 'download="pairs.csv"' in page
+
+
 def test_an_interrupted_study_of_a_pair_goes_on_and_is_reported(
     ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
