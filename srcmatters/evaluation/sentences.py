@@ -62,6 +62,10 @@ def lean_sentence(
     if row.metric != "learned_lean":
         learned = "of which an unknown part was not learnt, as there is no run at p_art 0"
     plain = in_words(confounder)
+    if np.isfinite(row.not_excluded):
+        further = f"a fall of up to {number(row.not_excluded)} is not excluded"
+    else:
+        further = f"how far other seeds may go beyond that, {row.seeds} seeds do not tell"
     texts = {
         "LEANS": f"leans on {plain}. Reversing the correlation costs {size} AUC, {learned} {where}.",
         "WITHIN MARGIN": (
@@ -69,8 +73,7 @@ def lean_sentence(
             f" test, {p_text(row.p_equivalence_adjusted)}) {where}."
         ),
         "INCONCLUSIVE": (
-            f"a lean on {plain} is neither shown nor excluded: {size} AUC lost, {learned} {where}; a fall"
-            f" of up to {number(row.not_excluded)} is not excluded."
+            f"a lean on {plain} is neither shown nor excluded: {size} AUC lost, {learned} {where}; {further}."
         ),
     }
     text = f"{who}: {texts[outcome]}"

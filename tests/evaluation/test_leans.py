@@ -175,7 +175,7 @@ def test_what_is_not_excluded_holds_for_all_leans_of_a_study_together() -> None:
         error = 0.04 * np.sqrt(rng.chisquare(dof, leans) / dof)
         lean = rng.normal(0.1, 0.04, leans)
         rows = pd.DataFrame({"lean": lean, "standard_error": error})
-        rows = rows.assign(degrees_of_freedom=dof, family="declared")
+        rows = rows.assign(degrees_of_freedom=dof, of_seeds=0.0, family="declared")
         rows["high"] = lean + stats.t.ppf(0.975, dof) * error
         judged = with_not_excluded(rows, 0.95)
         for name in exceeded:
@@ -187,5 +187,16 @@ def test_what_is_not_excluded_holds_for_all_leans_of_a_study_together() -> None:
 
 def test_a_single_lean_keeps_its_own_interval() -> None:
     row = {"lean": [0.1], "high": [0.2], "standard_error": [0.05], "degrees_of_freedom": [1e9]}
-    row |= {"family": ["a"]}
+    row |= {"family": ["a"], "of_seeds": [float("nan")]}
     assert with_not_excluded(pd.DataFrame(row), 0.95)["not_excluded"].tolist() == [0.2]
+
+
+@pytest.mark.parametrize(
+    ("of_seeds", "freedom", "told"), [(0.04, 4, False), (0.04, 19, True), (0.02, 4, True)]
+)
+def test_few_seeds_that_differ_do_not_tell_how_far_others_may_go(
+    of_seeds: float, freedom: float, told: bool
+) -> None:
+    row = {"lean": [0.1], "high": [0.2], "standard_error": [0.05], "degrees_of_freedom": [freedom]}
+    judged = with_not_excluded(pd.DataFrame(row | {"family": ["a"], "of_seeds": [of_seeds]}), 0.95)
+    assert judged["not_excluded"].notna().tolist() == [told]

@@ -53,6 +53,7 @@ def analysis(
         "high": lean[2],
         "not_excluded": lean[2] + 0.03,
         "metric": "learned_lean",
+        "seeds": 5,
     }
     row |= {"p_beyond_adjusted": p[0], "p_equivalence_adjusted": p[1], "training_cohort": training_cohort}
     leans = [{**cell, **row} for cell in cells if cell["p_art"] > 0]
@@ -138,6 +139,10 @@ def test_what_is_not_excluded_is_told() -> None:
     assert found.outcome is Outcome.INCONCLUSIVE and found.not_excluded == 0.16
     assert "neither shown nor excluded: .03 [−.07, .13] AUC lost" in found.text
     assert "a fall of up to .16 is not excluded" in found.text
+    seeds_differ = analysis(lean=(0.03, -0.07, 0.13), p=(1.0, 0.3))
+    seeds_differ.leans["not_excluded"] = float("nan")
+    text = verdicts(seeds_differ)[0].text
+    assert "; how far other seeds may go beyond that, 5 seeds do not tell." in text and "excluded:" in text
 
 
 def test_a_small_loss_that_is_shown_is_no_lean() -> None:
