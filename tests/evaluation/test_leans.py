@@ -192,7 +192,7 @@ def test_a_single_lean_keeps_its_own_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("of_seeds", "freedom", "told"), [(0.04, 4, False), (0.04, 19, True), (0.02, 4, True)]
+    ("of_seeds", "freedom", "told"), [(0.04, 9, False), (0.04, 39, True), (0.02, 9, True)]
 )
 def test_few_seeds_that_differ_do_not_tell_how_far_others_may_go(
     of_seeds: float, freedom: float, told: bool
