@@ -66,7 +66,8 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
     others = _ORDER.index(NULL_ARMS[0]) - 0.5  # lp_ft, weight decay
     rank = table["mitigation"].map(lambda name: _ORDER.index(name) if name in _ORDER else others)
     named = table.assign(confounder=[confounder_label(*pair) for pair in pairs], rank=rank)
-    return named.sort_values(["source", "confounder", "p_art", "rank"], kind="stable").drop(columns="rank")
+    order = ["source", "confounder", "p_art", "rank", "mitigation"]
+    return named.sort_values(order, kind="stable").drop(columns="rank")
 
 
 def sentences(analysis: MitigationAnalysis) -> list[str]:
