@@ -69,6 +69,8 @@ def run_audit(
     rule = ExitRule.parse(options["fail_if"]) if options["fail_if"] else None
     plan = _plan(options)
     out = Path(options["out"])
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out: {out} is a file, expected a folder")
     if (out / RECORD).exists() and not options["overwrite"]:
         raise InputError(f"--out: {out} holds an audit already, expected another folder, or --overwrite")
     if options["pdf"]:

@@ -11,6 +11,7 @@ import click
 from srcmatters.audit.declared_contract import ContractOptions
 from srcmatters.audit.door_options import door_options
 
+_WHOLE, _COUNT = click.IntRange(0), click.IntRange(1)
 _TRACKING = "sqlite:///mlruns/mlflow.db"
 
 
@@ -37,7 +38,7 @@ def audit() -> None:
 )
 @click.option("--margin", default=0.05, show_default=True, help="Of AUC; a larger loss is a lean.")
 @click.option("--threshold", type=float, help="Probability at which the model decides. [default: Youden's]")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=_WHOLE, default=0, show_default=True)
 @click.option(
     "--twins", multiple=True, help="Five or more models, or a study, trained without the confounder."
 )
@@ -55,8 +56,8 @@ def audit() -> None:
     "--images/--no-images", default=False, show_default=True, help="Show a patient's image in the page."
 )
 @click.option("--pdf", is_flag=True, help="Print the page as well; needs Chromium or Chrome.")
-@click.option("--batch_size", default=32, show_default=True)
-@click.option("--num_workers", default=0, show_default=True, help="Processes that decode.")
+@click.option("--batch_size", type=_COUNT, default=32, show_default=True)
+@click.option("--num_workers", type=_WHOLE, default=0, show_default=True, help="Processes that decode.")
 @click.option("--tracking_uri", default=_TRACKING, show_default=True, help="Empty: no MLflow.")
 @door_options
 def run(model: str, contract: ContractOptions, trust: bool, device: str, **options: Any) -> None:
@@ -79,7 +80,13 @@ def run(model: str, contract: ContractOptions, trust: bool, device: str, **optio
 @click.option("--format", "file_format", type=click.Choice(["dicom", "png", "nifti"]), default="dicom")
 @click.option("--confounder", "confounders", multiple=True, help="As of `audit run`. [default: all that fit]")
 @click.option("--max-images", type=int, help="At most; draws a sample of the cases.")
-@click.option("--seed", default=0, show_default=True, help="Of the sample, the order and the identifiers.")
+@click.option(
+    "--seed",
+    type=_WHOLE,
+    default=0,
+    show_default=True,
+    help="Of the sample, the order and the identifiers.",
+)
 def prepare(**options: Any) -> None:
     """Write images to send through a model that cannot be opened: every case clean and confounded.
 
@@ -102,8 +109,8 @@ def prepare(**options: Any) -> None:
 @click.option("--dataset_dir", help="Where the images are. [default: where the runs had them]")
 @click.option("--trust", is_flag=True, help="Run code that runs of your own brought along.")
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--batch_size", default=32, show_default=True)
-@click.option("--num_workers", default=0, show_default=True, help="Processes that decode.")
+@click.option("--batch_size", type=_COUNT, default=32, show_default=True)
+@click.option("--num_workers", type=_WHOLE, default=0, show_default=True, help="Processes that decode.")
 def study(study: Path, checks: tuple[str, ...], **options: Any) -> None:
     """Ask the networks of STUDY what they encode and which regions they read; the report shows it.
 
@@ -136,8 +143,8 @@ def compare(first: Path, second: Path) -> None:
 @click.option("--tested", multiple=True, help="Further confounders that both networks are audited on.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("refitted"), show_default=True)
 @click.option("--margin", default=0.05, show_default=True, help="Of AUC; a larger loss is a lean.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--batch_size", default=32, show_default=True)
+@click.option("--seed", type=_WHOLE, default=0, show_default=True)
+@click.option("--batch_size", type=_COUNT, default=32, show_default=True)
 @door_options
 def refit(model: str, contract: ContractOptions, trust: bool, device: str, out: Path, **options: Any) -> None:
     """Fit the last layer of MODEL again, on pairs with and without a confounder, and audit the result.

@@ -65,6 +65,12 @@ def compare(first: str | Path, second: str | Path) -> list[Comparison]:
     )
     if both.empty:
         raise InputError(f"{first} and {second} have no case in common, expected audits of the same cases")
+    labels = tables[1].set_index("case_id")["label"].reindex(both["case_id"]).to_numpy()
+    if (labels != both["label"].to_numpy()).any():
+        case = both["case_id"][labels != both["label"].to_numpy()].iloc[0]
+        raise InputError(
+            f"{first} and {second}: {case} has another label in each, expected audits of the same cases"
+        )
     shared = _shared_confounders(tables)
     if not shared:
         raise InputError(f"{first} and {second} have no confounder in common")

@@ -13,6 +13,9 @@ from srcmatters.evaluation.contrasts import adjusted_p_values, boundary_errors
 from srcmatters.evaluation.estimates import LEAN_RANGE, widened
 from srcmatters.evaluation.resampled_runs import ResampledRuns
 
+#: Reasons of :func:`ignorance`.
+IGNORANT = "does not know the target"
+NO_REFERENCE = "there is no run at p_art 0, so its clean AUC without the confounder is unknown"
 _ENOUGH_FREEDOM = 29  # thirty seeds
 
 #: A source whose clean AUC at p_art 0 is not shown to lie above this does not know the target.
@@ -127,11 +130,11 @@ def ignorance(environments: pd.DataFrame, margin: float) -> dict[str, str]:
     best, reasons = clean["auc"].max(), {}
     for source in environments["source"].unique():
         if source not in clean.index:
-            reasons[source] = "there is no run at p_art 0, so its clean AUC without the confounder is unknown"
+            reasons[source] = NO_REFERENCE
             continue
         auc, low = (clean.loc[source, name].item() for name in ("auc", "auc_low"))
         if not low > LEAST_CLEAN_AUC:
-            reasons[source] = "does not know the target"
+            reasons[source] = IGNORANT
         elif auc < best - margin:
             reasons[source] = "knows the target less well than the best source"
     return reasons

@@ -136,7 +136,7 @@ def group_runs(results: StudyResults, plan: AnalysisPlan) -> Iterator[RunGroup]:
     """
     if results.cells.empty:  # all runs were taught pairs
         return
-    cells = _without_arms(results.cells)
+    cells = without_arms(results.cells)
     tables = dict(iter(results.predictions.groupby("cell", sort=False)))
     validation, refits = (
         dict(iter(table.groupby("cell", sort=False))) if len(table) else {}
@@ -170,7 +170,8 @@ def group_runs(results: StudyResults, plan: AnalysisPlan) -> Iterator[RunGroup]:
         )
 
 
-def _without_arms(cells: pd.DataFrame) -> pd.DataFrame:
+def without_arms(cells: pd.DataFrame) -> pd.DataFrame:
+    """Runs without an arm against the confounder, where there are such; else all."""
     cells = named_arms(cells)
     if "mitigation" not in cells or cells["mitigation"].nunique() < 2:
         return cells

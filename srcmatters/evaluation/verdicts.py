@@ -10,7 +10,13 @@ import pandas as pd
 
 from srcmatters.evaluation.analysis import Analysis
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
-from srcmatters.evaluation.leans import ignorance, spoken_p_art
+from srcmatters.evaluation.leans import (
+    IGNORANT,
+    LEAST_CLEAN_AUC,
+    NO_REFERENCE,
+    ignorance,
+    spoken_p_art,
+)
 from srcmatters.evaluation.outcomes import Outcome, outcome_of, outcome_of_interval
 from srcmatters.evaluation.sentences import (
     comparison_sentence,
@@ -121,10 +127,10 @@ def _leans(
         areas = {one.environment: one for one in _rows(here)}
         text = lean_sentence(axes, row, areas, outcome.value, analysis.plan)
         reason = "no interval could be computed" if outcome is Outcome.SKIPPED else ""
-        if outcome is not Outcome.LEANS and reasons.get(row.source, "").startswith("does not"):
-            clean = _clean_at_0(environments, row.source)
+        clean = _clean_where_known(environments, row, areas, reasons.get(row.source, ""))
+        if outcome is not Outcome.LEANS and clean is not None:
             text = not_ranked_sentence(axes, row, clean)
-            outcome, reason = Outcome.NOT_RANKED, reasons[row.source]
+            outcome, reason = Outcome.NOT_RANKED, IGNORANT
         ends = (row.lean, row.low, row.high)
         judged.append(
             Verdict(
@@ -141,6 +147,20 @@ def _leans(
             )
         )
     return judged
+
+
+def _clean_where_known(environments: pd.DataFrame, row: Any, areas: dict[str, Any], reason: str) -> Any:
+    """The clean AUC of a source that does not know the target; None of one that does.
+
+    Without runs at p_art 0 that of the same runs stands for it: a network at chance loses nothing, taught or
+    not.
+    """
+    if reason == IGNORANT:
+        return _clean_at_0(environments, row.source)
+    here = areas.get("clean")
+    if reason == NO_REFERENCE and here is not None and not here.auc_low > LEAST_CLEAN_AUC:
+        return here
+    return None
 
 
 def _clean_at_0(environments: pd.DataFrame, source: str) -> Any:

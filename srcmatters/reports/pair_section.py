@@ -84,7 +84,7 @@ def _verdict(row: pd.Series, plan: AnalysisPlan) -> Verdict:
         more = " more than at p_art 0" if row["metric"] == "learned" else ""
         size = f"{interval(row['loss'], row['low'], row['high'])} AUC"
         end = _ENDS.get(outcome, ".").format(margin=number(plan.equivalence_margin))
-        text = f"{begin} with {words}, the network loses {size}{more}{end}"
+        text = f"{begin} with {words}, the network loses {size}{more}{end} For this training cohort."
     axes = {name: row[name] for name in AXES}
     values = {name: float(row[name]) for name in ("low", "high")}
     kind = "lean" if row["control"] == "none" else "control"

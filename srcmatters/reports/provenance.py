@@ -86,6 +86,8 @@ def method_facts(cells: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, An
         "sources": listed(sorted(cells["source"].unique())),
         "confounders": listed(sorted(cells["label"].unique())),
         "p_art": listed(share(value) for value in sorted(cells["p_art"].unique())),
+        "p_neg": listed(share(value) for value in sorted(cells["p_neg"].unique()) if value > 0),
+        "arms": listed(sorted(set(cells["mitigation"]) - {"none"})),
         "settings": same,
         "sampled": sorted(sampled_confounders(cells, predictions)),
     }

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from srcmatters import numbers
 from srcmatters.errors import InputError
 from srcmatters.evaluation.analysis import Analysis, analyse
+from srcmatters.evaluation.run_groups import without_arms
 from srcmatters.evaluation.verdicts import Outcome, Verdict, control_verdicts, verdicts
 from srcmatters.files import write_text
 from srcmatters.reports.adaptation_figure import adaptation_figures
@@ -162,6 +163,7 @@ def render_report(
         ],
         adaptations=adaptation_figures(analysis.leans, plain, lines),
         cells=cells,
+        runs=len(cells) + len(results.pairs),
         detectability=detectability_table(plain),
         examples=examples[0],
         without_example=examples[1],
@@ -169,7 +171,8 @@ def render_report(
         difference_colours=legend_colours(),
         shortcuts=measured,
         ladders={
-            target: target_ladder(target, one, plain, results.predictions) for target, one in measured.items()
+            target: target_ladder(target, one, without_arms(plain), results.predictions)
+            for target, one in measured.items()
         },
         published=published_section(options.published, analysis.environments, cells, lines),
         attributes=attribute_table(results, analysis.plan, checked),

@@ -244,7 +244,8 @@ def _usefulness(study: Study) -> Any:
     controls = ("none", *study.controls)
 
     def key(cell: Cell) -> tuple[int, ...]:
-        at = {axis: order[_short(cell.axes[axis])] for axis, order in place.items() if axis != "p_art"}
+        # A control has no arm, which the axis may not have either.
+        at = {axis: order.get(_short(cell.axes[axis]), 0) for axis, order in place.items() if axis != "p_art"}
         tier = 0 if cell.axes.get("p_art") in extremes else 1
         order = [at.get(axis, 0) for axis in _ORDER]
         share = -shares.index(cell.axes["p_art"]) if cell.axes.get("p_art") in shares else 0

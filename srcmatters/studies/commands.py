@@ -62,13 +62,19 @@ def plan(
 
     Computes nothing (but see --time-one).
     """
-    from srcmatters.studies.cells import expand
-    from srcmatters.studies.plan_checks import check_plan
+    from srcmatters.confounders import is_pair
+    from srcmatters.studies.cells import bundle_config, expand
+    from srcmatters.studies.plan_checks import cell_settings, check_plan
     from srcmatters.studies.plan_view import print_plan
 
     planned, folder = _study(file, output_dir, ctx.args)
     cells = expand(planned)
     check_plan(planned, cells)
+    settings = cell_settings(bundle_config(planned), cells)
+    if any(one.get("confounder_args") or is_pair(one.get("confounder")) for one in settings):
+        from srcmatters.studies.preflight import check_confounders  # imports MONAI, which takes seconds
+
+        check_confounders(settings)
     if time_one:
         _run_first(planned, folder, cells)
     print_plan(planned, cells, folder, workers or _default_workers(planned), detect)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from srcmatters.cohorts import CaseChoice, choose_cases, control_labels, open_cohort
-from srcmatters.confounders import is_pair, pair_of, sampled_column
+from srcmatters.confounders import confounder_summaries, is_pair, pair_of, sampled_column
+from srcmatters.errors import InputError, did_you_mean
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.sources.catalogue import find_entry
 from srcmatters.sources.constructor import is_own, read_constructor
@@ -35,6 +36,13 @@ def check_plan(study: Study, cells: Sequence[Cell]) -> None:
     settings = cell_settings(config, cells)
     for one in settings:
         check_settings(one)
+        _check_tested(one.get("tested"))
+    adaptations = {str(one["adaptation"]) for one in settings if "adaptation" in one}
+    if study.depth == "screen" and (len(adaptations) > 1 or adaptations - {"full", "linear"}):
+        raise InputError(
+            f"adaptation: got {', '.join(sorted(adaptations))} at depth screen, which fits the head alone;"
+            " expected none, or --depth finetune"
+        )
     if "network_def" in config:
         for source, network, pooling in {
             (one["source"], one["network"], one.get("pooling")): None for one in settings
@@ -52,6 +60,14 @@ def cell_settings(config: Mapping[str, Any], cells: Sequence[Cell]) -> list[dict
 
     plain = {name: value for name, value in config.items() if not evaluated(value)}
     return [{**plain, **cell.overrides} for cell in cells]
+
+
+def _check_tested(tested: Any) -> None:
+    names = [tested] if isinstance(tested, str) else tested or []
+    for name in names:
+        if name not in confounder_summaries():
+            hint = did_you_mean(str(name), confounder_summaries(), "confounders such as [tag, noise]")
+            raise InputError(f"tested: {name!r} is unknown{hint}")
 
 
 def _check_source(source: str, network: str, pooling: str | None) -> None:

@@ -90,9 +90,9 @@ def _what_can_be_shown(study: Study, cells: Sequence[Cell], detect: float | None
         return []
     plan = AnalysisPlan.from_mapping(study.analysis)
     lean, margin = (number(one(size, plan.confidence), 3) for one in (smallest_difference, smallest_margin))
-    patients = size.positives + size.negatives
     shown = f"a difference of two leans of {lean} AUC, or that two are within ±{margin} (80 % power)"
-    counts = [counted(patients, "patient"), counted(size.folds, "fold"), counted(size.seeds, "seed")]
+    patients = f"{size.positives} patients with a positive and {size.negatives} with a negative image"
+    counts = [patients, counted(size.folds, "fold"), counted(size.seeds, "seed")]
     assumed = f"clean AUC {number(CLEAN_AUC)}, runs differ by {number(RUN_SPREAD)}"
     assumed += f", seeds by {number(SEED_SPREAD)}"
     rows = [("can show", shown), ("", f"from {', '.join(counts)}; assumed: {assumed}")]

@@ -30,7 +30,7 @@ def check_study(study: Study, cells: Sequence[Cell]) -> None:
     config = bundle_config(study)
     settings = cell_settings(config, cells)
     if "case_table" in config:
-        _check_confounders(settings)
+        check_confounders(settings)
     if "network_def" not in config:
         return
     for source, network in {(one["source"], one["network"]): None for one in settings}:
@@ -40,7 +40,8 @@ def check_study(study: Study, cells: Sequence[Cell]) -> None:
             load_source(source, network, int(config.get("spatial_dims", 2)))
 
 
-def _check_confounders(settings: Sequence[Mapping[str, Any]]) -> None:
+def check_confounders(settings: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse confounders that cannot be made with their parameters; of a bundle with a case table."""
     first = settings[0]
     cases = open_cohort(first["dataset_dir"], first["cases"], first.get("modality", "xray"))
     seen = set()

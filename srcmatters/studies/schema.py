@@ -49,6 +49,7 @@ STUDY_SCHEMA: dict[str, Any] = {
                 "fold": _axis(_WHOLE),
                 "seed": _axis(_WHOLE),
             },
+            "minProperties": 1,
             "additionalProperties": False,
         },
         "overrides": _MAPPING,

@@ -114,7 +114,7 @@ def read_study(path: str | Path) -> Study:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), _EveryKeyOnce)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}), expected a study file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -184,7 +184,7 @@ def with_options(study: Study, options: Mapping[str, str]) -> Study:
         elif name in _FIELDS:
             fields[name] = int(text) if name == "retries" and text.isdigit() else text
         else:
-            overrides[name] = yaml.safe_load(text)
+            overrides[name] = _parsed(name, text)
     changed = replace(study, axes=axes, overrides=overrides, **fields)
     _check(changed.as_file(), Path("command line"))
     for config in changed.config_files():
@@ -193,13 +193,30 @@ def with_options(study: Study, options: Mapping[str, str]) -> Study:
     return changed
 
 
+def _parsed(name: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"--{name}: got {text!r}, expected a value as YAML has it") from error
+
+
+class _EveryKeyOnce(yaml.SafeLoader):
+    """YAML's last of two equal keys would silently replace the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _values(axis: str, text: str, known: tuple[Choice, ...]) -> tuple[Choice, ...]:
     """Values of the file keep what they bring: `--confounder sex` keeps the sex's arguments."""
-    parts = (
-        yaml.safe_load(text) if text.startswith("[") else [yaml.safe_load(part) for part in text.split(",")]
-    )
+    parts = _parsed(axis, text) if text.startswith("[") else [_parsed(axis, part) for part in text.split(",")]
     command_line = Path("command line")
     _check({"name": "x", "bundle": "x", "axes": {axis: parts}}, command_line)
     by_name = {str(choice.name): choice for choice in known}
     choices = [_choice(command_line, axis, part) for part in parts]
-    return _unique(command_line, axis, [by_name.get(str(choice.name), choice) for choice in choices])
+    kept = [choice if choice.overrides else by_name.get(str(choice.name), choice) for choice in choices]
+    return _unique(command_line, axis, kept)

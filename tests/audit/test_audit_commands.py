@@ -66,6 +66,8 @@ def test_a_torchscript_file_from_door_to_page(model: Path, radiograph_cohort: Pa
     assert {path.name for path in out.iterdir()} == {"audit.json", "audit.html", "scores.csv"}
     with pytest.raises(InputError, match="holds an audit already"):
         run("run", model, "--dataset_dir", radiograph_cohort, "--out", out, *DECLARED, *ASKED, "--no-sweep")
+    with pytest.raises(InputError, match=r"--out: .*audit.json is a file, expected a folder"):
+        run("run", model, "--dataset_dir", radiograph_cohort, "--out", out / "audit.json", *DECLARED, *ASKED)
     record = json.loads((out / "audit.json").read_text())
     assert record["contract"]["size"] == {"value": "64 x 64", "origin": "declared"}
     assert record["sweep"] and record["model"]["sha256"]

@@ -126,6 +126,11 @@ def test_audits_of_other_cases_cannot_be_compared(tmp_path: Path) -> None:
     write_record(other, tmp_path / "b")
     with pytest.raises(InputError, match="no case in common"):
         compare(tmp_path / "a", tmp_path / "b")
+    unlike = audited("unlike")
+    unlike.outputs[0].scores.cases["label"] = 1 - unlike.outputs[0].scores.cases["label"]
+    write_record(unlike, tmp_path / "c")
+    with pytest.raises(InputError, match="has another label in each, expected audits of the same cases"):
+        compare(tmp_path / "a", tmp_path / "c")
     result = CliRunner().invoke(command, ["compare", str(tmp_path / "a"), str(tmp_path / "a")])
     assert result.exit_code == 0 and "lean alike" in result.output
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -143,6 +144,17 @@ def test_what_is_not_excluded_is_told() -> None:
     seeds_differ.leans["not_excluded"] = float("nan")
     text = verdicts(seeds_differ)[0].text
     assert "; how far other seeds may go beyond that, 5 seeds do not tell." in text and "excluded:" in text
+
+
+@pytest.mark.parametrize(("low", "outcome"), [(0.44, Outcome.NOT_RANKED), (0.8, Outcome.WITHIN_MARGIN)])
+def test_without_runs_at_p_art_0_chance_is_no_merit_either(low: float, outcome: Outcome) -> None:
+    study = analysis(lean=(0.0, -0.03, 0.03), p=(1.0, 0.001), clean=(0.9, low, 0.95))
+    environments = study.environments[study.environments["p_art"] > 0]
+    found = verdicts(replace(study, environments=environments))[0]
+    assert found.outcome is outcome
+    assert ("does not know the target (clean AUC at p_art 1 " in found.text) == (
+        outcome is Outcome.NOT_RANKED
+    )
 
 
 def test_a_small_loss_that_is_shown_is_no_lean() -> None:

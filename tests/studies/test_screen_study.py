@@ -107,6 +107,14 @@ def test_a_study_of_phantoms_from_plan_to_status(
         (("--mitigation", "none,augmnt"), "mitigation: 'augmnt' is unknown: did you mean 'augment'"),
         (("--train_size", "5000"), "train_size: "),
         (("--pooling", "mean"), "pooling: got 'mean', expected none: resnet18 has no tokens"),
+        (
+            ("--adaptation", "full,lp_ft"),
+            "adaptation: got full, lp_ft at depth screen",
+        ),
+        (("--tested", "[tag, tga]"), "tested: 'tga' is unknown: did you mean 'tag'"),
+        (("--confounder", "[{name: tag, args: {colour: 1}}]"), "colour"),
+        (("--image_size", "["), "--image_size: got '[', expected a value as YAML has it"),
+        (("--source", "[random"), "--source: got '[random', expected a value as YAML has it"),
         (("--seed",), "--seed: no value"),
         (("64",), "64: not understood, expected --name value"),
     ],
@@ -119,6 +127,10 @@ def test_what_is_wrong_with_all_cells_is_said_once_and_first(
         assert isinstance(done.exception, InputError) and said in str(done.exception), word
         assert "\n" not in str(done.exception)
         assert not executor.order and not (tmp_path / "mlruns").exists(), "nothing was begun, nothing is left"
+
+
+def test_controls_need_no_run_without_an_arm(study: Ask) -> None:
+    assert study("plan", "--mitigation", "paired").exit_code == 0
 
 
 def test_a_failed_cell_is_in_the_table_and_in_the_exit_status(

@@ -56,6 +56,25 @@ def test_what_is_no_study_file_is_refused(tmp_path: Path, content: str) -> None:
         read_study(tmp_path / "none.yaml")
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [("name: other\n", "name is there twice"), ("axes: {}\n", "axes is there twice")],
+)
+def test_a_key_that_is_there_twice_is_refused(
+    tiny_study: Make, tmp_path: Path, more: str, message: str
+) -> None:
+    tiny_study()
+    path = tmp_path / "study-file.yaml"
+    path.write_text(path.read_text() + more)
+    with pytest.raises(InputError, match=message):
+        read_study(path)
+
+
+def test_a_study_without_axes_is_refused(tiny_study: Make) -> None:
+    with pytest.raises(InputError, match="axes"):
+        tiny_study(axes={})
+
+
 def test_an_override_that_the_bundle_does_not_have_is_refused(tiny_study: Make) -> None:
     with pytest.raises(InputError, match=r"overrides: tiny_bundle has no 'dealy': did you mean 'delay'"):
         expand(tiny_study(overrides={"dealy": 1}))
