@@ -69,7 +69,8 @@ def sampled_column(confounder: str, columns: Iterable[object]) -> str | None:
         if column not in _STRUCTURE and not str(column).startswith("split_fold")
     ]
     if confounder not in sampled:
-        hint = did_you_mean(str(confounder), [*names, *sampled])
+        columns_there = f"a confounder of the catalogue, or a column of the case table: {', '.join(sampled)}"
+        hint = did_you_mean(str(confounder), [*names, *sampled], columns_there)
         raise InputError(f"confounder: {confounder!r} is unknown{hint}")
     return confounder
 

@@ -8,10 +8,11 @@ AXES = ("source", "network", "confounder", "p_art", "p_neg", "mitigation", "adap
         "seed")  # fmt: skip
 DEPTHS = ("finetune", "screen")
 
-_NAME = {"type": "string", "minLength": 1}
+_NAME = {"type": "string", "minLength": 1, "description": "a name"}
 _MAPPING = {"type": "object"}
 _WHOLE = {"type": "integer", "minimum": 0}
 _CHOICE = {
+    "description": "a name, or a mapping of name, args and overrides",
     "oneOf": [
         _NAME,
         {
@@ -20,7 +21,7 @@ _CHOICE = {
             "required": ["name"],
             "additionalProperties": False,
         },
-    ]
+    ],
 }
 
 
@@ -30,9 +31,14 @@ def _axis(values: dict[str, Any]) -> dict[str, Any]:
 
 STUDY_SCHEMA: dict[str, Any] = {
     "type": "object",
+    "description": "a mapping with name, bundle and axes",
     "properties": {
         # Also the name of the folder and of the MLflow experiment.
-        "name": {"type": "string", "pattern": r"^[\w][\w.-]*$"},
+        "name": {
+            "type": "string",
+            "pattern": r"^[\w][\w.-]*$",
+            "description": "letters, digits, '_', '-' and '.'",
+        },
         "bundle": _NAME,
         "depth": {"enum": list(DEPTHS)},
         "axes": {

@@ -33,7 +33,7 @@ STUDIES = Path(__file__).parents[2] / "bundles" / "xray_classification" / "studi
             "controls.0: got 'shuffled_label': did you mean 'shuffled_labels'",
         ),
         ({"bundle": "/nowhere"}, "bundle: /nowhere holds no configs/train.yaml"),
-        ({"name": "../up"}, "name: '../up' does not match"),
+        ({"name": "../up"}, "name: got '../up', expected letters, digits"),
         ({"depth": "screen"}, "the bundle has no screen.yaml"),
         ({"retries": -1}, "retries: -1 is less than the minimum of 0"),
     ],
