@@ -80,13 +80,13 @@ def draw_pair_study(scenario: PairScenario, number: int) -> tuple[StudyResults, 
     for fold in range(5):
         test = choose_cases(cases, CaseChoice(p_art=0.5, fold=fold, pair=pair))
         for place, p_art in enumerate((0.0, 0.5)):
-            chosen = choose_cases(cases, CaseChoice(p_art=p_art, fold=fold, pair=pair))
-            assert chosen.second is not None
-            states = clean + chosen.carries[:, None] * moved[0] + chosen.second[:, None] * moved[1]
-            weight = fit_head(states[chosen.split.train], labels[chosen.split.train])
+            study_cases = choose_cases(cases, CaseChoice(p_art=p_art, fold=fold, pair=pair))
+            assert study_cases.second is not None
+            states = clean + study_cases.carries[:, None] * moved[0] + study_cases.second[:, None] * moved[1]
+            weight = fit_head(states[study_cases.split.train], labels[study_cases.split.train])
             for name in QUESTIONS:
                 losses[name][place] += _expected_loss(weight, moved, test, labels, name, stream) / 5
-            tables.append(_table(cases, chosen, clean, moved, _another_run(weight, stream), len(cells)))
+            tables.append(_table(cases, study_cases, clean, moved, _another_run(weight, stream), len(cells)))
             cells.append({**fixed, "p_art": p_art, "fold": fold})
     frame = pd.DataFrame(cells)
     nothing = frame.iloc[:0]
@@ -137,16 +137,16 @@ def _population_auc(
 
 def _table(
     cases: pd.DataFrame,
-    chosen: StudyCases,
+    study_cases: StudyCases,
     clean: np.ndarray,
     moved: np.ndarray,
     weight: np.ndarray,
     cell: int,
 ) -> pd.DataFrame:
-    test, assigned = chosen.split.test, chosen.second
+    test, assigned = study_cases.split.test, study_cases.second
     assert assigned is not None
     columns = {name: cases[name].to_numpy()[test] for name in ("case_id", "patient_id", "label")}
-    columns |= {"carries_first": chosen.carries[test], "carries_second": assigned[test]}
+    columns |= {"carries_first": study_cases.carries[test], "carries_second": assigned[test]}
     for name, move in (
         ("clean", 0 * moved[0]), ("first", moved[0]), ("second", moved[1]), ("both", moved[0] + moved[1])
     ):  # fmt: skip

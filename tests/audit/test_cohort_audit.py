@@ -157,10 +157,10 @@ def test_a_fact_that_predicts_the_label_and_one_that_does_not() -> None:
     assert leaks[0].fact == "quality" and left_out == ["constant", "note"]
 
 
-@pytest.mark.parametrize(("area", "said"), [(0.42, True), (0.61, False)])
-def test_an_area_below_a_half_is_explained(area: float, said: bool) -> None:
+@pytest.mark.parametrize(("area", "explained"), [(0.42, True), (0.61, False)])
+def test_an_area_below_a_half_is_explained(area: float, explained: bool) -> None:
     audit = SimpleNamespace(leaks=[FactLeak("scanner", area, 0.3, 0.7, 0.9, 1.0, 40)], not_used=())
-    assert ("An AUC below .5 is chance" in str(leak_table(audit).note)) == said  # type: ignore[arg-type]
+    assert ("An AUC below .5 is chance" in str(leak_table(audit).note)) == explained  # type: ignore[arg-type]
 
 
 def test_the_null_of_a_fact_permutes_patients() -> None:

@@ -98,14 +98,14 @@ def test_the_section_says_which_of_both_it_leans_on() -> None:
     assert pair_section(StudyResults(pd.DataFrame(), pd.DataFrame()), PLAN) is None
 
 
-@pytest.mark.parametrize(("folds", "said"), [(1, "one training run"), (3, "With 3 training runs"), (5, "")])
-def test_few_training_runs_are_said(folds: int, said: str) -> None:
+@pytest.mark.parametrize(("folds", "remark"), [(1, "one training run"), (3, "With 3 training runs"), (5, "")])
+def test_few_training_runs_are_remarked_on(folds: int, remark: str) -> None:
     results = draw_pair_study({1.0: (2.0, 0.0)})
     results.pairs.drop(results.pairs.index[results.pairs["fold"] >= folds], inplace=True)
     section = pair_section(results, PLAN)
     assert section is not None
     note = str(section.tables[1].note)
-    assert said in note and (said or "training run" not in note)
+    assert remark in note and (remark or "training run" not in note)
 
 
 def test_a_run_by_itself_says_it_of_each() -> None:

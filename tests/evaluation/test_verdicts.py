@@ -150,9 +150,9 @@ def test_what_is_not_excluded_is_told() -> None:
 def test_without_runs_at_p_art_0_chance_is_no_merit_either(low: float, outcome: Outcome) -> None:
     study = analysis(lean=(0.0, -0.03, 0.03), p=(1.0, 0.001), clean=(0.9, low, 0.95))
     environments = study.environments[study.environments["p_art"] > 0]
-    found = verdicts(replace(study, environments=environments))[0]
-    assert found.outcome is outcome
-    assert ("does not know the target (clean AUC at p_art 1 " in found.text) == (
+    verdict = verdicts(replace(study, environments=environments))[0]
+    assert verdict.outcome is outcome
+    assert ("does not know the target (clean AUC at p_art 1 " in verdict.text) == (
         outcome is Outcome.NOT_RANKED
     )
 
