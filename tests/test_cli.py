@@ -158,6 +158,16 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(
             "Invalid value for '--patients': 'many' is not a valid integer"
             ". (srcmatters cohorts phantom --help says more)",
         ),
+        (
+            ["audit", "run", "model.onnx", "--seed", "-1"],
+            "Invalid value for '--seed': -1 is not in the range x>=0."
+            " (srcmatters audit run --help says more)",
+        ),
+        (
+            ["audit", "run", "model.onnx", "--batch_size", "0"],
+            "Invalid value for '--batch_size': 0 is not in the range x>=1."
+            " (srcmatters audit run --help says more)",
+        ),
         (["cohort"], "No such command 'cohort'. Did you mean 'cohorts'? (srcmatters --help says more)"),
     ],
 )

@@ -99,6 +99,10 @@ def test_an_interrupted_study_of_a_pair_goes_on_and_is_reported(
     page = (out / "report.html").read_text()
     assert "Two confounders at once" in page and "tag reversed, noise as in training" in page
     assert "random, paired" in page and "Arms treat the first" in page
+    words = " ".join(page.split())
+    assert "8 runs</p>" in words and "(4 runs, in no other section)" in words
+    assert "(p_art .8), .2 of the negative ones; the same shares held" in words
+    assert "runs with an arm against the confounder (paired)" in words and "no negative one did" not in words
     pairs = pd.read_csv(out / "tables" / "pairs.csv")
     assert set(pairs["mitigation"]) == {"none", "paired"} and set(pairs["confounder"]) == {"tag+noise"}
     verdicts = pd.read_csv(out / "tables" / "verdicts.csv")
