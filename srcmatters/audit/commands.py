@@ -117,9 +117,9 @@ def study(study: Path, checks: tuple[str, ...], **options: Any) -> None:
     STUDY is a study or a folder of finished runs. Its runs of the lowest p_art, and of the highest of each
     confounder, are asked on the images that they were tested on. STUDY/network_checks.json keeps the answers.
     """
-    from srcmatters.audit.study.asking import ASKED, ask_study
+    from srcmatters.audit.study.asking import CHECKS, ask_study
 
-    click.echo(f"{ask_study(study, checks or ASKED, write=click.echo, **options)}")
+    click.echo(f"{ask_study(study, checks or CHECKS, write=click.echo, **options)}")
 
 
 @audit.command()

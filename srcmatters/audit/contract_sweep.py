@@ -125,7 +125,8 @@ def usual_conventions(contract: InputContract) -> dict[str, InputContract]:
         differing = {name: value for name, value in changed.items() if getattr(contract, name) != value}
         if differing:
             conventions.setdefault(
-                ", ".join(_said(name, value) for name, value in differing.items()), contract.but(**differing)
+                ", ".join(_described(name, value) for name, value in differing.items()),
+                contract.but(**differing),
             )
     return conventions
 
@@ -150,7 +151,7 @@ def _alternatives(contract: InputContract) -> Iterator[dict[str, Any]]:
         yield from ({"window": name} for name in _WINDOWS)
 
 
-def _said(name: str, value: Any) -> str:
+def _described(name: str, value: Any) -> str:
     if name == "value_range":
         return f"range {range_text(value)}"
     if name in ("inverted", "transposed"):

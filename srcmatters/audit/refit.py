@@ -186,7 +186,7 @@ def refit(
     """
     contract, plan = model.contract, AuditPlan(margin=options["margin"], seed=options["seed"])
     titles = {one.title for one in questions}
-    asked = [*questions, *(one for one in tested if one.title not in titles)]
+    audited_questions = [*questions, *(one for one in tested if one.title not in titles)]
     fitting, held_out = divided(model, cases, plan.seed)
     images = [
         CaseImages(one, contract.modality, contract.unit, contract.slab_mm) for one in (fitting, held_out)
@@ -199,11 +199,11 @@ def refit(
             changed.sha256 = write_network(changed, folder / NETWORK)
             for name, one in ((BEFORE, model), (AFTER, changed)):
                 audited = audit_model(
-                    one, images[1], asked, plan, controls=False, batch_size=options["batch_size"]
+                    one, images[1], audited_questions, plan, controls=False, batch_size=options["batch_size"]
                 )
                 (folder / name).mkdir()
                 write_record(audited, folder / name)
-                write_page(audited, folder / name, asked, None)
+                write_page(audited, folder / name, audited_questions, None)
                 _print(name, audited, write)
     except OSError as error:
         raise InputError(f"--out: {out} cannot be written ({error.strerror})") from error

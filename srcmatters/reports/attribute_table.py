@@ -46,11 +46,11 @@ def attribute_table(
     rows: dict[str, list[list[str]]] = {}
     for one in measured:
         rows.setdefault(", ".join(one.setup), []).append(_row(one, checked))
-    asked = any(one.encoded for one in checked)
+    probed = any(one.encoded for one in checked)
     note = (
         "Of the networks with the lowest p_art, on clean images. Encoded: a probe for the attribute among the"
         " cases of one label, from the features before the head"
-        f"{'' if asked else ' (not measured yet: srcmatters audit study STUDY)'}. Dependent: beyond the"
+        f"{'' if probed else ' (not measured yet: srcmatters audit study STUDY)'}. Dependent: beyond the"
         " label; severity may explain it (portable films are of sicker patients); permutation between whole"
         " patients of one label. Unequal: cases of one network are ranked against each other, and decided at"
         " its own threshold. p: corrected by Holm over attributes, sources and, for unequal, metrics. Groups"

@@ -62,8 +62,8 @@ def pair_verdicts(analysis: pd.DataFrame, plan: AnalysisPlan) -> list[Verdict]:
     """
     if analysis.empty:
         return []
-    asked = analysis[analysis["environment"].isin(QUESTIONS) & analysis["loss"].notna()]
-    plain = asked[asked["mitigation"] == "none"]
+    answers = analysis[analysis["environment"].isin(QUESTIONS) & analysis["loss"].notna()]
+    plain = answers[answers["mitigation"] == "none"]
     result = []
     for _, rows in plain.groupby([*AXES, "source"], sort=True, dropna=False):
         spoken = rows[rows["p_art"] == spoken_p_art(rows["p_art"], plan)]

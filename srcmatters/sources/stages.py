@@ -125,9 +125,9 @@ class _Watched:
 def _watch(module: nn.Module, watched: _Watched, activations: dict[str, torch.Tensor]) -> Any:
     stage = watched.stage
 
-    def record(found: Any) -> None:
+    def record(returned: Any) -> None:
         # Some versions of transformers return a tuple. Averaged at once: what follows may change the tensor.
-        first = found[0] if isinstance(found, tuple) else found
+        first = returned[0] if isinstance(returned, tuple) else returned
         if not isinstance(first, torch.Tensor) or (
             watched.own and stage.name != FEATURES and not _is_map(first)
         ):

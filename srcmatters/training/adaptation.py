@@ -50,12 +50,12 @@ def trained_parameters(network: nn.Module, adaptation: str = "full") -> list[nn.
     return [weight for _, weight in moved]
 
 
-def adaptation_of(network: nn.Module, moved: Iterable[nn.Parameter], asked: str) -> str:
+def adaptation_of(network: nn.Module, moved: Iterable[nn.Parameter], setting: str) -> str:
     """The adaptation as it was asked for, if an optimiser holds the weights that it moves; else "own"."""
     held = {id(weight) for weight in moved}
-    frozen = set() if asked in ("full", "lp_ft") else _frozen(network, asked)
+    frozen = set() if setting in ("full", "lp_ft") else _frozen(network, setting)
     expected = {id(weight) for name, weight in network.named_parameters() if name not in frozen}
-    return asked if held == expected else OWN
+    return setting if held == expected else OWN
 
 
 def moved_share(network: nn.Module, moved: Iterable[nn.Parameter]) -> float:
@@ -88,7 +88,9 @@ def _features(network: nn.Module, dataset: CaseDataset) -> np.ndarray:
     network.eval()
     device, prepare = next(network.parameters()).device, PrepareBatch()
     seen: list[torch.Tensor] = []
-    hook = head_of(network, _name(network)).register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    hook = head_of(network, _name(network)).register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0])
+    )
     try:
         for batch in case_loader(dataset, 16):
             network(prepare(batch, device)[0])
@@ -129,8 +131,8 @@ def _frozen(network: nn.Module, adaptation: str) -> set[str]:
 
 def _stage(network: nn.Module, words: str) -> Stage:
     name = _name(network)
-    found = own_stages(network[1], str(network.head_path)) if is_own(name) else stages(name)  # type: ignore[index]
-    known = [stage for stage in found if stage.name != FEATURES]
+    all_stages = own_stages(network[1], str(network.head_path)) if is_own(name) else stages(name)  # type: ignore[index]
+    known = [stage for stage in all_stages if stage.name != FEATURES]
     if words.isdigit() and 1 <= int(words) <= len(known):
         return known[int(words) - 1]
     by_name = {stage.name: stage for stage in known}

@@ -20,17 +20,17 @@ from srcmatters.preprocessing.state_cache import StateCache
 Settings = dict[str, Any]
 
 
-def target_name(asked: object, config: Mapping[str, Any], cache: StateCache) -> str:
+def target_name(setting: object, config: Mapping[str, Any], cache: StateCache) -> str:
     """The folder that the cases were read from, or the name that the user has given to it.
 
     Args:
-        asked: the setting ``target``.
+        setting: ``target``.
         config: the configuration; a target that is not called like its ``dataset_dir`` was named by the user.
         cache: images of the cases.
     """
     folder = cache.cases.attrs.get(FOLDER_NAME)
-    by_default = Path(str(config.get("dataset_dir", asked))).name == str(asked)
-    return str(folder) if folder is not None and by_default else str(asked)
+    by_default = Path(str(config.get("dataset_dir", setting))).name == str(setting)
+    return str(folder) if folder is not None and by_default else str(setting)
 
 
 def case_settings(
@@ -122,7 +122,7 @@ def scan_settings(settings: Mapping[str, Any], cache: StateCache) -> Settings:
                 ran["patch_mm"] = list(extent)
         elif isinstance(step, Windowd):
             edges = (step.scaler.a_min, step.scaler.a_max)
-            asked = settings.get("window", "lung")
+            setting = settings.get("window", "lung")
             low, high = edges
-            ran["window"] = asked if window_edges(asked) == edges else [(low + high) / 2, high - low]
+            ran["window"] = setting if window_edges(setting) == edges else [(low + high) / 2, high - low]
     return {name: value for name, value in ran.items() if name in settings}

@@ -155,16 +155,16 @@ class FineTuning:
                 f"adaptation: linear trains no network, which mitigation {self.mitigation} acts upon;"
                 " expected depth screen"
             )
-        asked, test = self.evidence.settings, self.test
+        settings, test = self.evidence.settings, self.test
         evaluator = self.epochs.evaluator
         ran = {
-            **case_settings(asked, test.cache, test.chosen, test.fold, self.evidence.config),
+            **case_settings(settings, test.cache, test.chosen, test.fold, self.evidence.config),
             **network_settings(self.network),
-            **training_settings(asked, self.trainer, evaluator, self.network),
+            **training_settings(settings, self.trainer, evaluator, self.network),
             "adaptation": adaptation_of(self.network, self._moved(), self.adaptation),
             "depth": "finetune",
             "mitigation": arm_of(self.trainer, self.mitigation == "dfr"),
-            "device": device_setting(asked.get("device", "cpu"), self.network),
+            "device": device_setting(settings.get("device", "cpu"), self.network),
         }
         if not (torch.distributed.is_initialized() and torch.distributed.get_rank() > 0):
             check_training(self.trainer, evaluator, test.chosen, str(self.evidence.results.working))
@@ -186,8 +186,11 @@ class FineTuning:
         """Test cases, half of them positive, in both states; None if text may be in the pixels of all."""
         cache = self.test.cache
         labels = cache.cases["label"].to_numpy()[self.test.rows]
-        found = [without_text(cache, self.test.rows[labels == label], _EXAMPLES // 2) for label in (1, 0)]
-        chosen, left_out = np.array(found[0][0] + found[1][0], dtype=int), found[0][1] + found[1][1]
+        by_label = [without_text(cache, self.test.rows[labels == label], _EXAMPLES // 2) for label in (1, 0)]
+        chosen, left_out = (
+            np.array(by_label[0][0] + by_label[1][0], dtype=int),
+            by_label[0][1] + by_label[1][1],
+        )
         if left_out:
             print(
                 "test images that are not shown as examples, since text may be in their pixels or they are"

@@ -71,8 +71,8 @@ class Screening:
                 f"features: read as of {self.features.name}, but the network is {network['network']};"
                 " expected --network alone"
             )
-        asked, config = self.evidence.settings, self.evidence.config
-        cases = case_settings(asked, self.test.cache, self.chosen, self.test.fold, config)
+        settings, config = self.evidence.settings, self.evidence.config
+        cases = case_settings(settings, self.test.cache, self.chosen, self.test.fold, config)
         self.evidence.record({**cases, **network, "depth": "screen", "mitigation": self.mitigation})
         with self.evidence.collected() as folder:
             head = self._fit()

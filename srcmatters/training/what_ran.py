@@ -68,7 +68,7 @@ def _origin_settings(network: nn.Module) -> Settings:
 
 
 def retest_settings(
-    asked: Mapping[str, Any],
+    settings: Mapping[str, Any],
     network: nn.Module,
     cache: StateCache,
     chosen: StudyCases,
@@ -78,7 +78,7 @@ def retest_settings(
     """Cases, images, network and device of a test of weights that exist already.
 
     Args:
-        asked: settings as they were asked for.
+        settings: settings as they were asked for.
         network: with the weights in it.
         cache: both states of every case.
         chosen: the cases of the run.
@@ -88,8 +88,8 @@ def retest_settings(
     Raises:
         InputError: see :func:`case_settings`; or nothing tells what the network is.
     """
-    cases = case_settings(asked, cache, chosen, fold, config)
-    device = device_setting(asked.get("device", "cpu"), network)
+    cases = case_settings(settings, cache, chosen, fold, config)
+    device = device_setting(settings.get("device", "cpu"), network)
     return {**cases, "network": _origin_settings(network)["network"], "device": device}
 
 
@@ -109,12 +109,12 @@ def keep_network_code(network: nn.Module, folder: Path) -> None:
 
 
 def training_settings(
-    asked: Mapping[str, Any], trainer: SupervisedTrainer, evaluator: Engine, network: nn.Module
+    settings: Mapping[str, Any], trainer: SupervisedTrainer, evaluator: Engine, network: nn.Module
 ) -> Settings:
     """Epochs, batch, optimiser and augmentation of a trainer that is ready to run.
 
     Args:
-        asked: settings as they were asked for.
+        settings: settings as they were asked for.
         trainer: of the run.
         evaluator: the validation engine.
         network: of the run.
@@ -132,7 +132,7 @@ def training_settings(
     ran = _fit_settings(trainer)
     prepare = trainer.prepare_batch
     if isinstance(prepare, PrepareBatch):
-        ran["augmentation"] = _augmentation(prepare.augmentation, asked.get("augmentation"))
+        ran["augmentation"] = _augmentation(prepare.augmentation, settings.get("augmentation"))
     else:
         ran["augmentation"] = getattr(prepare, "__name__", type(prepare).__name__)
     stops = [stop.patience for stop in handlers_of(evaluator) if isinstance(stop, EarlyStop)]
@@ -153,7 +153,7 @@ def _fit_settings(trainer: SupervisedTrainer) -> Settings:
 
 
 def pretraining_settings(
-    asked: Mapping[str, Any],
+    settings: Mapping[str, Any],
     trainer: SupervisedTrainer,
     network: nn.Module,
     cache: StateCache,
@@ -162,7 +162,7 @@ def pretraining_settings(
     """What a pre-training runs with, before its first epoch.
 
     Args:
-        asked: settings as they were asked for.
+        settings: settings as they were asked for.
         trainer: of the run.
         network: of the run.
         cache: the decoded images.
@@ -174,13 +174,13 @@ def pretraining_settings(
     if getattr(trainer.network, "module", trainer.network) is not network:
         raise InputError("train::trainer: it trains another network than network_def, expected that one")
     # SimCLR has put its projection in the place of the head: the weights are those of the source but for it.
-    began = _origin_settings(network) if asked["objective"] == "simclr" else network_settings(network)
+    began = _origin_settings(network) if settings["objective"] == "simclr" else network_settings(network)
     return {
         **began,
         **_fit_settings(trainer),
-        "target": target_name(asked["target"], config, cache),
+        "target": target_name(settings["target"], config, cache),
         "image_size": image_size_of(cache),
-        "device": device_setting(asked.get("device", "cpu"), network),
+        "device": device_setting(settings.get("device", "cpu"), network),
     }
 
 
@@ -198,10 +198,10 @@ def _one(groups: Iterable[Mapping[str, Any]], *names: str) -> float:
     return values.pop()
 
 
-def _augmentation(augmentation: object, asked: object) -> object:
+def _augmentation(augmentation: object, setting: object) -> object:
     if isinstance(augmentation, BatchedRandomAffine):
-        same = isinstance(asked, dict) and BatchedRandomAffine(**asked).settings == augmentation.settings
-        return asked if same else augmentation.settings
+        same = isinstance(setting, dict) and BatchedRandomAffine(**setting).settings == augmentation.settings
+        return setting if same else augmentation.settings
     return {} if augmentation is None else type(augmentation).__name__
 
 
@@ -240,8 +240,8 @@ def _equal(one: np.ndarray | None, other: np.ndarray | None) -> bool:
     return one is other if one is None or other is None else np.array_equal(one, other)
 
 
-def device_setting(asked: object, network: nn.Module) -> str:
+def device_setting(setting: object, network: nn.Module) -> str:
     """The device as it was asked for, unless the network is on one of another type."""
     there = next(network.parameters()).device
-    same = torch.device(str(asked)).type == there.type
-    return str(asked) if same else str(there)
+    same = torch.device(str(setting)).type == there.type
+    return str(setting) if same else str(there)

@@ -183,16 +183,16 @@ def _encoded_text(one: _Attribute) -> str:
 
 
 def _dependent_text(one: _Attribute) -> str:
-    effect, found = one.dependence.effect, one.dependence
+    effect, dependence = one.dependence.effect, one.dependence
     way = "higher" if effect.value > 0 else "lower"
     ends = (effect.low, effect.high) if effect.value > 0 else (-effect.high, -effect.low)
     size = interval(abs(effect.value), *ends)
     lead = "Dependent beyond the label (severity may explain it)" if one.p_dependent < 0.05 else "Dependent"
-    kind = "exact" if found.exact else f"{counted(found.permutations, 'permutation')}"
+    kind = "exact" if dependence.exact else f"{counted(dependence.permutations, 'permutation')}"
     not_shown = "" if one.p_dependent < 0.05 else ", not shown"
     return (
-        f"{lead}: scores of {effect.group} are {size} SD {way} than of {found.against} within a label"
-        f" ({p_text(one.p_dependent)}, {kind} of {counted(found.movable, 'patient')}{not_shown})."
+        f"{lead}: scores of {effect.group} are {size} SD {way} than of {dependence.against} within a label"
+        f" ({p_text(one.p_dependent)}, {kind} of {counted(dependence.movable, 'patient')}{not_shown})."
     )
 
 

@@ -94,12 +94,12 @@ def order_facts(cases: pd.DataFrame) -> pd.DataFrame:
 
 def date_columns(columns: pd.DataFrame) -> pd.DataFrame:
     """Columns of texts that are dates (2024-05-31, 20240531), in days."""
-    found = {}
+    dates = {}
     for name in columns:
         texts = columns[name].dropna().astype(str)
         if len(texts) and texts.str.fullmatch(r"(19|20)\d\d-?\d\d-?\d\d([ T].*)?").all():
-            found[name] = columns[name].map(_days)
-    return pd.DataFrame(found, index=columns.index)
+            dates[name] = columns[name].map(_days)
+    return pd.DataFrame(dates, index=columns.index)
 
 
 def _natural_rank(names: Sequence[str] | pd.Series) -> np.ndarray:

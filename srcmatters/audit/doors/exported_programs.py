@@ -63,8 +63,8 @@ def open_exported_program(
 def _input_of(path: Path, program: Any) -> tuple[dict[str, Any], int | None]:
     """What the program's signature tells of its input, and the number of images that it fixes."""
     names = set(program.graph_signature.user_inputs)
-    given = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
-    if len(given) != 1:
-        raise InputError(f"{path}: takes {len(given)} inputs, expected one: the images")
-    shape = [length if isinstance(length, int) else None for length in given[0].meta["val"].shape]
+    inputs = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
+    if len(inputs) != 1:
+        raise InputError(f"{path}: takes {len(inputs)} inputs, expected one: the images")
+    shape = [length if isinstance(length, int) else None for length in inputs[0].meta["val"].shape]
     return contract_by_shape(shape), shape[0] if shape else None

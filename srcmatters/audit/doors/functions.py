@@ -93,14 +93,14 @@ def _path_of(module: str) -> Path | None:
         return path
     parts = module.split(".")
     # Finding a submodule would import its parent.
-    found = (
+    spec = (
         importlib.util.find_spec(parts[0]) if parts[0] not in sys.modules else sys.modules[parts[0]].__spec__
     )
-    if found is None:
+    if spec is None:
         raise InputError(
             f"{module}: no such package is installed, expected package.module:function or file.py:function"
         )
-    origin = Path(found.origin) if found.origin and found.has_location else None
+    origin = Path(spec.origin) if spec.origin and spec.has_location else None
     if len(parts) == 1 or origin is None:
         return origin
     inside = origin.parent.joinpath(*parts[1:])
@@ -130,5 +130,5 @@ def annotated_batch(function: Callable[..., Any]) -> str:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         return "torch"
-    said = str(parameters[0].annotation) if parameters else ""
-    return "numpy" if "ndarray" in said or "numpy" in said.lower() else "torch"
+    annotation = str(parameters[0].annotation) if parameters else ""
+    return "numpy" if "ndarray" in annotation or "numpy" in annotation.lower() else "torch"

@@ -124,19 +124,19 @@ class Model(ABC):
     def _in_passes(self, inputs: torch.Tensor, run: Callable[[torch.Tensor], np.ndarray]) -> np.ndarray:
         """Results of as many passes as memory and the model's file ask for."""
         size = self.batch_limit or len(inputs)
-        found: list[np.ndarray] = []
+        outputs: list[np.ndarray] = []
         start = 0
         while start < len(inputs):
             batch = inputs[start : start + size]
             try:
-                found.append(self._padded(batch, run))
+                outputs.append(self._padded(batch, run))
             except Exception as error:  # somebody else's code may raise anything
                 if not is_out_of_memory(error) or len(batch) == 1 or self.batch_limit is not None:
                     raise self._failure(error, batch) from error
                 size = len(batch) // 2
                 continue
             start += len(batch)
-        return np.concatenate(found)
+        return np.concatenate(outputs)
 
     def _padded(self, batch: torch.Tensor, run: Callable[[torch.Tensor], np.ndarray]) -> np.ndarray:
         """A file for a fixed number of images gets this number; what is too much is dropped again."""

@@ -132,12 +132,12 @@ def _resolved(value: Any, config: Mapping[str, Any], file: Path, depth: int = 0)
 
 
 def _looked_up(name: str, config: Mapping[str, Any], file: Path) -> Any:
-    found: Any = config
+    node: Any = config
     for part in _parts(name):
-        if not isinstance(found, Mapping) or part not in found:
+        if not isinstance(node, Mapping) or part not in node:
             raise InputError(f"{file}: network_def refers to @{name}, which is not there")
-        found = found[part]
-    return found
+        node = node[part]
+    return node
 
 
 def _parts(name: str) -> Iterator[str]:

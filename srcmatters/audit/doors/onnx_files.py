@@ -45,11 +45,11 @@ class OnnxModel(Model):
         self._path, self._device = path, torch.device(device)
         self._head: OnnxHead | None = None
         self._with_features: Any = None
-        (given,) = session.get_inputs()
-        self._input = given.name
-        self._type = _TYPES[given.type]
+        (image_input,) = session.get_inputs()
+        self._input = image_input.name
+        self._type = _TYPES[image_input.type]
         self._outputs = [one.name for one in session.get_outputs()]
-        self.batch_limit = given.shape[0] if isinstance(given.shape[0], int) else None
+        self.batch_limit = image_input.shape[0] if isinstance(image_input.shape[0], int) else None
         self.runs = f"the graph of {path.name} in ONNX Runtime"
 
     def forward(self, inputs: torch.Tensor) -> Raw:
@@ -157,8 +157,8 @@ def _session(source: Path | bytes, device: torch.device) -> Any:
     options.log_severity_level = 4
     options.intra_op_num_threads = torch.get_num_threads()
     available = onnxruntime.get_available_providers()
-    wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
-    providers = [name for name in (*wanted, "CPUExecutionProvider") if name in available]
+    preferred = ["CUDAExecutionProvider"] if device.type == "cuda" else []
+    providers = [name for name in (*preferred, "CPUExecutionProvider") if name in available]
     try:
         return onnxruntime.InferenceSession(
             str(source) if isinstance(source, Path) else source, options, providers=providers

@@ -67,7 +67,7 @@ class TorchModel(Model):
             self.forward(batch)
             return seen.pop().float().cpu().numpy()
 
-        hook = head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         try:
             return self._in_passes(inputs, run)
         finally:

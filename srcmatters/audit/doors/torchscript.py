@@ -69,7 +69,7 @@ def _metadata(path: Path, text: str | bytes) -> dict[str, Any]:
 def _check_inputs(path: Path, network: Any) -> None:
     if not hasattr(network, "forward"):
         raise InputError(f"{path}: has no method forward, expected a network")
-    given = [one for one in network.forward.schema.arguments[1:] if not one.has_default_value()]
-    if len(given) != 1:
-        names = ", ".join(one.name for one in given) or "none"
-        raise InputError(f"{path}: takes {len(given)} inputs ({names}), expected one: the images")
+    inputs = [one for one in network.forward.schema.arguments[1:] if not one.has_default_value()]
+    if len(inputs) != 1:
+        names = ", ".join(one.name for one in inputs) or "none"
+        raise InputError(f"{path}: takes {len(inputs)} inputs ({names}), expected one: the images")

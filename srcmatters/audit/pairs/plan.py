@@ -64,17 +64,17 @@ class PairsPlan:
         size = self.images * bytes_per_image
         unit, factor = ("GB", 1e9) if size >= 1e9 else ("MB", 1e6)
         per_state = counted(len(self.cases), "case")
-        said = [
+        lines = [
             f"{counted(self.images, 'image')}, about {size / factor:.3g} {unit}: {per_state}, each clean and"
             f" with {counted(len(self.states), 'confounder and dose', 'confounders and doses')}"
         ]
         if len(self.cases) < self.available:
-            said.append(
+            lines.append(
                 f"a sample of {len(self.cases)} of {self.available} cases: a loss of AUC of"
                 f" {number(self.smallest_loss())} or more differs significantly from 0 in four of five such"
                 f" samples where the clean AUC is {number(CLEAN_AUC)}; smaller ones may be missed"
             )
-        return said
+        return lines
 
     def smallest_loss(self, confidence: float = 0.95) -> float:
         """Smallest true loss under reversal that is told from 0 with a power of 80 %.

@@ -65,15 +65,15 @@ def read_returned(
     if from_sr:
         from srcmatters.audit.pairs.structured_reports import read_reports
 
-        given = read_reports(answers, finding)
+        answered = read_reports(answers, finding)
     else:
-        given = _read_answers(answers)
-    given["id"] = _matched(given["id"], manifest)
-    unknown = int(given["id"].isna().sum())
-    known = given.dropna(subset="id")
+        answered = _read_answers(answers)
+    answered["id"] = _matched(answered["id"], manifest)
+    unknown = int(answered["id"].isna().sum())
+    known = answered.dropna(subset="id")
     if not len(known):
         raise InputError(
-            f"{answers}: none of its {len(given)} identifiers was sent from {pairs}, expected those of"
+            f"{answers}: none of its {len(answered)} identifiers was sent from {pairs}, expected those of"
             f" images.csv"
         )
     log_odds, status, repeated = _by_image(known, manifest, kind, answers)
@@ -163,20 +163,20 @@ def _by_image(
 
 def _notes(table: pd.DataFrame, unknown: int, repeated: int) -> tuple[str, ...]:
     counts = table["status"].value_counts()
-    said = []
+    remarks = []
     if unanswered := int(counts.get("missing", 0)):
-        said.append(f"{unanswered} of {counted(len(table), 'image')} came back without an answer")
+        remarks.append(f"{unanswered} of {counted(len(table), 'image')} came back without an answer")
     if refused := int(counts.get("refused", 0)):
-        said.append(f"{refused} of {counted(len(table), 'image')} came back without a score")
+        remarks.append(f"{refused} of {counted(len(table), 'image')} came back without a score")
     if repeated:
         contradictory = int(counts.get("contradictory", 0))
-        said.append(
+        remarks.append(
             f"{counted(repeated, 'image')} came back more than once; {contradictory} of them with"
             f" different scores, which do not count"
         )
     if unknown:
-        said.append(f"{counted(unknown, 'answer')} to images that were not sent")
-    return tuple(said)
+        remarks.append(f"{counted(unknown, 'answer')} to images that were not sent")
+    return tuple(remarks)
 
 
 def _returned(table: pd.DataFrame, cases: pd.DataFrame, notes: tuple[str, ...]) -> Returned:

@@ -34,14 +34,14 @@ from srcmatters.runs.trusted_configuration import evaluated
 
 #: What can be asked.
 ATTRIBUTES, REGIONS = "attributes", "regions"
-ASKED = (ATTRIBUTES, REGIONS)
+CHECKS = (ATTRIBUTES, REGIONS)
 _NO_WEIGHTS = f"regions: the runs kept no {WEIGHTS} (save_model: true keeps it)"
 Encoded = dict[str, list[dict[str, Any]]]
 
 
 def ask_study(
     folder: Path,
-    asked: Sequence[str] = ASKED,
+    checks: Sequence[str] = CHECKS,
     *,
     dataset_dir: str | None = None,
     trust: bool = False,
@@ -57,7 +57,7 @@ def ask_study(
 
     Args:
         folder: of a study, or of finished runs.
-        asked: of :data:`ASKED`.
+        checks: of :data:`CHECKS`.
         dataset_dir: where the images are; None: where the runs had them.
         trust: build networks of one's own, and evaluate configurations with code of their own.
         device: of the networks.
@@ -77,7 +77,7 @@ def ask_study(
         fresh = asking.nothing(group.key(cases))
         known = waiting.pop(fresh.title, fresh)
         known = known if known.key == fresh.key else fresh
-        for name in asked:
+        for name in checks:
             if name not in known.asked:
                 write(f"{known.title}: {name} ...")
                 known = asking.asked(known, name)
