@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pandera.errors
 import pandera.pandas as pa
+from pandera.errors import SchemaErrorReason
 from scipy.special import expit, logit
 
 from srcmatters.cohorts.case_table import is_structure
@@ -33,6 +34,16 @@ SCHEMA = pa.DataFrameSchema(
         "environment": pa.Column(str, pa.Check.isin(["iid", "ood", "iid+ood", "clean"]), required=False),
     }
 )
+
+
+_EXPECTED = {
+    "case_id": "every case once",
+    "patient_id": "an identifier",
+    "fold": "a whole number",
+    "label": "0 or 1",
+    "carries": "True or False",
+    "environment": "iid, ood, iid+ood or clean",
+}
 
 
 #: Of several tables one under another, in which a case is there as often as there are tables.
@@ -95,7 +106,7 @@ def read_predictions(path: str | Path, schema: pa.DataFrameSchema = SCHEMA) -> p
             )
         return schema.validate(table)
     except pandera.errors.SchemaError as error:
-        raise InputError(f"{path}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{path}{_mistake(error)}") from error
     except UNREADABLE_CSV as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: not a readable prediction table ({reason})") from error
@@ -115,10 +126,33 @@ def read_transfer(path: str | Path) -> pd.DataFrame:
             raise InputError(f"{path}: a case is there twice under one tested confounder, expected it once")
         return _STACKED.validate(table)
     except pandera.errors.SchemaError as error:
-        raise InputError(f"{path}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{path}{_mistake(error)}") from error
     except UNREADABLE_CSV as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: not a readable prediction table ({reason})") from error
+
+
+def _mistake(error: pandera.errors.SchemaError) -> str:
+    """The first wrong cell with its row and column, or the columns that are missing."""
+    table, reason = error.data, error.reason_code
+    if isinstance(table, pd.DataFrame) and reason is SchemaErrorReason.COLUMN_NOT_IN_DATAFRAME:
+        missing = [
+            name for name, column in error.schema.columns.items() if column.required and name not in table
+        ]
+        return f": no column {', '.join(missing)}, expected a whole prediction table; is the file cut short?"
+    name = str(error.schema.name)
+    cells = table[name] if isinstance(table, pd.DataFrame) else pd.Series(table)
+    if isinstance(error.failure_cases, pd.DataFrame):
+        row = int(error.failure_cases["index"].iloc[0])
+    else:  # the type of the column is another: the first cell that is to blame
+        numbers = pd.to_numeric(cells, errors="coerce")
+        fits = numbers.notna() if name.startswith("score_") else numbers % 1 == 0
+        if name == "carries":
+            fits = cells.astype(str).isin(["True", "False"])
+        row = int(np.argmin(fits.to_numpy()))
+    cell = cells.iloc[row]
+    got = "nothing" if pd.isna(cell) else repr(str(cell)[:40])
+    return f", row {row + 2}, {name}: got {got}, expected {_EXPECTED.get(name, 'a probability')}"
 
 
 def log_odds(scores: pd.Series | np.ndarray) -> np.ndarray:

@@ -84,8 +84,8 @@ def test_a_damaged_table_is_refused_by_name(tmp_path: Path, name: str) -> None:
     TABLE.assign(score_clean=[2.0, None]).to_csv(tmp_path / "run" / name, index=False)
     with pytest.raises(InputError) as caught:
         read_results(tmp_path)
-    assert str(caught.value).startswith(f"{tmp_path / 'run' / name}: ")
-    assert "score_clean" in str(caught.value) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path / 'run' / name}, row 3, score_clean: ")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_run_without_predictions_and_a_folder_without_runs_are_refused_by_name(tmp_path: Path) -> None:

@@ -98,30 +98,29 @@ def write(folder: Path, **spoilt: object) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("column", "values"),
+    ("column", "values", "row", "expected"),
     [
-        ("score_clean", [0.1, 0.2, 1.3, 0.4]),
-        ("score_confounded", [0.1, -0.2, 0.3, 0.4]),
-        ("score_clean", [0.1, 0.2, None, 0.4]),
-        ("score_clean", list("abcd")),
-        ("label", [0, 1, 2, 0]),
-        ("label", [0, 1, 0.5, 0]),
-        ("carries", ["yes", "no", "no", "no"]),
-        ("case_id", list("aabc")),
-        ("fold", list("abcd")),
-        ("environment", ["iid", "ood", "iid+ood", "confounded"]),
+        ("score_clean", [0.1, 0.2, 1.3, 0.4], 4, "got '1.3', expected a probability"),
+        ("score_confounded", [0.1, -0.2, 0.3, 0.4], 3, "got '-0.2', expected a probability"),
+        ("score_clean", [0.1, 0.2, None, 0.4], 4, "got nothing, expected a probability"),
+        ("score_clean", [0.1, 0.2, 0.3, "x"], 5, "got 'x', expected a probability"),
+        ("label", [0, 1, 2, 0], 4, "got '2', expected 0 or 1"),
+        ("label", [0, 1, 0.5, 0], 4, "got '0.5', expected 0 or 1"),
+        ("carries", ["True", "Fal", "True", "True"], 3, "got 'Fal', expected True or False"),
+        ("case_id", list("aabc"), 2, "got 'a', expected every case once"),
+        ("fold", [0, 0, 0, "d"], 5, "got 'd', expected a whole number"),
+        ("environment", ["iid", "ood", "iid+ood", "confounded"], 5, "expected iid, ood, iid+ood or clean"),
     ],
 )
-def test_a_wrong_value_is_refused_with_file_and_column(
-    tmp_path: Path, column: str, values: list[object]
+def test_a_wrong_cell_is_refused_with_file_row_and_column(
+    tmp_path: Path, column: str, values: list[object], row: int, expected: str
 ) -> None:
     path = write(tmp_path, **{column: values})
     with pytest.raises(InputError) as caught:
         read_predictions(path)
     message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert column in message
-    assert "\n" not in message
+    assert message.startswith(f"{path}, row {row}, {column}: ")
+    assert message.endswith(expected)
 
 
 @pytest.mark.parametrize("column", COLUMNS)

@@ -103,11 +103,13 @@ def _file_kind(path: Path) -> str:
     if suffix in (".onnx", ".csv", ".h5", ".hdf5", ".keras", ".safetensors", ".py"):
         return _BY_SUFFIX.get(suffix, "onnx")
     if not zipfile.is_zipfile(path):
-        return (
-            "a pickle or an unknown format, which is never unpickled"
-            if suffix in (".pt", ".pth", ".pkl", ".joblib")
-            else "an unknown format"
-        )
+        if not path.stat().st_size:
+            return "an empty file"
+        if suffix in (".ts", ".pt2"):
+            return "damaged or cut short (not the ZIP archive that such a file is)"
+        if suffix in (".pt", ".pth", ".pkl", ".joblib"):
+            return "damaged, or a pickle, which is never unpickled"
+        return "an unknown format"
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     if any(name.endswith("/constants.pkl") for name in names) and any("/code/" in name for name in names):

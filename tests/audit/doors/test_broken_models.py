@@ -305,6 +305,8 @@ def test_the_configuration_of_a_foreign_bundle_is_data(
         ("a.keras", "a Python function must read"),
         ("a.onnx", "no ONNX file"),
         ("a.pt", "never unpickled"),
+        ("a.ts", "damaged or cut short"),
+        ("a.pt2", "damaged or cut short"),
         ("a.py", "without the name of a function"),
     ],
 )
