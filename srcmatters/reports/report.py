@@ -148,6 +148,7 @@ def render_report(
     examples = _examples(plain, study.path, options)
     measured = shortcuts(plain, study.path, options.data, options.trust)
     checked = read_network_checks(study.path)
+    everything = _with_pairs(cells, results.pairs)
     return page_template(_TEMPLATE).render(
         study=study,
         plan=analysis.plan,
@@ -163,7 +164,7 @@ def render_report(
         ],
         adaptations=adaptation_figures(analysis.leans, plain, lines),
         cells=cells,
-        runs=len(cells) + len(results.pairs),
+        runs=len(everything),
         detectability=detectability_table(plain),
         examples=examples[0],
         without_example=examples[1],
@@ -178,11 +179,11 @@ def render_report(
         attributes=attribute_table(results, analysis.plan, checked),
         regions=regions_of_study(checked),
         missing=missing_cells(cells) if study.unfinished is None else study.unfinished,
-        unreadable=unreadable_images(cells),
+        unreadable=unreadable_images(everything),
         not_tested=not_tested(cells, results.predictions, analysis.plan),
-        settings=settings_table(cells),
+        settings=settings_table(everything),
         versions=versions(),
-        hashes=hashes(cells, study.sha256),
+        hashes=hashes(everything, study.sha256),
         downloads=[
             file
             for tables in (analysis, mitigation.analysis if mitigation else None, pairs)
@@ -190,6 +191,15 @@ def render_report(
             for file in downloads(tables)
         ],
     )
+
+
+def _with_pairs(cells: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of single confounders and those of pairs, which settings, hashes and gaps are told of."""
+    if pairs.empty:
+        return cells
+    stacked = pd.concat([cells, with_labels(pairs)], ignore_index=True)
+    stacked.attrs["settings"] = list(dict.fromkeys([*cells.attrs["settings"], *pairs.attrs["settings"]]))
+    return stacked
 
 
 def _examples(cells: pd.DataFrame, folder: Path, options: ReportOptions) -> tuple[list[Example], list[str]]:

@@ -100,7 +100,8 @@ def test_an_interrupted_study_of_a_pair_goes_on_and_is_reported(
     assert "Two confounders at once" in page and "tag reversed, noise as in training" in page
     assert "random, paired" in page and "Arms treat the first" in page
     words = " ".join(page.split())
-    assert "8 runs</p>" in words and "(4 runs, in no other section)" in words
+    assert "8 runs</p>" in words and "(4 runs, in no other section but the settings)" in words
+    assert "tag, tag+noise" in words  # the settings are those of all runs
     assert "(p_art .8), .2 of the negative ones; the same shares held" in words
     assert "runs with an arm against the confounder (paired)" in words and "no negative one did" not in words
     pairs = pd.read_csv(out / "tables" / "pairs.csv")
