@@ -26,14 +26,14 @@ from srcmatters.evaluation.attribute_dependence import Dependence, attribute_dep
 from srcmatters.evaluation.attribute_groups import AttributeGroups, attribute_groups
 from srcmatters.evaluation.resampling import resample_patients
 from srcmatters.sources import create_classifier
-from srcmatters.training.screening import fit_head
+from srcmatters.training.linear_head import fit_head
 
 SEEDS, RATIO, PIXELS = 5, 6, 224
 
 
-def features_of(images: CaseImages) -> np.ndarray:
+def features_of(images: CaseImages, source: str = "imagenet") -> np.ndarray:
     """(cases, F) before the head; of a volume those of its middle slice."""
-    network = create_classifier("efficientnet_lite0", "imagenet").eval()
+    network = create_classifier("efficientnet_lite0", source, seed=0).eval()
     kept: list[torch.Tensor] = []
     last = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
     last.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].detach()))
