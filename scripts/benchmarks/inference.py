@@ -43,7 +43,7 @@ def is_false(verdict: Verdict, own: dict[tuple[str, str], float], margin: float)
     Args:
         verdict: the sentence.
         own: by confounder and source the true lean: at the finetune depth of other runs "for this training
-            cohort", at the screen depth of all training cohorts.
+            cohort" or, with one or two, of the runs themselves; at the screen depth of all training cohorts.
         margin: declared.
     """
     if verdict.kind == "control":  # all of them are null here

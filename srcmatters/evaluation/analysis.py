@@ -14,6 +14,7 @@ from srcmatters.evaluation.cell_tables import environment_rows, gap_rows
 from srcmatters.evaluation.contrasts import adjusted_p_values, contrast_rows, with_families
 from srcmatters.evaluation.controls import Reference, control_rows, reference_tables
 from srcmatters.evaluation.curves import curve_rows, interaction_rows
+from srcmatters.evaluation.estimates import LEAST_TRAININGS
 from srcmatters.evaluation.leans import lean_rows, with_adjusted, with_not_excluded
 from srcmatters.evaluation.resampled_runs import resample_runs
 from srcmatters.evaluation.run_groups import RunGroup, group_runs
@@ -186,10 +187,10 @@ def _notes(group: RunGroup, plan: AnalysisPlan) -> list[str]:  # noqa: ARG001
             " detectable ones given cannot be seen"
         )
     trainings = group.cells.groupby(["source", "p_art"]).size()
-    if trainings.min() == 1:
+    if trainings.min() < LEAST_TRAININGS:
         notes.append(
-            f"{name}: some cells have one training run only; their intervals cover other images, not other"
-            " training runs"
+            f"{name}: some cells have fewer than {LEAST_TRAININGS} training runs; their intervals cover other"
+            " images, not other training runs"
         )
     elif trainings.min() < 5:
         notes.append(

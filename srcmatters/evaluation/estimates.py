@@ -13,6 +13,9 @@ from scipy.special import expit, logit
 #: Of the spread that images alone explain, below and from 5 trainings: chosen by simulation, see
 #: scripts/benchmarks/intervals.py.
 _ALLOWANCE = (1.0, 1.1)
+#: With fewer training runs nothing is said of others. With two, the fold term has one degree of freedom: the
+#: true lean lay outside .14 of the intervals, with three outside .06 (scripts/benchmarks/inference.py).
+LEAST_TRAININGS = 3
 #: Where a difference of two differences of AUCs can lie.
 LEAN_RANGE = (-2.0, 2.0)
 
@@ -126,7 +129,8 @@ def estimate(
         seed term = max(0, var(m_s) - (mean diagonal of C - mean off-diagonal of C)) / S
 
     Where the heads were refitted on resampled patients, carriers drawn anew, the covariance holds other
-    training patients as well and the fold term falls away. Degrees of freedom after Satterthwaite.
+    training patients as well and the fold term falls away. Degrees of freedom after Satterthwaite. Fewer than
+    :data:`LEAST_TRAININGS` runs do not tell how runs differ: neither term is taken.
 
     Args:
         values: (runs,) statistic of each.
@@ -136,7 +140,7 @@ def estimate(
         refits: number of refits that ``covariance`` was computed from; 0: the runs' own models were kept.
 
     Returns:
-        The estimate; from a single run it is for these weights only: other images, not other training runs.
+        The estimate; from one run or two it is for these weights only: other images, not other training runs.
     """
     count = len(values)
     if not count:
@@ -146,11 +150,11 @@ def estimate(
     if refits:
         freedom = 1 / (1 / freedom + 1 / (refits - 1))
     terms = {"of_folds": (float("nan"), 0), "of_seeds": (float("nan"), 0)}
-    if count > 1 and not refits:
+    if count >= LEAST_TRAININGS and not refits:
         allowance = _ALLOWANCE[count >= 5]
         terms["of_folds"] = (_excess(values, covariance, allowance), count)
     means, among = _of_seeds(values, covariance, seeds)
-    if len(means) > 1:
+    if len(means) > 1 and count >= LEAST_TRAININGS:
         terms["of_seeds"] = (_excess(means, among, 1.0), len(means))
     errors = {name: float(np.sqrt(max(term, 0.0) / n)) if n else term for name, (term, n) in terms.items()}
     errors_by_kind = {"of_patients": float(np.sqrt(images)), **errors}

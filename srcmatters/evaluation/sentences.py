@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
+from srcmatters.evaluation.estimates import LEAST_TRAININGS
 from srcmatters.numbers import interval, number, p_text, share
 
 METRICS = {
@@ -78,7 +79,7 @@ def lean_sentence(
     }
     text = f"{who}: {texts[outcome]}"
     levels = f" i.i.d. AUC {number(areas['iid'].auc)}, o.o.d. {number(areas['ood'].auc)}."
-    return text + levels + _cohort(row)
+    return text + levels + scope(row)
 
 
 def not_ranked_sentence(axes: dict[str, Any], row: Any, clean: Any) -> str:
@@ -111,7 +112,7 @@ def comparison_sentence(
     if outcome == "NOT RANKED":
         return f"{first} and {second} are not ranked by {metric} ({where}): {reason}."
     size = interval(row.difference, row.low, row.high)
-    margin, cohort = number(plan.equivalence_margin), _cohort(row)
+    margin, cohort = number(plan.equivalence_margin), scope(row)
     where += f"; {p_text(row.p_adjusted)} after {_CORRECTIONS[row.correction]} over {family}"
     if outcome == "LEANS":
         return _ordered(axes, row, (first, second), where, plan) + cohort
@@ -145,9 +146,18 @@ def _ordered(axes: dict[str, Any], row: Any, names: tuple[str, str], where: str,
     )
 
 
-def _cohort(row: Any) -> str:
-    """At the finetune depth no interval covers other training patients."""
-    return "" if row.training_cohort else " For this training cohort."
+def scope(row: Any) -> str:
+    """What an interval covers.
+
+    At the finetune depth no other training patients, and no other training runs where one or two do not tell
+    how runs differ.
+    """
+    if getattr(row, "training_cohort", False):
+        return ""
+    if row.trainings >= LEAST_TRAININGS:
+        return " For this training cohort."
+    these = "this one training" if row.trainings == 1 else "these two trainings"
+    return f" For {these} alone; how others would differ is not known."
 
 
 def control_sentence(axes: dict[str, Any], row: Any, outcome: str, plan: AnalysisPlan) -> str:

@@ -9,9 +9,11 @@ import pandas as pd
 
 from srcmatters.confounders.pair_names import PairNames, pair_of
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
+from srcmatters.evaluation.estimates import LEAST_TRAININGS
 from srcmatters.evaluation.leans import spoken_p_art
 from srcmatters.evaluation.outcomes import Outcome
 from srcmatters.evaluation.pairs import QUESTIONS, analyse_pairs, environment_words
+from srcmatters.evaluation.sentences import scope
 from srcmatters.evaluation.verdicts import Verdict
 from srcmatters.numbers import interval, number, share
 from srcmatters.reports.setups import confounder_label
@@ -84,7 +86,7 @@ def _verdict(row: pd.Series, plan: AnalysisPlan) -> Verdict:
         more = " more than at p_art 0" if row["metric"] == "learned" else ""
         size = f"{interval(row['loss'], row['low'], row['high'])} AUC"
         end = _ENDS.get(outcome, ".").format(margin=number(plan.equivalence_margin))
-        text = f"{begin} with {words}, the network loses {size}{more}{end} For this training cohort."
+        text = f"{begin} with {words}, the network loses {size}{more}{end}{scope(row)}"
     axes = {name: row[name] for name in AXES}
     values = {name: float(row[name]) for name in ("low", "high")}
     kind = "lean" if row["control"] == "none" else "control"
@@ -159,8 +161,8 @@ def _loss_table(rows: pd.DataFrame, pair: PairNames) -> Table:
         " over all losses of pairs in this study, against the declared margin."
     )
     trainings = int(rows["trainings"].min())
-    if trainings == 1:
-        note += " Some rows have one training run: their intervals cover other images, not other runs."
+    if trainings < LEAST_TRAININGS:
+        note += " Some rows have one training run or two: their intervals cover other images, not other runs."
     elif trainings < _ENOUGH_TRAININGS:
         note += f" With {trainings} training runs a row, the variance between runs is poorly estimated."
     headings = _headings(pair)[2:]

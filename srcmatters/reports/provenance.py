@@ -57,6 +57,10 @@ def _values(column: pd.Series) -> str:
     return ", ".join(sorted({str(value) for value in present}))
 
 
+#: Runs that agree in these differ by fold and seed alone.
+_CELL = ["source", "confounder", "confounder_args", "p_art", "p_neg", "mitigation"]
+
+
 def method_facts(cells: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, Any]:
     """What the method section says of one setup.
 
@@ -83,6 +87,7 @@ def method_facts(cells: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, An
         "folds": int(cells["fold"].nunique()),
         "seeds": counted(int(cells["seed"].nunique()), "seed"),
         "runs": counted(len(cells), "run"),
+        "fewest_trainings": int(cells.groupby(_CELL, dropna=False).size().min()),
         "sources": listed(sorted(cells["source"].unique())),
         "confounders": listed(sorted(cells["label"].unique())),
         "p_art": listed(share(value) for value in sorted(cells["p_art"].unique())),

@@ -15,6 +15,7 @@ from rich.table import Table
 from srcmatters.cohorts import open_cohort
 from srcmatters.cohorts.folds import split_column
 from srcmatters.evaluation.analysis_plan import AnalysisPlan
+from srcmatters.evaluation.estimates import LEAST_TRAININGS
 from srcmatters.evaluation.planning import (
     CLEAN_AUC,
     RUN_SPREAD,
@@ -96,6 +97,9 @@ def _what_can_be_shown(study: Study, cells: Sequence[Cell], detect: float | None
     assumed = f"clean AUC {number(CLEAN_AUC)}, runs differ by {number(RUN_SPREAD)}"
     assumed += f", seeds by {number(SEED_SPREAD)}"
     rows = [("can show", shown), ("", f"from {', '.join(counts)}; assumed: {assumed}")]
+    if study.depth == "finetune" and size.folds * size.seeds < LEAST_TRAININGS:
+        few = f"{counted(size.folds * size.seeds, 'training')} of a cell cannot show how trainings differ"
+        rows.append(("trainings", f"{few}: sentences will be about these alone; --fold 0,1,2 or more seeds"))
     if size.seeds < _ENOUGH_SEEDS:
         more = number(smallest_difference(replace(size, seeds=_ENOUGH_SEEDS), plan.confidence), 3)
         few = f"{counted(size.seeds, 'seed')} cannot show how much seeds differ"

@@ -315,7 +315,7 @@ def test_one_source_one_fold_and_one_class_are_noted_and_break_nothing() -> None
     assert any("a is the only source" in note for note in alone.notes)
     assert any("primary comparison (ood_auc at p_art 1" in note for note in alone.notes)
     fold = analyse(select(study, study.cells["fold"] == 0), PLAN)
-    assert any("one training run only" in note for note in fold.notes)
+    assert any("fewer than 3 training runs" in note for note in fold.notes)
     row = only(fold.environments, environment="ood")
     assert row["auc_low"] < row["auc"] < row["auc_high"]
     negative = study.predictions[(study.predictions["fold"] > 0) | (study.predictions["label"] == 0)]

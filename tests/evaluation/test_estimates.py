@@ -64,6 +64,15 @@ def test_of_one_training_only_the_images_are_known() -> None:
     assert (found.standard_error, found.degrees_of_freedom) == (pytest.approx(0.1), 40)
 
 
+@pytest.mark.parametrize("seeds", [None, np.array([0, 1])])
+def test_two_trainings_do_not_tell_how_trainings_differ(seeds: np.ndarray | None) -> None:
+    values, covariance = np.array([0.1, 0.9, 0.5]), np.eye(3) * 0.01
+    two = estimate(values[:2], covariance[:2, :2], 40, seeds)
+    assert (two.standard_error, two.degrees_of_freedom) == (pytest.approx(0.1 / np.sqrt(2)), 40)
+    assert np.isnan(two.of_folds) and np.isnan(two.of_seeds)
+    assert estimate(values, covariance, 40).of_folds > 0.2
+
+
 def test_the_freedom_of_the_images_is_that_of_the_rarer_class_where_it_is_rare() -> None:
     assert image_freedom(12, 10_000) == pytest.approx(11, rel=0.01)
     assert image_freedom(50, 50) == pytest.approx(2 * 49)

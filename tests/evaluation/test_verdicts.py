@@ -36,6 +36,7 @@ def analysis(
     plan: AnalysisPlan | None = None,
     control: dict[str, Any] | None = None,
     training_cohort: bool = False,
+    trainings: int = 5,
     **axes: str,
 ) -> Analysis:
     """Two sources with the same lean, their contrast, and perhaps a null control."""
@@ -56,11 +57,12 @@ def analysis(
         "metric": "learned_lean",
         "seeds": 5,
     }
-    row |= {"p_beyond_adjusted": p[0], "p_equivalence_adjusted": p[1], "training_cohort": training_cohort}
+    covered = {"training_cohort": training_cohort, "trainings": trainings}
+    row |= {"p_beyond_adjusted": p[0], "p_equivalence_adjusted": p[1], **covered}
     leans = [{**cell, **row} for cell in cells if cell["p_art"] > 0]
     row = {"difference": -0.32, "low": -0.44, "high": -0.20, "p_value": 0.001, "p_adjusted": 0.002}
     row |= {"family": "primary", "correction": "holm", "equivalent": False, "p_equivalence_adjusted": 0.9}
-    row |= {"detectable_difference": 0.11, "metric": "learned_lean", "training_cohort": training_cohort}
+    row |= {"detectable_difference": 0.11, "metric": "learned_lean", **covered}
     row |= {"source_a": "imagenet", "source_b": "random", "superiority_difference": -0.1}
     contrasts = [{**own, "p_art": p_art, **row, **(contrast or {})} for p_art in p_arts]
     controls = []
@@ -133,6 +135,15 @@ def test_frozen_features_are_called_so_and_refits_need_no_reservation() -> None:
         "frozen random features: leans on a letter in the corner more than frozen imagenet"
     )
     assert "training cohort" not in comparison
+
+
+@pytest.mark.parametrize(("trainings", "these"), [(1, "this one training"), (2, "these two trainings")])
+def test_one_or_two_trainings_speak_for_themselves_alone(trainings: int, these: str) -> None:
+    lean, _, comparison = texts(analysis(trainings=trainings))
+    for text in (lean, comparison):
+        assert text.endswith(f" For {these} alone; how others would differ is not known.")
+    frozen, _, _ = texts(analysis(depth="screen", training_cohort=True, trainings=trainings))
+    assert "alone" not in frozen
 
 
 def test_what_is_not_excluded_is_told() -> None:

@@ -30,6 +30,18 @@ def test_a_mistyped_source_is_refused_by_the_plan(tmp_path: Path, monkeypatch: p
     assert "did you mean 'imagenet'" in str(done.exception)
 
 
+@pytest.mark.parametrize(("folds", "warned"), [("0,1", True), ("0,1,2", False)])
+def test_a_plan_of_two_trainings_a_cell_is_told_what_it_cannot_show(
+    folds: str, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["study", "plan", QUICK, "--source", "random", "--fold", folds, "--depth", "finetune"]
+    done = CliRunner().invoke(command, words)
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.output.replace("│", " ").split())
+    assert ("2 trainings of a cell cannot show how trainings differ" in text) is warned
+
+
 def test_a_hint_after_ctrl_c_is_the_command_as_it_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, study_file: Callable[..., Path]
 ) -> None:
