@@ -142,7 +142,7 @@ def headline(audited: OutputAudit) -> str:
         worst = numbers.listed(names[Outcome.LEANS])
         return f"The score depends on {worst}: reversing who carries it costs more AUC than the margin."
     if names[Outcome.NOT_RANKED]:
-        return "The model does not know the target on these images, so what it reads cannot be judged."
+        return "The model is not shown to know the target on these images, so what it reads cannot be judged."
     if names[Outcome.INCONCLUSIVE]:
         return f"Not decided for {numbers.listed(names[Outcome.INCONCLUSIVE])}; nothing is shown to lean."
     if names[Outcome.WITHIN_MARGIN]:

@@ -14,7 +14,7 @@ from srcmatters.evaluation.estimates import LEAN_RANGE, widened
 from srcmatters.evaluation.resampled_runs import ResampledRuns
 
 #: Reasons of :func:`ignorance`.
-IGNORANT = "does not know the target"
+IGNORANT = "is not shown to know the target"
 NO_REFERENCE = "there is no run at p_art 0, so its clean AUC without the confounder is unknown"
 _ENOUGH_FREEDOM = 29  # thirty seeds
 

@@ -85,7 +85,7 @@ def lean_sentence(
 def not_ranked_sentence(axes: dict[str, Any], row: Any, clean: Any) -> str:
     """Why it is no merit that a source loses little: it knows nothing to lose."""
     return (
-        f"{subject(row.source, axes)}: not ranked, does not know the target (clean AUC at p_art"
+        f"{subject(row.source, axes)}: not ranked, not shown to know the target (clean AUC at p_art"
         f" {share(clean.p_art)} {interval(clean.auc, clean.auc_low, clean.auc_high)}), so a loss of"
         f" {number(row.lean)} AUC under reversal is no evidence of robustness ({axes['confounder']}, p_art"
         f" {share(row.p_art)})."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from srcmatters.evaluation.analysis import Analysis
+from srcmatters.numbers import share
 
-_SETUP = ("target", "network", "depth", "protocol", "p_neg", "adaptation", "train_size")
+SETUP = ("target", "network", "depth", "protocol", "p_neg", "adaptation", "train_size")
+_ADAPTATIONS = ("linear", "freeze", "lp_ft", "full")  # the more weights move, the later
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Setup:
             parameters as well.
         controls: the rows of the analysis' table ``controls``.
         sources: in the order in which they are drawn.
-        values: of :data:`_SETUP`.
+        values: of :data:`SETUP`.
     """
 
     name: str
@@ -69,11 +71,12 @@ def setups(analysis: Analysis) -> list[Setup]:
     """Take an analysis apart into what can be compared.
 
     Returns:
-        One or more setups, in alphabetical order; runs that are all null controls make none.
+        One or more setups: the more weights moved and the more cases trained, the later, else in alphabetical
+        order; runs that are all null controls make none.
     """
     main = analysis.environments[analysis.environments["control"] == "none"]
-    keys = main[list(_SETUP)].drop_duplicates().sort_values(list(_SETUP))
-    varying = [name for name in _SETUP if keys[name].nunique() > 1]
+    keys = main[list(SETUP)].drop_duplicates().sort_values(list(SETUP), key=_rank)
+    varying = [name for name in SETUP if keys[name].nunique() > 1]
     result = []
     for _, values in keys.iterrows():
         tables = {
@@ -83,18 +86,42 @@ def setups(analysis: Analysis) -> list[Setup]:
         }
         plain: dict[str, Any] = {name: _without_controls(rows) for name, rows in tables.items()}
         own = replace(analysis, **plain)
-        name = ", ".join(f"{axis} {values[axis]}" for axis in varying)
+        name = setup_words({axis: values[axis] for axis in varying})
         order = _ordered(list(own.environments["source"].unique()), analysis.plan.sources)
         result.append(
-            Setup(name, own, tables["controls"], order, {axis: str(values[axis]) for axis in _SETUP})
+            Setup(name, own, tables["controls"], order, {axis: str(values[axis]) for axis in SETUP})
         )
     return result
+
+
+def setup_words(values: Mapping[str, Any]) -> str:
+    """What sets runs apart, for a heading or beside a sentence: ``adaptation full, 64 training cases``."""
+    return ", ".join(
+        (f"{int(value)} training cases" if int(value) else "all training cases")
+        if axis == "train_size"
+        else f"{axis} {share(float(value)) if axis == 'p_neg' else value}"
+        for axis, value in values.items()
+    )
+
+
+def _rank(column: pd.Series) -> pd.Series:
+    """By what setups are ordered; ``train_size`` 0 is every case."""
+    if column.name == "train_size":
+        return column.astype(int).replace(0, np.iinfo(np.int64).max)
+    if column.name == "adaptation":
+        return column.map(lambda name: f"{_place(str(name))} {name}")
+    return column
+
+
+def _place(adaptation: str) -> int:
+    begins = [place for place, name in enumerate(_ADAPTATIONS) if adaptation.startswith(name)]
+    return begins[0] if begins else len(_ADAPTATIONS)
 
 
 def _rows_of(table: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
     if table.empty:
         return table.reindex(columns=[*table.columns, *({"control", "confounder"} - set(table.columns))])
-    rows = table[(table[list(_SETUP)] == values).all(axis=1)].copy()
+    rows = table[(table[list(SETUP)] == values).all(axis=1)].copy()
     labels = [
         confounder_label(name, args)
         for name, args in zip(rows["confounder"], rows["confounder_args"], strict=True)

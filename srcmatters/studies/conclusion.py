@@ -15,6 +15,7 @@ from srcmatters.evaluation.verdicts import verdict_table, verdicts
 from srcmatters.markdown import escaped
 from srcmatters.reports.pair_section import pair_verdicts
 from srcmatters.reports.report import ReportOptions, render_report
+from srcmatters.reports.setups import SETUP, setup_words
 from srcmatters.reports.study_folder import open_study
 from srcmatters.runs.finished_runs import read_results
 
@@ -36,7 +37,11 @@ def verdict_lines(study_dir: Path, most: int = 12) -> list[str]:
     # Comparisons of sources are what a study is for; controls say whether to believe them.
     order = {"comparison": 0, "lean": 1, "control": 2}
     table = table.sort_values("kind", key=lambda kinds: kinds.map(order).fillna(3), kind="stable")
-    lines = [f"{outcome}: {text}" for outcome, text in zip(table["outcome"], table["text"], strict=True)]
+    varying = [axis for axis in SETUP if axis in table and table[axis].nunique() > 1]
+    lines = []
+    for row in table.to_dict("records"):
+        setup = setup_words({axis: row[axis] for axis in varying})
+        lines.append(f"{row['outcome']}{f' ({setup})' if setup else ''}: {row['text']}")
     left = len(lines) - most
     return lines if left <= 0 else [*lines[:most], f"and {left} more in {path}"]
 

@@ -77,7 +77,7 @@ def test_a_source_that_knows_nothing_is_not_ranked() -> None:
     assert outcomes["lean", ("a",)].outcome is Outcome.NOT_RANKED
     assert outcomes["lean", ("b",)].outcome is Outcome.LEANS
     compared = outcomes["comparison", ("a", "b")]
-    assert compared.outcome is Outcome.NOT_RANKED and compared.reason == "a does not know the target"
+    assert compared.outcome is Outcome.NOT_RANKED and compared.reason == "a is not shown to know the target"
 
 
 def test_the_one_that_leans_more_is_named_first() -> None:

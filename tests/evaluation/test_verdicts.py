@@ -163,7 +163,7 @@ def test_without_runs_at_p_art_0_chance_is_no_merit_either(low: float, outcome: 
     environments = study.environments[study.environments["p_art"] > 0]
     verdict = verdicts(replace(study, environments=environments))[0]
     assert verdict.outcome is outcome
-    assert ("does not know the target (clean AUC at p_art 1 " in verdict.text) == (
+    assert ("not shown to know the target (clean AUC at p_art 1 " in verdict.text) == (
         outcome is Outcome.NOT_RANKED
     )
 
@@ -179,9 +179,12 @@ def test_a_source_that_knows_nothing_is_not_ranked_and_gets_no_praise() -> None:
     weak = analysis(lean=(0.01, -0.03, 0.05), p=(1.0, 0.01), clean=(0.51, 0.44, 0.58))
     lean, _, comparison = verdicts(weak)
     assert lean.outcome is comparison.outcome is Outcome.NOT_RANKED
-    assert "does not know the target (clean AUC at p_art 0 .51 [.44, .58])" in lean.text
-    assert lean.reason == "does not know the target"
-    assert comparison.reason == "imagenet does not know the target; random does not know the target"
+    assert "not shown to know the target (clean AUC at p_art 0 .51 [.44, .58])" in lean.text
+    assert lean.reason == "is not shown to know the target"
+    assert (
+        comparison.reason
+        == "imagenet is not shown to know the target; random is not shown to know the target"
+    )
 
 
 def test_a_lean_is_a_lean_whatever_is_known() -> None:
