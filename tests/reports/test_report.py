@@ -30,11 +30,12 @@ from srcmatters.reports.commands import report as command
 from srcmatters.reports.coverage import missing_cells, not_tested
 from srcmatters.reports.example_images import target_examples
 from srcmatters.reports.report import ReportOptions, render_report, write_report
-from srcmatters.reports.setups import confounder_label, setups
+from srcmatters.reports.setups import confounder_label, setup_words, setups
 from srcmatters.reports.shortcut_record import shortcuts
 from srcmatters.reports.study_folder import StudyFolder, open_study
 from srcmatters.runs import trained_run
 from srcmatters.runs.finished_runs import StudyResults
+from srcmatters.studies.conclusion import verdict_lines
 
 TRAIN = Path(__file__).parents[2] / "bundles" / "xray_classification" / "configs" / "train.yaml"
 
@@ -350,3 +351,31 @@ def test_a_confounder_is_called_by_its_parameters() -> None:
     assert confounder_label("tag", "{}") == "tag"
     assert confounder_label("sex", "{'value': 'F'}") == "sex (value: F)"
     assert confounder_label("tag", "not a mapping") == "tag"
+
+
+def test_setups_are_told_apart_in_words_and_ordered_by_what_moved(tmp_path: Path) -> None:
+    assert setup_words({"adaptation": "full", "train_size": "64"}) == "adaptation full, 64 training cases"
+    assert setup_words({"p_neg": 0.05, "train_size": 0}) == "p_neg .05, all training cases"
+    (tmp_path / "tables").mkdir()
+    rows = [
+        {"kind": "lean", "outcome": "LEANS", "adaptation": name, "train_size": size, "text": "it leans"}
+        for name, size in (("full", 0), ("linear", 0), ("linear", 64))
+    ]
+    table = pd.DataFrame(rows).assign(target="chests")
+    table.to_csv(tmp_path / "tables" / "verdicts.csv", index=False)
+    assert verdict_lines(tmp_path)[1:] == [
+        "LEANS (adaptation linear, all training cases): it leans",
+        "LEANS (adaptation linear, 64 training cases): it leans",
+    ]
+    table.iloc[:1].to_csv(tmp_path / "tables" / "verdicts.csv", index=False)
+    assert verdict_lines(tmp_path) == ["LEANS: it leans"]
+
+
+def test_adaptations_and_training_sizes_come_in_the_order_of_their_reach(study_analysis: Analysis) -> None:
+    rows = study_analysis.environments
+    settings = [(name, size) for name in ("full", "linear", "freeze_3") for size in (0, 64)]
+    varied = pd.concat([rows.assign(adaptation=name, train_size=size) for name, size in settings])
+    ordered = setups(replace(study_analysis, environments=varied))
+    assert [(one.values["adaptation"], one.values["train_size"]) for one in ordered] == [
+        (name, size) for name in ("linear", "freeze_3", "full") for size in ("64", "0")
+    ]
