@@ -11,9 +11,8 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
 
-from srcmatters.numbers import interval, share
+from srcmatters.numbers import interval, number, share
 from srcmatters.reports.inline_svg import Picture, inline, style
 from srcmatters.reports.setups import confounder_label
 from srcmatters.reports.study_figures import Line
@@ -102,11 +101,13 @@ def _size_name(size: int) -> str:
 def _over_moved(rows: pd.DataFrame, lines: Mapping[str, Line], title: str, key: str) -> Markup:
     with matplotlib.rc_context(style()):
         figure, axes = _axes()
-        axes.set_xscale("log")  # the head alone is a thousandth of a network
-        _draw(axes, rows.assign(x=rows["moved_share"]), lines)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel("share of the weights that moved")
+        # In steps: on any scale the head alone is far from all others, which lie upon each other.
+        shares = rows.groupby("adaptation")["moved_share"].mean().sort_values(kind="stable")
+        places = {name: place for place, name in enumerate(shares.index)}
+        _draw(axes, rows.assign(x=rows["adaptation"].map(places)), lines)
+        names = [f"{name}\n{number(value, 3) if value < 1 else 1}" for name, value in shares.items()]
+        axes.set_xticks(range(len(names)), names)
+        axes.set_xlabel("adaptation, and the share of the weights that moved")
         return inline(figure, f"Learned lean over the share of moved weights, {title}. {_words(rows)}", key)
 
 

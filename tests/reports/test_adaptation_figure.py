@@ -61,7 +61,7 @@ def test_one_panel_shows_what_moved_and_one_the_cases() -> None:
     assert "random, full, 64 cases: .80 [.75, .85]" in cases and cases.count(" cases: ") == 4
     assert "linear" not in cases
     svg = str(figure.panels[0].markup)
-    assert "share of the weights that moved" in svg and ">0.001<" in svg
+    assert "share of the weights that moved" in svg and ">freeze_3<" in svg and ">.001<" in svg
 
 
 @pytest.mark.parametrize(
