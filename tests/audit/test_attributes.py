@@ -63,7 +63,7 @@ def test_the_sentences_say_direction_and_what_may_explain_it(findings: dict[str,
     # PA is the last of the two in the order of the alphabet.
     assert "severity may explain it" in findings["view"].text and "scores of PA are" in findings["view"].text
     assert "SD lower than of AP within a label" in findings["view"].text
-    assert findings["view"].high < 0 and "not shown" in findings["sex"].text
+    assert findings["view"].high < 0 and "No dependence shown" in findings["sex"].text
     assert "lower in 1 than in 0" in findings["site"].text
     assert all(one.outcome is None for one in findings.values())
 

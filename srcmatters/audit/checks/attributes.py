@@ -103,11 +103,13 @@ def _measured(evidence: Evidence, column: str) -> _Attribute | Finding:
     scores, plan = evidence.scores, evidence.plan
     rows = np.flatnonzero(np.isfinite(scores.clean))
     clean, labels, patients = scores.clean[rows], scores.labels[rows], scores.patients[rows].astype(str)
-    groups = attribute_groups(scores.cases[column].iloc[rows], patients)
-    if not isinstance(groups, AttributeGroups) or len(set(labels)) < 2:
-        reason = groups if isinstance(groups, str) else "all cases have the same label"
+    groups: AttributeGroups | str = "all scored cases have the same label"
+    if len(set(labels)) == 2:
+        groups = attribute_groups(scores.cases[column].iloc[rows], patients)
+    if not isinstance(groups, AttributeGroups):
+        reason = groups
         return Finding(
-            Attributes.code, column, Outcome.SKIPPED, f"{column}: not tested; {reason}.", reason=reason
+            Attributes.code, column, Outcome.SKIPPED, f"Column {column}: not tested; {reason}.", reason=reason
         )
     threshold, _ = decision_threshold(evidence)
     performance, heterogeneity, small = group_performance(
@@ -179,7 +181,10 @@ def _encoded_text(one: _Attribute) -> str:
         f"{interval(row.auc, row.low, row.high)} among {'positives' if row.label else 'negatives'}"
         for row in one.encodings
     ]
-    return f"Encoded: a probe reads it with AUC {listed(parts)}." if parts else "Encoded: too few patients."
+    if not parts:
+        return "Encoded: not tested, too few patients."
+    lead = "Encoded" if any(row.low > 0.5 for row in one.encodings) else "Not shown to be encoded"
+    return f"{lead}: a probe reads it with AUC {listed(parts)}."
 
 
 def _dependent_text(one: _Attribute) -> str:
@@ -187,12 +192,12 @@ def _dependent_text(one: _Attribute) -> str:
     way = "higher" if effect.value > 0 else "lower"
     ends = (effect.low, effect.high) if effect.value > 0 else (-effect.high, -effect.low)
     size = interval(abs(effect.value), *ends)
-    lead = "Dependent beyond the label (severity may explain it)" if one.p_dependent < 0.05 else "Dependent"
+    shown = one.p_dependent < 0.05
+    lead = "Dependent beyond the label (severity may explain it)" if shown else "No dependence shown"
     kind = "exact" if dependence.exact else f"{counted(dependence.permutations, 'permutation')}"
-    not_shown = "" if one.p_dependent < 0.05 else ", not shown"
     return (
         f"{lead}: scores of {effect.group} are {size} SD {way} than of {dependence.against} within a label"
-        f" ({p_text(one.p_dependent)}, {kind} of {counted(dependence.movable, 'patient')}{not_shown})."
+        f" ({p_text(one.p_dependent)}, {kind} of {counted(dependence.movable, 'patient')})."
     )
 
 

@@ -11,7 +11,8 @@ from srcmatters.errors import InputError
 
 #: Probabilities nearer to 0 or 1 than this are what single precision rounds: they count as this.
 NEAREST = 2.0**-24
-_ROUNDING = 1e-3  # what half precision may add to a probability, or to the sum of several
+#: What half precision may add to a probability, or to the sum of several.
+ROUNDING = 1e-3
 
 
 def log_odds_of(values: np.ndarray, output: Sequence[int], kind: str, origin: str) -> np.ndarray:
@@ -49,7 +50,7 @@ def log_odds_of(values: np.ndarray, output: Sequence[int], kind: str, origin: st
     selected = values[:, list(output)]
     if kind == "logit":
         return selected
-    if selected.min() < -_ROUNDING or selected.max() > 1 + _ROUNDING:
+    if selected.min() < -ROUNDING or selected.max() > 1 + ROUNDING:
         worst = selected.flat[np.argmax(np.abs(selected - 0.5))]
         raise InputError(
             f"{origin}: returned {worst:.4g}, which is no probability, expected --output-kind logit or logits"
@@ -89,11 +90,11 @@ def probable_kind(values: np.ndarray) -> str | None:
     Args:
         values: (N, K) of a few different images.
     """
-    inside = values.min() >= -_ROUNDING and values.max() <= 1 + _ROUNDING
+    inside = values.min() >= -ROUNDING and values.max() <= 1 + ROUNDING
     columns = values.shape[1]
     if columns == 1:
         return "probability" if inside else "logit"
-    if inside and np.allclose(values.sum(axis=1), 1, atol=2 * _ROUNDING):
+    if inside and np.allclose(values.sum(axis=1), 1, atol=2 * ROUNDING):
         return "softmax"
     # Small logits lie in [0, 1] as well: several of them could be either.
     return "logits" if columns == 2 and not inside else None

@@ -15,6 +15,7 @@ class SentImage:
 
     Args:
         number: 1 .. n, the place in the shuffled order.
+        sending: four characters that all images of one sending have in common.
         study: StudyInstanceUID.
         series: SeriesInstanceUID.
         frame: FrameOfReferenceUID.
@@ -22,6 +23,7 @@ class SentImage:
     """
 
     number: int
+    sending: str
     study: str
     series: str
     frame: str
@@ -29,8 +31,8 @@ class SentImage:
 
     @property
     def identifier(self) -> str:
-        """Pseudo-patient, and the name of the file: all of one length."""
-        return f"SENT{self.number:07d}"
+        """Pseudo-patient, and the name of the file: all of one length, 16 characters at most (VR SH)."""
+        return f"SENT{self.sending}{self.number:07d}"
 
     def sop_instance(self, slice_number: int = 0) -> str:
         """SOPInstanceUID of the image, or of one of its slices."""
@@ -42,17 +44,19 @@ def sent_images(count: int, seed: int) -> tuple[list[SentImage], np.ndarray]:
 
     Args:
         count: number of images.
-        seed: the same gives the same; another, or another count, others.
+        seed: of the order: another, or another count, shuffles in another way.
 
     Returns:
         Identifiers in their order, and the (count,) shuffled positions of the images that get them.
     """
     stream = np.random.default_rng([seed, count, 17])
     order = stream.permutation(count)
-    # UIDs of a hospital must not be met again by the next audit: the seed alone would repeat them.
+    # The next audit must not meet these identifiers again, or its answers would count for other images: the
+    # seed alone would repeat them.
     fresh = np.random.default_rng()
+    sending = f"{fresh.integers(16**4):04X}"
     images = [
-        SentImage(number, _uid(fresh), _uid(fresh), _uid(fresh), _number(fresh))
+        SentImage(number, sending, _uid(fresh), _uid(fresh), _uid(fresh), _number(fresh))
         for number in range(1, count + 1)
     ]
     return images, order

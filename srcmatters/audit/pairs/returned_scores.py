@@ -8,15 +8,27 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from srcmatters.audit.doors.log_odds import log_odds_of
-from srcmatters.audit.pairs.write_pairs import CASES, CLEAN, MANIFEST
+from srcmatters.audit.doors.log_odds import ROUNDING, log_odds_of
+from srcmatters.audit.pairs.write_pairs import CASES, CLEAN, MANIFEST, SENT
 from srcmatters.csv_tables import read_csv
 from srcmatters.errors import UNREADABLE_CSV, InputError, first_line
 from srcmatters.numbers import counted
 
-_IDS = ("id", "image", "file", "name", "patient_id", "patientid", "accession", "sop_uid", "study_uid")
+_IDS = (
+    "id",
+    "image",
+    "file",
+    "filename",
+    "name",
+    "patient_id",
+    "patientid",
+    "accession",
+    "sop_uid",
+    "study_uid",
+)
 _SCORES = ("score", "probability", "prediction", "output", "value")
 KINDS = ("probability", "logit")
+_SATURATED = 36.7  # from here on a probability in double precision is 1
 
 
 @dataclass(frozen=True)
@@ -68,15 +80,21 @@ def read_returned(
         answered = read_reports(answers, finding)
     else:
         answered = _read_answers(answers)
+    identifiers = answered["id"].fillna("").tolist()
+    if not identifiers:
+        raise InputError(f"{answers}: no rows, expected one for each image of {pairs / SENT}")
     answered["id"] = _matched(answered["id"], manifest)
     unknown = int(answered["id"].isna().sum())
     known = answered.dropna(subset="id")
     if not len(known):
         raise InputError(
-            f"{answers}: none of its {len(answered)} identifiers was sent from {pairs}, expected those of"
-            f" images.csv"
+            f"{answers}: none of its {counted(len(answered), 'identifier')} (such as"
+            f" {str(identifiers[0])[:40]!r}) was sent from {pairs}, expected those of its images.csv (such as"
+            f" {manifest['id'].iloc[0]!r})"
         )
     log_odds, status, repeated = _by_image(known, manifest, kind, answers)
+    if not (status == "scored").any():
+        raise InputError(f"{answers}: no image has a score, expected one number an image")
     table = manifest.assign(log_odds=log_odds, status=status)
     return _returned(table, cases, _notes(table, unknown, repeated))
 
@@ -112,21 +130,36 @@ def _read_answers(file: Path) -> pd.DataFrame:
     identifier = next((columns[name] for name in _IDS if name in columns), None)
     score = next((columns[name] for name in _SCORES if name in columns), None)
     if identifier is None or score is None:
-        raise InputError(f"{file}: columns {', '.join(columns)}, expected id and score")
-    return pd.DataFrame(
-        {"id": table[identifier].str.strip(), "score": pd.to_numeric(table[score], errors="coerce")}
-    )
+        names = ", ".join(columns)
+        names = names if len(names) < 80 else f"{names[:80]}..."
+        raise InputError(
+            f"{file}: columns {names}, expected two with a comma between: an identifier ({', '.join(_IDS)})"
+            f" and a score ({', '.join(_SCORES)})"
+        )
+    others = [columns[name] for name in _SCORES if name in columns and columns[name] != score]
+    if others:
+        raise InputError(f"{file}: columns {score} and {', '.join(others)}, expected one of scores")
+    texts = table[score].str.strip()
+    numbers = pd.to_numeric(texts, errors="coerce")
+    foreign = np.flatnonzero(numbers.isna() & texts.fillna("").str.fullmatch(r"-?\d+,\d+|-?[\d.,]+ ?%"))
+    if len(foreign):
+        row = int(foreign[0])
+        raise InputError(
+            f"{file}, row {row + 2}, {score}: got {texts[row]!r}, expected a number such as 0.53"
+        )
+    return pd.DataFrame({"id": table[identifier].str.strip(), "score": numbers})
 
 
 def _matched(identifiers: pd.Series, manifest: pd.DataFrame) -> pd.Series:
     """The manifest's identifier of each answer, by any name that an image has."""
-    known: dict[str, str] = {}
+    known: dict[str, str] = {}  # without regard to upper and lower case
     for column in ("id", "file", "study_uid", "sop_uid"):
         if column in manifest:
-            known |= dict(zip(manifest[column].astype(str), manifest["id"], strict=True))
-    names = identifiers.fillna("").map(lambda name: Path(str(name)).name)
+            known |= dict(zip(manifest[column].astype(str).str.lower(), manifest["id"], strict=True))
+    plain = identifiers.fillna("").astype(str).str.lower()
+    names = plain.map(lambda name: Path(name).name)
     stems = names.map(lambda name: name.partition(".")[0])
-    return names.map(known).fillna(stems.map(known)).fillna(identifiers.map(known))
+    return names.map(known).fillna(stems.map(known)).fillna(plain.map(known))
 
 
 def _by_image(
@@ -135,7 +168,12 @@ def _by_image(
     """Log-odds and status of each image of the manifest, and how many were answered more than once."""
     finite = known["score"].to_numpy(dtype=float)
     finite = finite[np.isfinite(finite)]
-    inside = bool(len(finite)) and finite.min() >= 0 and finite.max() <= 1
+    inside = bool(len(finite)) and finite.min() >= -ROUNDING and finite.max() <= 1 + ROUNDING
+    if kind is None and len(finite) and not inside and finite.min() >= 0:
+        raise InputError(
+            f"{origin}: scores from {finite.min():g} to {finite.max():g}, expected probabilities from 0 to 1"
+            " (percent divided by 100), or --output-kind logit for log-odds, none of which is negative here"
+        )
     kind = kind or ("probability" if inside else "logit")
     if kind not in KINDS:
         raise InputError(f"output kind: {kind!r} is unknown, expected probability or logit")
@@ -158,6 +196,11 @@ def _by_image(
     scored = status == "scored"
     if scored.any():
         scores[scored] = log_odds_of(scores[scored][:, None], (0,), kind, str(origin))[:, 0]
+    if (scores[scored] > _SATURATED).sum() > 1:
+        raise InputError(
+            f"{origin}: log-odds of up to {np.nanmax(scores):g}; above {_SATURATED:g} all probabilities are 1"
+            " in double precision, and images would be tied: expected all divided by one number"
+        )
     return scores, status, int((counts > 1).sum())
 
 
@@ -170,9 +213,10 @@ def _notes(table: pd.DataFrame, unknown: int, repeated: int) -> tuple[str, ...]:
         remarks.append(f"{refused} of {counted(len(table), 'image')} came back without a score")
     if repeated:
         contradictory = int(counts.get("contradictory", 0))
+        differing = f"{contradictory} of them with different scores, which are left out"
         remarks.append(
-            f"{counted(repeated, 'image')} came back more than once; {contradictory} of them with"
-            f" different scores, which do not count"
+            f"{counted(repeated, 'image')} came back more than once, "
+            + (differing if contradictory else "each time with the same score, which counts once")
         )
     if unknown:
         remarks.append(f"{counted(unknown, 'answer')} to images that were not sent")

@@ -335,7 +335,7 @@ def test_missing_double_and_refused_answers_are_counted(
         and "3 of 72 images came back without a score" in text
     )
     assert (
-        "2 images came back more than once; 1 of them with different scores" in text
+        "2 images came back more than once, 1 of them with different scores" in text
         and "1 answer to images" in text
     )
 
@@ -343,8 +343,13 @@ def test_missing_double_and_refused_answers_are_counted(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a,b\n1,2\n", "columns a, b, expected id and score"),
-        ("id,score\nX,.5\n", "none of its 1 identifiers was sent"),
+        ("a,b\n1,2\n", "columns a, b, expected two with a comma between: an identifier (id, image"),
+        ("id;score\nX;.5\n", "columns id;score, expected two with a comma between"),
+        ("id,score\nX,.5\n", "none of its 1 identifier (such as 'X') was sent"),
+        ("id,score\n", "no rows, expected one for each image of"),
+        ("id,score,probability\nX,.5,.5\n", "columns score and probability, expected one of scores"),
+        ('id,score\nX,.5\nY,"0,5"\n', "row 3, score: got '0,5', expected a number such as 0.53"),
+        ("id,score\nX,50 %\n", "row 2, score: got '50 %', expected a number such as 0.53"),
         ("", "not readable"),
     ],
 )
@@ -352,6 +357,50 @@ def test_answers_that_are_none(content: str, message: str, pairs: dict[Any, Path
     (tmp_path / "answers.csv").write_text(content)
     with pytest.raises(InputError, match=re.escape(message)):
         read_returned(pairs["radiograph", "png"], tmp_path / "answers.csv")
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        (
+            lambda p: 100 * p,
+            "scores from 10 to 90, expected probabilities from 0 to 1 (percent divided by 100)",
+        ),
+        (lambda p: 200 * (p - 0.5), "log-odds of up to 80; above 36.7 all probabilities are 1"),
+        (lambda p: np.full(len(p), "rejected"), "no image has a score, expected one number an image"),
+    ],
+)
+def test_scores_that_would_be_misread_are_refused(
+    scale: Any, message: str, answers: pd.DataFrame, pairs: dict[Any, Path], tmp_path: Path
+) -> None:
+    scores = scale(answers["score"].to_numpy())
+    answers.assign(score=scores).to_csv(tmp_path / "answers.csv", index=False)
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_returned(pairs["radiograph", "dicom"], tmp_path / "answers.csv")
+
+
+def test_rounding_and_letter_case_change_nothing(
+    answers: pd.DataFrame, pairs: dict[Any, Path], tmp_path: Path
+) -> None:
+    folder = pairs["radiograph", "dicom"]
+    answers.to_csv(tmp_path / "a.csv", index=False)
+    rounded = answers.assign(id=answers["id"].str.lower())
+    rounded.loc[0, "score"], rounded.loc[1, "score"] = 1.0002, -0.0002
+    rounded.to_csv(tmp_path / "b.csv", index=False)
+    one, other = (read_returned(folder, tmp_path / name) for name in ("a.csv", "b.csv"))
+    same = np.isclose(one.clean, other.clean) | (np.abs(other.clean) > 16)
+    assert same.all() and (np.abs(other.clean) < 17).all()
+
+
+def test_answers_to_another_sending_match_nothing(
+    radiographs: pd.DataFrame, answers: pd.DataFrame, tmp_path: Path
+) -> None:
+    plan = plan_pairs(radiographs, _states("radiograph"), modality="radiograph", file_format="dicom", seed=1)
+    again = write_pairs(plan, _load, tmp_path / "again", lambda line: None)
+    assert _manifest(again)["id"].str.len().max() <= 16
+    answers.to_csv(tmp_path / "answers.csv", index=False)
+    with pytest.raises(InputError, match=r"none of its 72 identifiers \(such as 'SENT"):
+        read_returned(again, tmp_path / "answers.csv")
 
 
 @pytest.mark.parametrize(
