@@ -24,9 +24,17 @@ def audit() -> None:
 @click.argument("model")
 @click.option("--dataset_dir", help="Folder with cases.csv, or phantom.")
 @click.option("--cases", default="cases.csv", show_default=True, help="Case table in it.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("audit"), show_default=True)
 @click.option(
-    "--pairs", type=click.Path(path_type=Path), help="Of `audit prepare`; MODEL is the table of scores."
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("audit"),
+    show_default=True,
+    help="Folder of audit.html, audit.json and scores.csv.",
+)
+@click.option(
+    "--pairs",
+    type=click.Path(path_type=Path),
+    help="Folder of `audit prepare`; MODEL is then the table of scores.",
 )
 @click.option("--from-sr", is_flag=True, help="MODEL is a folder of Structured Reports on --pairs.")
 @click.option(
@@ -75,17 +83,23 @@ def run(model: str, contract: ContractOptions, trust: bool, device: str, **optio
 @audit.command()
 @click.option("--dataset_dir", required=True, help="Folder with cases.csv, or phantom.")
 @click.option("--cases", default="cases.csv", show_default=True, help="Case table in it.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("pairs"), show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("pairs"),
+    show_default=True,
+    help="Folder of the images to send and of the key to them.",
+)
 @click.option("--modality", type=click.Choice(["radiograph", "ct"]), default="radiograph", show_default=True)
 @click.option("--format", "file_format", type=click.Choice(["dicom", "png", "nifti"]), default="dicom")
 @click.option("--confounder", "confounders", multiple=True, help="As of `audit run`. [default: all that fit]")
-@click.option("--max-images", type=int, help="At most; draws a sample of the cases.")
+@click.option("--max-images", type=int, help="Send at most so many images: a sample of the cases is drawn.")
 @click.option(
     "--seed",
     type=_WHOLE,
     default=0,
     show_default=True,
-    help="Of the sample, the order and the identifiers.",
+    help="Of the sample and the order.",
 )
 def prepare(**options: Any) -> None:
     """Write images to send through a model that cannot be opened: every case clean and confounded.
@@ -141,7 +155,13 @@ def compare(first: Path, second: Path) -> None:
     "--confounder", "confounders", multiple=True, required=True, help="As of `audit run`; may be repeated."
 )
 @click.option("--tested", multiple=True, help="Further confounders that both networks are audited on.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("refitted"), show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("refitted"),
+    show_default=True,
+    help="Folder of the refitted run and its audits.",
+)
 @click.option("--margin", default=0.05, show_default=True, help="Of AUC; a larger loss is a lean.")
 @click.option("--seed", type=_WHOLE, default=0, show_default=True)
 @click.option("--batch_size", type=_COUNT, default=32, show_default=True)

@@ -12,7 +12,13 @@ RECORD = "cohort_audit.json"
 @click.command()
 @click.argument("dataset_dir")
 @click.option("--cases", default="cases.csv", show_default=True, help="Case table in it.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("cohort_audit"), show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("cohort_audit"),
+    show_default=True,
+    help="Folder of the page and its tables.",
+)
 @click.option("--modality", type=click.Choice(["radiograph", "ct"]), default="radiograph", show_default=True)
 @click.option("--unit", type=click.Choice(["HU", "display"]), default="HU", show_default=True, help="Of CT.")
 @click.option("--slab_mm", type=float, help="CT: what is read around a case along z.")
