@@ -12,7 +12,7 @@ from srcmatters.audit.check import Check, Evidence, Finding
 from srcmatters.audit.checks.sensitivity import in_words
 from srcmatters.audit.state_scores import State
 from srcmatters.evaluation.outcomes import Outcome
-from srcmatters.numbers import number, signed
+from srcmatters.numbers import counted, number, signed
 
 PERTURBATIONS = 20
 #: Cases that are perturbed: enough for a mean, few enough for minutes.
@@ -58,8 +58,9 @@ class Perturbations(Check):
         larger = int(np.sum(np.abs(scrambled) >= abs(own)))
         p_value = (1 + larger) / (1 + PERTURBATIONS)
         text = (
-            f"{in_words(confounder)} changes the log-odds by {signed(own)} on average; {PERTURBATIONS}"
-            f" scrambled changes of the same energy and spectrum by {signed(np.median(scrambled))}"
+            f"{in_words(confounder)} changes the log-odds of {counted(len(rows), 'case')} by {signed(own)}"
+            f" on average; {PERTURBATIONS} scrambled changes of the same energy and spectrum by"
+            f" {signed(np.median(scrambled))}"
             f" ({signed(min(scrambled))} to {signed(max(scrambled))}); {larger} of them as much"
             f" (p = {number(p_value)})."
         )
