@@ -32,11 +32,11 @@ def test_a_mistyped_source_is_refused_by_the_plan(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(("folds", "warned"), [("0,1", True), ("0,1,2", False)])
 def test_a_plan_of_two_trainings_a_cell_is_told_what_it_cannot_show(
-    folds: str, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folds: str, warned: bool, radiograph_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["study", "plan", QUICK, "--source", "random", "--fold", folds, "--depth", "finetune"]
-    done = CliRunner().invoke(command, words)
+    done = CliRunner().invoke(command, [*words, "--dataset_dir", str(radiograph_cohort)])
     assert done.exit_code == 0, done.output
     text = " ".join(done.output.replace("│", " ").split())
     assert ("2 trainings of a cell cannot show how trainings differ" in text) is warned
