@@ -12,6 +12,7 @@ from srcmatters.evaluation.analysis_plan import AnalysisPlan
 from srcmatters.evaluation.contrasts import adjusted_p_values, boundary_errors
 from srcmatters.evaluation.estimates import LEAN_RANGE, widened
 from srcmatters.evaluation.resampled_runs import ResampledRuns
+from srcmatters.numbers import number
 
 #: Reasons of :func:`ignorance`.
 IGNORANT = "is not shown to know the target"
@@ -136,5 +137,8 @@ def ignorance(environments: pd.DataFrame, margin: float) -> dict[str, str]:
         if not low > LEAST_CLEAN_AUC:
             reasons[source] = IGNORANT
         elif auc < best - margin:
-            reasons[source] = "knows the target less well than the best source"
+            reasons[source] = (
+                f"has a clean AUC of {number(auc)} at p_art 0, more than {number(margin)} below the best,"
+                f" {number(best)}"
+            )
     return reasons

@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 from synthetic_study import draw_study
 
 from srcmatters.evaluation import AnalysisPlan, Mixture, analyse, environment_auc
-from srcmatters.evaluation.leans import with_not_excluded
+from srcmatters.evaluation.leans import ignorance, with_not_excluded
 from srcmatters.evaluation.resampled_statistics import resampled_superiority
 from srcmatters.evaluation.resampling import resample_patients
 from srcmatters.evaluation.verdicts import Outcome, verdicts
@@ -68,6 +68,18 @@ def test_without_p_art_0_the_loss_is_told_and_said_to_be_partly_unlearnt() -> No
     assert found.leans["metric"].tolist() == ["iid_minus_ood_auc"]
     (verdict,) = verdicts(found)
     assert verdict.outcome is Outcome.LEANS and "as there is no run at p_art 0" in verdict.text
+
+
+def test_a_source_further_below_the_best_than_the_margin_is_not_ranked() -> None:
+    known = {"a": (0.83, 0.75), "b": (0.77, 0.68), "c": (0.79, 0.7), "d": (0.7, 0.55)}
+    rows = [
+        {"source": source, "environment": "clean", "p_art": 0.0, "auc": auc, "auc_low": low}
+        for source, (auc, low) in known.items()
+    ]
+    assert ignorance(pd.DataFrame(rows), 0.05) == {
+        "b": "has a clean AUC of .77 at p_art 0, more than .05 below the best, .83",
+        "d": "is not shown to know the target",
+    }
 
 
 def test_a_source_that_knows_nothing_is_not_ranked() -> None:
