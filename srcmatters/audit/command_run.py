@@ -76,7 +76,13 @@ def run_audit(
     if options["pdf"]:
         find_browser()  # said before minutes of scoring
     if options["pairs"] is not None:
-        audited = run_scores(model, options["pairs"], plan=plan, from_sr=options["from_sr"])
+        audited = run_scores(
+            model,
+            options["pairs"],
+            plan=plan,
+            from_sr=options["from_sr"],
+            output_kind=contract.output_kind,
+        )
         target = Path(options["pairs"]).name
     else:
         audited, questions, images = _of_model(model, contract, trust, device, options, plan)

@@ -67,6 +67,7 @@ def run_scores(
     *,
     plan: AuditPlan | None = None,
     from_sr: bool = False,
+    output_kind: str | None = None,
     out: str | Path | None = None,
 ) -> Audit:
     """Audit the scores of the images of :func:`prepare`.
@@ -77,6 +78,7 @@ def run_scores(
         pairs: folder of :func:`prepare`.
         plan: margin, threshold, seed, declared before any score is looked at.
         from_sr: see ``scores``.
+        output_kind: "probability" or "logit"; None: probabilities if all are in [0, 1].
         out: folder for audit.json, audit.html and the scores; None: nothing is written.
 
     Returns:
@@ -87,7 +89,7 @@ def run_scores(
     """
     if isinstance(scores, pd.DataFrame):
         raise InputError("scores: got a DataFrame, expected the path of a CSV file")
-    returned = read_returned(pairs, scores, from_sr=from_sr)
+    returned = read_returned(pairs, scores, from_sr=from_sr, kind=output_kind)
     confounded = {State(name, float(dose)): values for (name, dose), values in returned.confounded.items()}
     states = StateScores(returned.cases, returned.clean, confounded)
     described = {"name": Path(scores).name, "kind": "scores of a product", "sha256": None}

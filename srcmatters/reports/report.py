@@ -194,7 +194,7 @@ def render_report(
 
 
 def _with_pairs(cells: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of single confounders and those of pairs, which settings, hashes and gaps are told of."""
+    """The runs of single confounders and those of pairs, which settings and hashes are told of."""
     if pairs.empty:
         return cells
     stacked = pd.concat([cells, with_labels(pairs)], ignore_index=True)

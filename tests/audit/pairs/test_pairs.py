@@ -30,6 +30,7 @@ from srcmatters.audit.pairs import (
 )
 from srcmatters.audit.pairs.plan import smallest_loss
 from srcmatters.audit.preparation import prepare_pairs
+from srcmatters.audit.scores_in_python import run_scores
 from srcmatters.confounders import create_confounder
 from srcmatters.errors import InputError
 from srcmatters.evaluation.resampling import Ranking, auc, auc_influence
@@ -377,6 +378,17 @@ def test_scores_that_would_be_misread_are_refused(
     answers.assign(score=scores).to_csv(tmp_path / "answers.csv", index=False)
     with pytest.raises(InputError, match=re.escape(message)):
         read_returned(pairs["radiograph", "dicom"], tmp_path / "answers.csv")
+
+
+def test_log_odds_that_are_all_positive_are_taken_where_they_are_declared(
+    answers: pd.DataFrame, pairs: dict[Any, Path], tmp_path: Path
+) -> None:
+    folder = pairs["radiograph", "dicom"]
+    answers.assign(score=30 * answers["score"]).to_csv(tmp_path / "answers.csv", index=False)
+    with pytest.raises(InputError, match="or --output-kind logit for log-odds"):
+        run_scores(tmp_path / "answers.csv", folder)
+    audit = run_scores(tmp_path / "answers.csv", folder, output_kind="logit")
+    assert audit.outputs[0].scores.clean.max() > 20
 
 
 def test_rounding_and_letter_case_change_nothing(
