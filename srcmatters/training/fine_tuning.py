@@ -180,7 +180,8 @@ class FineTuning:
             training_curves(self.epochs.history, title).savefig(folder / FIGURES / TRAINING_CURVES, dpi=150)
         examples = self._examples()
         if examples is not None:
-            examples.savefig(folder / FIGURES / EXAMPLES, dpi=150)
+            # Pictures with noise hardly get smaller, and take half the time of the figure to try.
+            examples.savefig(folder / FIGURES / EXAMPLES, dpi=150, pil_kwargs={"compress_level": 1})
 
     def _examples(self) -> Figure | None:
         """Test cases, half of them positive, in both states; None if text may be in the pixels of all."""

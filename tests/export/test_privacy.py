@@ -86,7 +86,7 @@ class Left:
         line = next(iter(self.writings.values()))[:18]
         for scale in scales:
             size = (round(grey.width / scale), round(grey.height / scale))
-            shrunk = np.asarray(grey.resize(size, Image.Resampling.BOX), np.float32)
+            shrunk = np.asarray(grey.resize(size, Image.Resampling.BOX), np.float64)
             best = max(best, float(match_template(shrunk, line).max()))
         return best
 
@@ -188,8 +188,6 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Left:
     with pytest.MonkeyPatch.context() as patch, _recorded(said):
         # MONAI echoes the command as it was typed, once an earlier test has raised its level.
         patch.setattr("monai.bundle.scripts._log_input_summary", lambda *_, **__: None)
-        for module in ("performance", "study_evidence"):
-            patch.setattr(f"srcmatters.export.{module}.REPLICATES", 200)
         run = train("xray_classification", films, base / "runs" / "shown", **common)
         quiet = {"log_images": False, "experiment_name": "quiet"}
         train("xray_classification", films, base / "runs" / "quiet", **common, **quiet)
