@@ -5,14 +5,18 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from mlflow.store.db import utils as mlflow_tables
+from sqlalchemy import Engine
 
 from srcmatters.cohorts.phantom_cohort import write_phantom_cohort
+from srcmatters.export import performance, study_evidence
 
 torch.set_num_threads(1)
 
@@ -57,6 +61,41 @@ def isolated_cache(
     (root / "cohorts").symlink_to(session_cache / "cohorts", target_is_directory=True)
     monkeypatch.setenv("SRCMATTERS_CACHE", str(root))
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copied_mlflow_tables() -> Iterator[None]:
+    """Tables of a new SQLite store are copies of those of the first one: to make them takes a second."""
+    tables = sqlite3.connect(":memory:", check_same_thread=False)
+    make = mlflow_tables._initialize_tables
+
+    def copied_or_made(engine: Engine) -> None:
+        if engine.dialect.name != "sqlite":
+            return make(engine)
+        if not tables.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            make(engine)
+            with engine.connect() as made:
+                made.connection.driver_connection.backup(tables)  # type: ignore[union-attr]
+            return None
+        with engine.connect() as empty:
+            tables.backup(empty.connection.driver_connection)  # type: ignore[arg-type]
+        return None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow_tables, "_initialize_tables", copied_or_made)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Intervals of a card cost seconds in every export, and are of interest to the tests of them alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__ not in ("test_performance", "test_study_evidence"):
+            for module in (performance, study_evidence):
+                patch.setattr(module, "REPLICATES", 200)
+            patch.setattr(performance, "_RESAMPLED", 20)
+            patch.setattr(performance, "_REFITTED", 20)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -74,8 +74,6 @@ def sent(
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(BUNDLES.parent)  # the CT bundles share files with the one of radiographs
         patch.setattr(model_files, "_WRITERS", needed)
-        for module in ("performance", "study_evidence"):  # of no interest here, and slow
-            patch.setattr(f"srcmatters.export.{module}.REPLICATES", 200)
         out = train(kind, cohort, base / "run", target="phantom", **_CONFOUNDER[kind])
         options = ExportOptions(finding="Mass", calibration=calibration)
         folder = export(open_run(str(out), ""), base / "bundle", options)
@@ -135,7 +133,9 @@ def _verifies(sent: Sent, python: Path) -> None:
         run(python, command, sent.folder)
 
 
-@pytest.mark.parametrize("sent", _SENT, indirect=True)
+@pytest.mark.parametrize(
+    "sent", [*_SENT[:1], *(pytest.param(one, marks=pytest.mark.slow) for one in _SENT[1:])], indirect=True
+)
 def test_the_declared_packages_are_enough(sent: Sent, tmp_path: Path) -> None:
     needed = [asked_for(command) for command in commands(sent.folder) if command[2] == "pip"]
     python = linked(tmp_path / "python", [one for command in needed for one in command])

@@ -58,13 +58,11 @@ def _export(*arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def quick_files() -> Any:
-    """No TorchScript, the registry gets the ONNX model; and few resamples for the intervals."""
+    """No TorchScript, the registry gets the ONNX model."""
     needed = {name: model_files._WRITERS[name] for name in ("model.pt", "model.pt2", "model.onnx")}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(BUNDLES.parent)
         patch.setattr(model_files, "_WRITERS", needed)
-        for module in ("performance", "study_evidence"):
-            patch.setattr(f"srcmatters.export.{module}.REPLICATES", 200)
         yield
 
 

@@ -52,8 +52,6 @@ def test_prediction_repeats_the_test_of_the_run(
     bundle: str, network: str, cohorts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_files, "_WRITERS", {"model.pt": model_files._WRITERS["model.pt"]})
-    for module in ("performance", "study_evidence"):  # of no interest here, and slow
-        monkeypatch.setattr(f"srcmatters.export.{module}.REPLICATES", 200)
     cohort = cohorts[bundle]
     # From random weights an epoch leaves its running statistics so far behind that it tells no images apart.
     source = "imagenet" if network == "efficientnet_lite0" else "random"

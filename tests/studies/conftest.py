@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,16 +75,10 @@ def tiny_study(study_file: Callable[..., Path]) -> Callable[..., Study]:
     return lambda **fields: read_study(study_file(**fields))
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store: making its tables takes seconds, copying it does not."""
-    path = tmp_path_factory.mktemp("empty-store") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def store(empty_store: Path, tmp_path: Path) -> str:
+def store(tmp_path: Path) -> str:
+    """An empty store, which other processes need not make first."""
     (tmp_path / "mlruns").mkdir()
-    shutil.copy(empty_store, tmp_path / "mlruns" / "mlflow.db")
-    return f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    address = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    mlflow.MlflowClient(address).search_experiments()
+    return address
