@@ -82,6 +82,7 @@ def test_few_cases_are_skipped_with_the_number() -> None:
     assert finding.outcome is Outcome.SKIPPED and "6 cases of the rarer label" in finding.text
 
 
+@pytest.mark.slow
 def test_type_i_error_at_the_margin() -> None:
     """A model whose true loss is the margin itself is shown to exceed it in 5 % of the audits at most."""
     spread = np.sqrt(2 * 1.09)  # of the difference of a positive and a negative score
@@ -117,6 +118,7 @@ def test_origin_against_twins(twins: list[float], expected: Outcome) -> None:
     assert finding.outcome is expected, finding.text
 
 
+@pytest.mark.slow
 def test_origin_is_corrected_over_the_confounders() -> None:
     """Of models that are twins themselves 5 % at most are told to have learnt anything, out of six."""
     stream, false = np.random.default_rng(0), 0

@@ -112,7 +112,9 @@ _WRONG: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("right", _RIGHT)
+@pytest.mark.parametrize(
+    "right", [*_RIGHT[:1], *(pytest.param(one, marks=pytest.mark.slow) for one in _RIGHT[1:])]
+)
 def test_what_costs_a_tenth_of_auc_is_found_and_the_right_convention_is_named(
     right: InputContract,
 ) -> None:

@@ -60,7 +60,10 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     return read_cases(folder)
 
 
-@pytest.mark.parametrize(("classes", "index"), [(1, 0), (2, 1), (2, 0)])
+@pytest.mark.parametrize(
+    ("classes", "index"),
+    [(1, 0), pytest.param(2, 1, marks=pytest.mark.slow), pytest.param(2, 0, marks=pytest.mark.slow)],
+)
 def test_a_head_that_read_the_border_reads_it_less(
     classes: int, index: int, cases: pd.DataFrame, tmp_path: Path
 ) -> None:

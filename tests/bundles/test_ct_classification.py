@@ -113,6 +113,7 @@ def test_a_run_leaves_the_evidence_that_an_x_ray_run_leaves(
     assert "%bundles" not in (out / "config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_file_whatever_the_workers(
     start: Start, bundle: str, tmp_path: Path
 ) -> None:
@@ -124,7 +125,7 @@ def test_the_same_command_gives_the_same_file_whatever_the_workers(
     assert written[0] == written[1]
 
 
-@pytest.mark.parametrize("name", ["low_dose_ct", "kernel"])
+@pytest.mark.parametrize("name", [pytest.param("low_dose_ct", marks=pytest.mark.slow), "kernel"])
 def test_the_scanner_acts_on_whole_slices_before_anything_is_cut_out(
     start: Start, ct_cohort: Path, bundle: str, name: str
 ) -> None:
@@ -175,6 +176,7 @@ def grey_patches(ct_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
+@pytest.mark.slow
 def test_grey_patches_train_as_they_are(
     start: Start, bundle: str, grey_patches: Path, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ def test_a_configuration_of_version_0_1_trains_and_opens(earlier: Path) -> None:
     assert open_images(earlier, trust=True).states == 2
 
 
+@pytest.mark.slow
 def test_a_run_of_version_0_1_is_exported(earlier: Path, tmp_path: Path) -> None:
     words = ["export", str(earlier), "--to", str(tmp_path / "bundle"), "--finding", "Mass", "--no-register"]
     words.append("--trust")

@@ -69,6 +69,7 @@ def test_an_arm_is_recorded_and_tested_on_further_confounders(screen: Callable[.
     assert not (folder / "refits.csv").exists(), "its refits would be ERM's"
 
 
+@pytest.mark.slow
 def test_an_arm_of_all_weights_is_recorded_and_its_network_kept(screen: Callable[..., Path]) -> None:
     quick = {"max_epochs": 1, "batch_size": 16, "tested": ["denoise"], "image_size": 32, "log_images": False}
     arms = ("none", "balanced", "augment", "paired", "dfr")

@@ -112,6 +112,7 @@ def test_the_source_is_taken_by_its_path_and_by_its_name(start: Start, tmp_path:
     assert not any(name.startswith("fc.") for name in load_file(folder / "stripes.safetensors"))
 
 
+@pytest.mark.slow
 def test_stripes_are_learnt(start: Start) -> None:
     metrics = start(max_epochs=8, learning_rate=0.003, tracking_uri="").run()[-1]
     assert metrics["val_accuracy"] > 0.8 and metrics["training_cases"] == 45
@@ -132,6 +133,7 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(start: Start, tmp_pa
         assert torch.equal(tensor, weights[1][name]), name
 
 
+@pytest.mark.slow
 def test_a_source_starts_from_another_one(start: Start) -> None:
     start().run()
     settings = {"name": "second", "source": "stripes", "max_epochs": 1, "learning_rate": 1e-9}
@@ -141,6 +143,7 @@ def test_a_source_starts_from_another_one(start: Start) -> None:
     assert torch.allclose(first["conv1.weight"], second["conv1.weight"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_labels_views_of_an_image_come_together(start: Start, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
@@ -185,6 +188,7 @@ def test_a_pretraining_records_what_ran(start: Start, stripes: Path, tmp_path: P
     assert {name: recorded[name] for name in expected} == expected
 
 
+@pytest.mark.slow
 def test_self_supervised_features_are_probed_where_there_are_labels(start: Start) -> None:
     metrics = start(SIMCLR, batch_size=15).run()[-1]
     assert metrics["probe_accuracy"] > 0.6 and "val_accuracy" not in metrics

@@ -537,6 +537,7 @@ def test_the_required_ids_of_the_model_zoo_are_there(radiograph_cohort: Path, tm
     assert not start(TRAIN, workflow_type="train", **overrides).check_properties()
 
 
+@pytest.mark.slow
 def test_a_finished_run_exports_to_torchscript_and_onnx(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     import onnxruntime

@@ -292,6 +292,7 @@ def lodopab_by_other_means(image: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     return clean, noisy
 
 
+@pytest.mark.slow
 def test_lodopab_repeats_the_publication() -> None:
     image = thorax(362)
     confounder = LoDoPaB()

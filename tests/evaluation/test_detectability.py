@@ -79,6 +79,7 @@ def test_states_that_differ_by_chance_alone_give_chance(images: torch.Tensor, pa
         require_detectable(result, "noise")
 
 
+@pytest.mark.slow
 def test_chance_is_covered_at_the_promised_rate() -> None:
     """Of 20 null comparisons about one interval misses .5; more than four would be a probe that cheats."""
     missed = 0

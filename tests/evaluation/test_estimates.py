@@ -120,11 +120,13 @@ def test_the_interval_of_an_auc_stays_between_0_and_1_and_holds_it() -> None:
 # designs: scripts/benchmarks/intervals.py.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["null", "null_trainings_differ", "null_one_test_set"])
 def test_type_i_error_of_the_primary_test(name: str) -> None:
     assert 0.02 <= intervals.measure(intervals.DESIGNS[name], 350, replicates=200)["missed"] <= 0.075
 
 
+@pytest.mark.slow
 def test_coverage_where_sources_differ_and_trainings_too() -> None:
     found = intervals.measure(intervals.DESIGNS["difference_trainings_differ"], 350, replicates=200)
     assert 0.925 <= 1 - found["missed"] <= 0.98

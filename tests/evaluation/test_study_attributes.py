@@ -58,6 +58,7 @@ def test_a_run_of_large_scores_does_not_drown_the_others() -> None:
     assert one.dependence is not None and one.dependence.effect.value > 0.4
 
 
+@pytest.mark.slow
 def test_nothing_is_shown_where_nothing_is() -> None:
     p_values = [
         one.dependence.p_value

@@ -283,6 +283,7 @@ def test_siblings_from_another_source_audit_nothing(run: Path, tmp_path: Path, q
         export(open_run(str(run), ""), tmp_path / "out", ExportOptions(study=tmp_path / "study"))
 
 
+@pytest.mark.slow
 def test_worst_errors_are_shown_as_images_if_asked_for(
     folder: Path, run: Path, tmp_path: Path, quick: None
 ) -> None:

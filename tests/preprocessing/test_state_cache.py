@@ -152,6 +152,7 @@ def _fingerprint() -> str:
     return transform_fingerprint(preprocessing().set_random_state(0))
 
 
+@pytest.mark.slow
 def test_the_fingerprint_is_the_same_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONHASHSEED", "12345")  # the order of sets and of text's hashes there
     with get_context("spawn").Pool(1) as pool:

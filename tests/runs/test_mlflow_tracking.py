@@ -108,6 +108,7 @@ def test_a_run_that_cannot_be_opened_leaves_its_callers_run_open(store: str) -> 
         assert mlflow.get_run(outer.info.run_id).info.status == "RUNNING"
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_marked_failed_by_the_next_run(store: str) -> None:
     code = (
         "import os, signal\nfrom srcmatters.training import Tracker\n"

@@ -80,6 +80,7 @@ def _check_files(out: Path, sources: tuple[str, ...]) -> None:
     assert len(record["stages"]) == len(stages) == 9
 
 
+@pytest.mark.slow
 def test_imagenet_and_random_see_alike_at_first_and_differ_later(
     radiograph_cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

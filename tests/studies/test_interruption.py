@@ -157,6 +157,7 @@ def test_an_interrupted_study_ends_in_seconds_and_can_go_on(
     assert set(mlflow.search_runs(experiment_names=["tiny"])["status"]) == {"KILLED"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_the_end_nobody_is_left")
 def test_workers_in_the_middle_of_a_cell_end_with_a_driver_that_is_killed(
     tiny_study: Make, tmp_path: Path

@@ -76,6 +76,7 @@ def test_a_study_of_pairs_alone_has_a_report_of_its_own(ask: Ask, tmp_path: Path
     assert "None: the grid is complete." in page and 'download="pairs.csv"' in page
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_of_a_pair_goes_on_and_is_reported(
     ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

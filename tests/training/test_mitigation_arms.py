@@ -69,6 +69,7 @@ def test_group_dro_finds_the_saddle_point_of_an_independent_solver() -> None:
     assert worst[0] == pytest.approx(worst[1], abs=0.01)
 
 
+@pytest.mark.slow
 def test_group_dro_and_dfr_reach_the_accuracy_of_who_ignores_the_confounder() -> None:
     best = norm.cdf(CORE)  # of the first feature alone, in every group
     for mitigation in ("groupdro", "dfr"):
@@ -76,6 +77,7 @@ def test_group_dro_and_dfr_reach_the_accuracy_of_who_ignores_the_confounder() ->
     assert accuracy(SCREEN_ARMS["none"](drawn())) < best - 0.1
 
 
+@pytest.mark.slow
 def test_dfr_agrees_with_an_independent_refit_on_balanced_groups() -> None:
     cases, stream = drawn(), np.random.default_rng(3)
     groups = 2 * cases.labels + cases.carries

@@ -199,7 +199,9 @@ def _exchanged(carried: np.ndarray, cases: np.ndarray, stream: np.random.Generat
     return exchanged
 
 
-@pytest.mark.parametrize("kind", _KINDS)
+@pytest.mark.parametrize(
+    "kind", [*_KINDS[:1], *(pytest.param(kind, marks=pytest.mark.slow) for kind in _KINDS[1:])]
+)
 def test_the_state_cannot_be_told_but_from_pixels(
     kind: tuple[str, str], radiographs: pd.DataFrame, tmp_path: Path
 ) -> None:

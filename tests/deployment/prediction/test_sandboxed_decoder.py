@@ -235,6 +235,7 @@ def test_a_killed_program_leaves_no_process_and_no_port_behind() -> None:
     socket.create_server(("127.0.0.1", port)).close()
 
 
+@pytest.mark.slow
 def test_a_program_that_forgets_to_close_it_ends_all_the_same() -> None:
     program, _, decoding = _started("")
     program.communicate(timeout=10)
