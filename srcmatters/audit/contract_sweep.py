@@ -13,7 +13,7 @@ import torch
 from scipy import stats
 
 from srcmatters.audit.contract import InputContract
-from srcmatters.audit.doors.log_odds import NEAREST
+from srcmatters.audit.doors.log_odds import precision, saturated, tie_warnings
 from srcmatters.audit.doors.model import Model
 from srcmatters.audit.value_ranges import range_text
 from srcmatters.errors import InputError
@@ -33,8 +33,7 @@ _RANGES = ("0..1", "0..255", "-1..1", "imagenet", "-1024..1024")
 _WINDOWS = ("lung", "mediastinum", "bone")
 _Image = torch.Tensor | Mapping[Hashable, Any]
 _IDENTICAL = 1e-6  # log-odds
-_SATURATED = 0.9  # share of images whose probability single precision rounds to 0 or 1
-_LIMIT = float(np.log1p(-NEAREST) - np.log(NEAREST)) - 1e-6
+_SATURATED = 0.9  # share of images whose probability is rounded to 0 or 1
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,9 @@ def sweep(
     table = _compared(scores, reasons, labels, names, confidence)
     table["convention"] = [_NAMED.get(name, name) for name in table["convention"]]
     stops = "; ".join(_stops(model, declared, labels, names, confidence))
-    return Sweep(table, tuple(_warnings(table)), stops, len(labels))
+    kind = model.contract.output_kind
+    warnings = (*_warnings(table), *tie_warnings(declared, kind))
+    return Sweep(table, warnings, stops, len(labels))
 
 
 _NAMED = {DECLARED: "as declared"}
@@ -275,9 +276,13 @@ def _stops(
     if np.ptp(log_odds) < _IDENTICAL:
         yield f"{model.name}: the output is the same for all {len(log_odds)} images"
         return
-    saturated = float(np.mean(np.abs(log_odds) >= _LIMIT))
-    if saturated >= _SATURATED:
-        yield f"{model.name}: the probability of {saturated:.0%} of the images is 0 or 1 in single precision"
+    kind = model.contract.output_kind
+    rounded = float(np.mean(saturated(log_odds, kind)))
+    if rounded >= _SATURATED:
+        yield (
+            f"{model.name}: the probability of {rounded:.0%} of the images is 0 or 1 in {precision(kind)}"
+            " precision"
+        )
     ranking = _ranking(log_odds, labels, patients)
     area = auc(ranking)
     error = float(np.sqrt(np.sum(auc_influence(ranking, len(np.unique(patients))) ** 2)))

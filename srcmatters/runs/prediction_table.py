@@ -15,6 +15,9 @@ from srcmatters.cohorts.case_table import is_structure
 from srcmatters.csv_tables import read_csv
 from srcmatters.errors import UNREADABLE_CSV, InputError
 
+#: Above these log-odds every probability is 1 in double precision, and two scores cannot be told apart.
+LARGEST_LOG_ODDS = 36.7
+
 #: What a score may be.
 SCORE = pa.Check.in_range(0, 1)
 
@@ -73,7 +76,7 @@ def prediction_table(
     if environments is not None:
         table["environment"] = environments
     table[groups] = cases[groups]
-    # In double precision a probability keeps its log-odds up to about 36; single precision saturates at 16.
+    # In double precision a probability keeps its log-odds up to LARGEST_LOG_ODDS; single precision to 16.
     table["score_clean"] = expit(np.asarray(logits_clean, dtype=np.float64))
     table["score_confounded"] = expit(np.asarray(logits_confounded, dtype=np.float64))
     return SCHEMA.validate(table.reset_index(drop=True))

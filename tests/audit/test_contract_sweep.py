@@ -188,6 +188,25 @@ def test_what_cannot_be_audited_stops(formula: Any, kind: str, message: str) -> 
     assert message in result.forced().notes[0]
 
 
+def test_log_odds_that_a_table_of_probabilities_cannot_hold_are_counted() -> None:
+    images, labels, patients = _images()
+
+    def scored(scale: float, offset: float = 0.35) -> Any:
+        def formula(inputs: torch.Tensor) -> torch.Tensor:
+            return scale * (inputs[:, 0, 2:6, 10:13].mean((1, 2))[:, None] - offset)
+
+        return sweep(Scored(_TRUE, formula), images, labels, patients)
+
+    moderate = scored(1.0)
+    large = scored(80.0)  # up to 30, which a probability in single precision would have lost
+    assert not moderate.stops and not large.stops
+    assert not [note for note in (*moderate.warnings, *large.warnings) if "tied" in note]
+    assert large.table["auc"].iloc[0] == moderate.table["auc"].iloc[0]
+    assert "100% of the images is 0 or 1 in double precision" in scored(1000.0, 0.0).stops
+    notes = [note for note in scored(200.0).warnings if "tied" in note]
+    assert len(notes) == 1 and "of 160 images is 0 or 1 in double precision: they are tied" in notes[0]
+
+
 def test_a_model_that_fails_stops_the_comparison() -> None:
     images, labels, patients = _images(8)
     with pytest.raises(InputError, match="formula: returned NaN or infinite values for 8 of 8 images"):

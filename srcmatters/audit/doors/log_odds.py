@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.special import logsumexp
 
 from srcmatters.errors import InputError
+from srcmatters.runs.prediction_table import LARGEST_LOG_ODDS
 
 #: Probabilities nearer to 0 or 1 than this are what single precision rounds: they count as this.
 NEAREST = 2.0**-24
@@ -57,6 +58,40 @@ def log_odds_of(values: np.ndarray, output: Sequence[int], kind: str, origin: st
         )
     probability = np.clip(selected, NEAREST, 1 - NEAREST)
     return np.log(probability) - np.log1p(-probability)
+
+
+def saturated(log_odds: np.ndarray, kind: str) -> np.ndarray:
+    """Which of some log-odds are those of a probability that was rounded to 0 or 1.
+
+    A model that returns log-odds rounds none: only the table of scores does, above
+    :data:`srcmatters.runs.prediction_table.LARGEST_LOG_ODDS`.
+
+    Args:
+        log_odds: (N,) of :func:`log_odds_of`.
+        kind: see :data:`srcmatters.audit.contract.OUTPUT_KINDS`.
+
+    Returns:
+        (N,) bool.
+    """
+    if precision(kind) == "double":
+        return log_odds > LARGEST_LOG_ODDS
+    return np.abs(log_odds) >= np.log1p(-NEAREST) - np.log(NEAREST) - 1e-6
+
+
+def precision(kind: str) -> str:
+    """In which precision probabilities of such an output are rounded: "single" or "double"."""
+    return "double" if kind in ("logit", "logits") else "single"
+
+
+def tie_warnings(log_odds: np.ndarray, kind: str) -> Iterator[str]:
+    """How many images have the same score because their probability was rounded, if any have."""
+    rounded = log_odds[saturated(log_odds, kind)]
+    tied = sum(int(count) for count in (np.sum(rounded < 0), np.sum(rounded > 0)) if count > 1)
+    if tied:
+        yield (
+            f"the probability of {tied} of {len(log_odds)} images is 0 or 1 in {precision(kind)} precision:"
+            " they are tied in every AUC"
+        )
 
 
 def head_of_log_odds(

@@ -13,6 +13,7 @@ from srcmatters.audit.pairs.write_pairs import CASES, CLEAN, MANIFEST, SENT
 from srcmatters.csv_tables import read_csv
 from srcmatters.errors import UNREADABLE_CSV, InputError, first_line
 from srcmatters.numbers import counted
+from srcmatters.runs.prediction_table import LARGEST_LOG_ODDS
 
 _IDS = (
     "id",
@@ -28,7 +29,6 @@ _IDS = (
 )
 _SCORES = ("score", "probability", "prediction", "output", "value")
 KINDS = ("probability", "logit")
-_SATURATED = 36.7  # from here on a probability in double precision is 1
 
 
 @dataclass(frozen=True)
@@ -196,10 +196,10 @@ def _by_image(
     scored = status == "scored"
     if scored.any():
         scores[scored] = log_odds_of(scores[scored][:, None], (0,), kind, str(origin))[:, 0]
-    if (scores[scored] > _SATURATED).sum() > 1:
+    if (scores[scored] > LARGEST_LOG_ODDS).sum() > 1:
         raise InputError(
-            f"{origin}: log-odds of up to {np.nanmax(scores):g}; above {_SATURATED:g} all probabilities are 1"
-            " in double precision, and images would be tied: expected all divided by one number"
+            f"{origin}: log-odds of up to {np.nanmax(scores):g}; above {LARGEST_LOG_ODDS:g} all probabilities"
+            " are 1 in double precision, and images would be tied: expected all divided by one number"
         )
     return scores, status, int((counts > 1).sum())
 
