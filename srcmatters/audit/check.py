@@ -25,7 +25,8 @@ NEEDS: dict[str, str] = {
     "features": "the features before the model's head of a confounder that leans, where the door gives them",
     "twins": "five or more twins: the same training data without the confounder (--twins STUDY)",
     "training_table": "the case table of the training data (--trained-on TABLE)",
-    "ladder": "the images, of 16 pixels a side or more, and four patients of either label",
+    "ladder": "the images themselves, which scores of a product and --no-controls rule out, of 16 pixels a"
+    " side or more, and four patients of either label",
     "region": "the images themselves",
     "sent": "images that were sent through a product (`srcmatters audit prepare`)",
 }

@@ -21,7 +21,7 @@ from srcmatters.errors import InputError
 from srcmatters.evaluation.ladder import Rung
 from srcmatters.evaluation.outcomes import Outcome
 from srcmatters.files import write_text
-from srcmatters.numbers import interval, number
+from srcmatters.numbers import interval, number, p_value
 from srcmatters.phantom import draw_patient, radiograph
 from srcmatters.reports.example_images import example_of
 from srcmatters.reports.example_record import Example
@@ -184,15 +184,20 @@ def _contract(audit: Audit) -> Table | None:
 def _sweep(audit: Audit) -> Table | None:
     if audit.sweep is None or audit.sweep.empty:
         return None
-    rows = [[_cell(value) for value in row] for row in audit.sweep.to_numpy()]
-    columns = tuple(str(name).replace("_", " ") for name in audit.sweep.columns)
+    rows = [
+        [
+            row["convention"],
+            number(row["auc"]),
+            numbers.NONE
+            if np.isnan(row["p_value"])
+            else interval(row["difference"], row["low"], row["high"]),
+            p_value(row["p_adjusted"]),
+            f"{row['result']}: {row['reason']}" if row["reason"] else row["result"],
+        ]
+        for row in audit.sweep.to_dict("records")
+    ]
+    columns = ("convention", "clean AUC", "difference from the declared one", "p (Holm)", "result")
     return Table("Input conventions compared", columns, [("", rows)])
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return number(value) if np.isfinite(value) else numbers.NONE
-    return str(value)
 
 
 def _refusals(audit: Audit) -> Table | None:

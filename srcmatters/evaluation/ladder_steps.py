@@ -37,17 +37,17 @@ class Step:
 #: From what needs no image to what shows almost all of it.
 STEPS = (
     Step("columns", "columns of the case table", False),
-    Step("header", "header fields (DICOM)", False),
+    Step("header", "DICOM header fields", False),
     Step("mean_sd", "mean and SD of the grey values", False),
     Step("histogram", "grey-value histogram", False),
-    Step("corners", "corners (a sixth a side)", False),
-    Step("edge", "edge (outer sixteenth)", False),
-    Step("frame", "outer frame (outer sixth)", False),
+    Step("corners", "corners, a sixth a side", False),
+    Step("edge", "edge, a sixteenth a side", False),
+    Step("frame", "frame, a sixth a side", False),
     Step("low_pass_4", "low-pass 4 x 4", True),
     Step("low_pass_8", "low-pass 8 x 8", True),
     Step("thumbnail", "thumbnail 16 x 16", True),
     Step("low_pass_32", "low-pass 32 x 32", True),
-    Step("centre_masked", "centre masked (middle half a side)", True),
+    Step("centre_masked", "centre masked, half a side", True),
 )
 TITLES = {step.name: step.title for step in STEPS}
 

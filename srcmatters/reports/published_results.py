@@ -34,11 +34,13 @@ class PublishedComparison:
         table: a row per published result that this study repeats.
         picture: o.o.d. AUC over p_art, a panel per confounder.
         sentence: how many results agree.
+        sources: those that are compared.
     """
 
     table: Table
     picture: Picture | None
     sentence: str
+    sources: tuple[str, ...] = ()
 
 
 def read_published(path: str | Path) -> pd.DataFrame:
@@ -113,7 +115,8 @@ def published_comparison(
     )
     inside = ((both["published"] >= both["auc_low"]) & (both["published"] <= both["auc_high"])).sum()
     sentence = f"Of {len(both)} published AUCs {inside} lie in the 95 % interval of this study."
-    return PublishedComparison(table, _picture(both, lines), f"{sentence} {_orders(both)}".strip())
+    compared = tuple(dict.fromkeys(both["source"]))
+    return PublishedComparison(table, _picture(both, lines), f"{sentence} {_orders(both)}".strip(), compared)
 
 
 def published_section(

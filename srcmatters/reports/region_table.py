@@ -11,9 +11,9 @@ from srcmatters.reports.study_tables import Table
 _COLUMNS = ("region", "intervention", "AUC", "cost in AUC", "shift of positives", "of negatives")
 _NOTE = (
     "Cost: AUC before minus that of the changed images, paired. Shift: mean change of the log-odds. The size"
-    " of a region stays visible in what is filled or kept, and may tell the label: compare with the matched"
-    " region."
+    " of a region stays visible in what is filled or kept, and may tell the label"
 )
+_MATCHED = "matched region"
 
 
 def region_table(regions: Sequence[Mapping[str, Any]], caption: str = "Regions") -> Table | None:
@@ -36,4 +36,7 @@ def region_table(regions: Sequence[Mapping[str, Any]], caption: str = "Regions")
         for one in regions
         for row in one["interventions"]
     ]
-    return Table(caption, _COLUMNS, [("", rows)], labels=2, note=_NOTE) if rows else None
+    if not rows:
+        return None
+    against = f": compare with the {_MATCHED}" if any(row[1].startswith(_MATCHED) for row in rows) else ""
+    return Table(caption, _COLUMNS, [("", rows)], labels=2, note=f"{_NOTE}{against}.")

@@ -194,10 +194,11 @@ def _dependent_text(one: _Attribute) -> str:
     size = interval(abs(effect.value), *ends)
     shown = one.p_dependent < 0.05
     lead = "Dependent beyond the label (severity may explain it)" if shown else "No dependence shown"
-    kind = "exact" if dependence.exact else f"{counted(dependence.permutations, 'permutation')}"
+    kind = "exact" if dependence.exact else f"{counted(dependence.permutations, 'draw')}"
+    test = f"permutation test over {counted(dependence.movable, 'patient')}, {kind}"
     return (
         f"{lead}: scores of {effect.group} are {size} SD {way} than of {dependence.against} within a label"
-        f" ({p_text(one.p_dependent)}, {kind} of {counted(dependence.movable, 'patient')})."
+        f" ({p_text(one.p_dependent)}; {test})."
     )
 
 
