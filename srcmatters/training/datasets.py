@@ -89,16 +89,16 @@ class CaseDataset(Dataset[dict[str, Any]]):
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
         """A batch: DataLoader asks for all of its items at once."""
-        chosen = torch.as_tensor(indices)
+        selected = torch.as_tensor(indices)
         batch: dict[str, Any] = {
-            "image": self._images[self._state[chosen], self._position[chosen]],
-            "label": self.labels[chosen.to(self.labels.device)],
+            "image": self._images[self._state[selected], self._position[selected]],
+            "label": self.labels[selected.to(self.labels.device)],
             "case_id": [str(self.data["case_id"].iloc[index]) for index in indices],
         }
         if self._confounded is not None:
-            at = self._confounded_state[chosen], self._position[chosen]
+            at = self._confounded_state[selected], self._position[selected]
             batch["confounded"] = self._confounded[at]
-            batch["carries"] = torch.from_numpy(self.carries)[chosen].to(self.labels.device)
+            batch["carries"] = torch.from_numpy(self.carries)[selected].to(self.labels.device)
         return batch
 
 

@@ -188,7 +188,7 @@ class FineTuning:
         cache = self.test.cache
         labels = cache.cases["label"].to_numpy()[self.test.rows]
         by_label = [without_text(cache, self.test.rows[labels == label], _EXAMPLES // 2) for label in (1, 0)]
-        chosen, left_out = (
+        rows, left_out = (
             np.array(by_label[0][0] + by_label[1][0], dtype=int),
             by_label[0][1] + by_label[1][1],
         )
@@ -197,8 +197,8 @@ class FineTuning:
                 "test images that are not shown as examples, since text may be in their pixels or they are"
                 f" gone: {left_out}"
             )
-        if not len(chosen):
+        if not len(rows):
             return None
-        states = [cache.state(state)[torch.from_numpy(chosen)] for state in ("clean", "confounded")]
-        shown = [int(label) for label in cache.cases["label"].iloc[chosen]]
+        states = [cache.state(state)[torch.from_numpy(rows)] for state in ("clean", "confounded")]
+        shown = [int(label) for label in cache.cases["label"].iloc[rows]]
         return example_states(states[0], states[1], shown, str(self.evidence.settings["confounder"]))

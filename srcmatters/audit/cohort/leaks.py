@@ -156,16 +156,18 @@ def empty_cells(columns: pd.DataFrame, labels: np.ndarray, patients: np.ndarray)
     groups = [attribute_groups(columns[name], patients, 1) for name in columns]
     known = [one for one in groups if isinstance(one, AttributeGroups)]
     empty: list[tuple[frozenset[str], EmptyCell]] = []
-    for chosen in (*combinations(known, 1), *combinations(known, 2)):
-        for places in product(*(range(len(one.levels)) for one in chosen)):
+    for attributes in (*combinations(known, 1), *combinations(known, 2)):
+        for places in product(*(range(len(one.levels)) for one in attributes)):
             inside = np.logical_and.reduce(
-                [one.member == place for one, place in zip(chosen, places, strict=True)]
+                [one.member == place for one, place in zip(attributes, places, strict=True)]
             )
             for label, word in ((0, "negative"), (1, "positive")):
                 expected = float(inside.sum() * np.mean(labels == label))
                 if expected < _EXPECTED or (inside & (labels == label)).any():
                     continue
-                words = [f"{one.name} {one.levels[place]}" for one, place in zip(chosen, places, strict=True)]
+                words = [
+                    f"{one.name} {one.levels[place]}" for one, place in zip(attributes, places, strict=True)
+                ]
                 key = frozenset([word, *words])
                 if not any(other < key for other, _ in empty):
                     empty.append((key, EmptyCell(", ".join([word, *words]), expected)))

@@ -30,10 +30,10 @@ def settle_outputs(model: Model, options: ContractOptions) -> None:
     contract = model.contract
     kind, origin = _kind(model, values)
     output = tuple(_index(index, model, values.shape[1]) for index in indices)
-    chosen = "declared" if output else contract.origin.get("output", "assumed")
+    output_origin = "declared" if output else contract.origin.get("output", "assumed")
     if not output:
-        output = contract.output if chosen == "read" else _assumed_output(model, values.shape[1])
-    origins = {**contract.origin, "output": chosen, "output_kind": origin}
+        output = contract.output if output_origin == "read" else _assumed_output(model, values.shape[1])
+    origins = {**contract.origin, "output": output_origin, "output_kind": origin}
     if contract.output_tensor is not None:
         origins["output_tensor"] = "declared"
     model.contract = replace(contract, output=output, output_kind=kind, origin=origins)

@@ -131,10 +131,10 @@ def plan_pairs(
     names = [(state.confounder, state.dose) for state in states]
     if len(set(names)) < len(names):
         raise InputError("prepare: a confounder and dose is there twice, expected each once")
-    chosen = cases.reset_index(drop=True)
+    selected = cases.reset_index(drop=True)
     if max_images is not None and max_images < len(cases) * (1 + len(states)):
-        chosen = _sample(chosen, max_images, 1 + len(states), seed)
-    return PairsPlan(chosen, len(cases), tuple(states), modality, file_format, seed)
+        selected = _sample(selected, max_images, 1 + len(states), seed)
+    return PairsPlan(selected, len(cases), tuple(states), modality, file_format, seed)
 
 
 def _sample(cases: pd.DataFrame, max_images: int, per_case: int, seed: int) -> pd.DataFrame:

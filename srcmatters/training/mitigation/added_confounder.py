@@ -39,6 +39,6 @@ class AddedConfounder(PrepareBatch):
         """Return (images, labels)."""
         images = batch["image"]
         added = torch.rand(len(images), generator=self._stream).to(images.device) < ADDED
-        chosen = added.view(-1, *[1] * (images.ndim - 1))
-        images = torch.where(chosen, batch["confounded"], images)
+        carrying = added.view(-1, *[1] * (images.ndim - 1))
+        images = torch.where(carrying, batch["confounded"], images)
         return super().__call__({**batch, "image": images}, device, non_blocking, **kwargs)
