@@ -26,9 +26,10 @@ def number(value: object, digits: int = 2) -> str:
 
 
 def signed(value: object, digits: int = 2) -> str:
-    """As :func:`number`, with a plus where there is one."""
+    """As :func:`number`, with a plus where what is shown is above 0."""
     text = number(value, digits)
-    return f"+{text}" if _is_number(value) and float(value) > 0 else text  # type: ignore[arg-type]
+    rounded = round(float(value), digits) if _is_number(value) else 0.0  # type: ignore[arg-type]
+    return f"+{text}" if rounded > 0 else text
 
 
 def interval(value: object, low: object, high: object, digits: int = 2) -> str:

@@ -338,7 +338,7 @@ def test_numbers_read_as_in_a_paper() -> None:
     assert number(-0.001) == ".00"
     assert number(1.0) == "1.00"
     assert number(float("nan")) == number(None) == "–"
-    assert signed(0.1) == "+.10"
+    assert signed(0.1) == "+.10" and signed(0.004) == ".00"
     assert interval(0.42, 0.35, 0.49) == ".42 [.35, .49]"
     assert interval(0.42, float("nan"), 0.5) == ".42"
     assert p_value(0.0004) == "< .001"
