@@ -74,11 +74,11 @@ def test_groups_that_are_too_small_and_missing_values_are_named() -> None:
     site = pd.Series(["a"] * 150 + ["b"] * 130 + [None] * 15 + ["c"] * 5)
     notes = [f"text {place}" for place in range(300)]
     evidence.scores.cases["site"], evidence.scores.cases["notes"] = site, notes
-    found = {one.subject: one for one in Attributes().run(evidence)}
-    assert found["site"].details["patients"] == {"a": 150, "b": 130, "missing": 15}
-    assert found["site"].details["not_tested"]["c"] == "5 patients"
-    assert "patients with positive" in found["site"].details["not_tested"]["missing"]
-    assert found["notes"].outcome is Outcome.SKIPPED and "300 different texts" in found["notes"].text
+    findings = {one.subject: one for one in Attributes().run(evidence)}
+    assert findings["site"].details["patients"] == {"a": 150, "b": 130, "missing": 15}
+    assert findings["site"].details["not_tested"]["c"] == "5 patients"
+    assert "patients with positive" in findings["site"].details["not_tested"]["missing"]
+    assert findings["notes"].outcome is Outcome.SKIPPED and "300 different texts" in findings["notes"].text
 
 
 def test_console_page_and_record_show_the_same_table(tmp_path: Path, radiograph_cohort: Path) -> None:
@@ -97,8 +97,8 @@ def test_console_page_and_record_show_the_same_table(tmp_path: Path, radiograph_
 def test_without_features_and_without_columns() -> None:
     evidence = of_three_attributes()
     evidence.clean_features = None
-    found = Attributes().run(evidence)
-    assert all("Encoded: not tested" in one.text for one in found)
+    findings = Attributes().run(evidence)
+    assert all("Encoded: not tested" in one.text for one in findings)
     bare = audit_scores([simulated_scores({"tag": 0.0})], {"name": "m", "kind": "scores"})
     (none,) = [one for one in bare.outputs[0].findings if one.check == "attributes"]
     assert none.outcome is Outcome.NOT_APPLICABLE and json.dumps(as_record(bare))
@@ -113,8 +113,8 @@ def test_what_goes_with_the_label_alone_is_not_encoded() -> None:
     )
     assert isinstance(groups, AttributeGroups)
     features = stream.normal(size=(200, 4)) + 3 * labels[:, None]
-    found = attribute_encoding(features, labels, np.arange(200), groups)
-    assert [one.label for one in found] == [0, 1] and all(one.low < 0.5 for one in found)
+    encodings = attribute_encoding(features, labels, np.arange(200), groups)
+    assert [one.label for one in encodings] == [0, 1] and all(one.low < 0.5 for one in encodings)
 
 
 def test_heterogeneity_of_equal_groups_is_seldom_shown() -> None:

@@ -110,8 +110,8 @@ def test_a_product_behind_a_wall_gets_the_verdict_of_the_opened_network(
 def test_mistakes_are_one_line(
     words: tuple[str, str], message: str, model: Path, radiograph_cohort: Path, tmp_path: Path
 ) -> None:
-    asked = [] if words[0] == "--confounder" else list(ASKED)
-    command = ["run", model, "--dataset_dir", radiograph_cohort, "--out", tmp_path / "a", *DECLARED, *asked]
+    options = [] if words[0] == "--confounder" else list(ASKED)
+    command = ["run", model, "--dataset_dir", radiograph_cohort, "--out", tmp_path / "a", *DECLARED, *options]
     with pytest.raises(InputError, match=message) as caught:
         run(*command, "--no-sweep", "--tracking_uri", "", *words)
     assert "\n" not in str(caught.value)

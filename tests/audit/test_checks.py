@@ -38,8 +38,8 @@ def outcomes(evidence: Evidence) -> dict[str, Outcome | None]:
 
 def test_the_three_outcomes() -> None:
     scores = simulated_scores({"tag": 1.0, "noise": 0.0, "denoise": -1.0}, patients=400, spread=0.1)
-    found = outcomes(Evidence(scores))
-    assert found == {
+    observed = outcomes(Evidence(scores))
+    assert observed == {
         "tag": Outcome.LEANS,
         "noise": Outcome.WITHIN_MARGIN,
         "denoise": Outcome.LEANS,
@@ -195,8 +195,8 @@ def test_effect_describes_every_dose() -> None:
     doses = finding.details["doses"]
     assert [round(row["effect"]["value"], 6) for row in doses] == [0.2, 0.6, 1.8]
     assert finding.outcome is None and finding.details["threshold_from"].startswith("Youden")
-    (given,) = Effect().run(Evidence(simulated_scores({"tag": 0.6}), AuditPlan(threshold=0.9)))
-    assert given.details["threshold"] == 0.9
+    (at_threshold,) = Effect().run(Evidence(simulated_scores({"tag": 0.6}), AuditPlan(threshold=0.9)))
+    assert at_threshold.details["threshold"] == 0.9
 
 
 def test_overlap_by_patient_and_by_image() -> None:
@@ -248,8 +248,8 @@ def test_refusals_that_go_with_the_confounder() -> None:
     scores = simulated_scores({"tag": 0.0, "noise": 0.0})
     scores.confounded[State("tag")][:20] = np.nan
     scores.confounded[State("noise")][0] = np.nan
-    found = {one.subject: one.outcome for one in Refusals().run(Evidence(scores, sent=object()))}
-    assert found == {"tag": Outcome.LEANS, "noise": Outcome.INCONCLUSIVE}
+    by_confounder = {one.subject: one.outcome for one in Refusals().run(Evidence(scores, sent=object()))}
+    assert by_confounder == {"tag": Outcome.LEANS, "noise": Outcome.INCONCLUSIVE}
 
 
 def test_a_refitted_head_on_features_that_carry_the_confounder() -> None:

@@ -150,10 +150,10 @@ def test_a_fact_that_predicts_the_label_and_one_that_does_not() -> None:
         }
     )
     leaks, left_out = fact_leaks(facts, LABELS, PATIENTS)
-    found = {one.fact: one for one in leaks}
-    assert found["quality"].low > 0.9 and found["quality"].p_adjusted < 0.01
-    assert found["site"].low > 0.7 and found["site"].p_adjusted < 0.01
-    assert found["width"].p_adjusted > 0.05 and found["width"].auc < 0.62
+    by_fact = {one.fact: one for one in leaks}
+    assert by_fact["quality"].low > 0.9 and by_fact["quality"].p_adjusted < 0.01
+    assert by_fact["site"].low > 0.7 and by_fact["site"].p_adjusted < 0.01
+    assert by_fact["width"].p_adjusted > 0.05 and by_fact["width"].auc < 0.62
     assert leaks[0].fact == "quality" and left_out == ["constant", "note"]
 
 

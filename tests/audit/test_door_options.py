@@ -19,8 +19,8 @@ def _given(*words: str) -> dict[str, Any]:
     @click.command()
     @click.option("--out")
     @door_options
-    def command(**given: Any) -> None:
-        seen.update(given)
+    def command(**options: Any) -> None:
+        seen.update(options)
 
     CliRunner().invoke(command, words, catch_exceptions=False, standalone_mode=False)
     return seen
@@ -38,8 +38,8 @@ def test_every_option_reaches_the_contract() -> None:
         " --batch numpy"
         " --modality radiograph --trust"
     )
-    given = _given(*words.split())
-    assert given["trust"] and given["contract"] == ContractOptions(
+    options = _given(*words.split())
+    assert options["trust"] and options["contract"] == ContractOptions(
         modality="radiograph",
         size="224x192",
         resize="pad",

@@ -20,7 +20,7 @@ def bright_corner(batch: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def found(radiograph_cohort: Path) -> srcmatters.audit.Audit:
+def audit(radiograph_cohort: Path) -> srcmatters.audit.Audit:
     return srcmatters.audit.run(
         bright_corner,
         read_cases(radiograph_cohort),
@@ -32,11 +32,11 @@ def found(radiograph_cohort: Path) -> srcmatters.audit.Audit:
     )
 
 
-def test_the_table_has_a_row_per_verdict(found: srcmatters.audit.Audit) -> None:
-    table = found.table()
+def test_the_table_has_a_row_per_verdict(audit: srcmatters.audit.Audit) -> None:
+    table = audit.table()
     assert set(table["confounder"]) == {"tag", "denoise"}
     assert {"outcome", "value", "low", "high", "text"} <= set(table)
-    assert len(found.outputs[0].scores.table()) == 48
+    assert len(audit.outputs[0].scores.table()) == 48
 
 
 def test_a_module_and_a_folder_do_as_well(radiograph_cohort: Path, tmp_path: Path) -> None:
@@ -59,6 +59,6 @@ def test_a_module_and_a_folder_do_as_well(radiograph_cohort: Path, tmp_path: Pat
 )
 def test_mistakes_are_one_line(arguments: dict, message: str) -> None:
     cases = pd.DataFrame({"image": ["a.png"], "patient_id": ["1"], "label": [1]})
-    given = {"model": bright_corner, **arguments}
+    call_arguments = {"model": bright_corner, **arguments}
     with pytest.raises(InputError, match=message):
-        srcmatters.audit.run(given.pop("model"), cases, **given)
+        srcmatters.audit.run(call_arguments.pop("model"), cases, **call_arguments)

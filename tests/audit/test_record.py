@@ -37,12 +37,12 @@ def test_the_record_is_valid_json_without_identifiers(tmp_path: Path) -> None:
     assert is_audit(tmp_path) and is_audit(tmp_path / "audit.json")
     text = (tmp_path / "audit.json").read_text()
     assert "NaN" not in text and '"p17"' not in text and "c17" not in text
-    found = {
+    sensitivities = {
         row["subject"]: row["value"]
         for row in record["outputs"][0]["findings"]
         if row["check"] == "sensitivity"
     }
-    assert found["tag"] == one.outputs[0].verdicts[0].value
+    assert sensitivities["tag"] == one.outputs[0].verdicts[0].value
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,15 @@ def test_exit_rules() -> None:
 def test_which_of_two_models_leans_less(tmp_path: Path) -> None:
     for name, shift in (("a", 1.0), ("b", 0.5), ("c", 0.51)):
         write_record(audited(name, tag=shift, noise=0.0), tmp_path / name)
-    found = {one.confounder: one for one in compare(tmp_path / "a", tmp_path / "b")}
-    assert found["tag"].outcome is Outcome.LEANS and found["tag"].text.startswith("tag: a leans more than b")
-    assert found["noise"].outcome is Outcome.WITHIN_MARGIN
+    comparisons = {one.confounder: one for one in compare(tmp_path / "a", tmp_path / "b")}
+    assert comparisons["tag"].outcome is Outcome.LEANS and comparisons["tag"].text.startswith(
+        "tag: a leans more than b"
+    )
+    assert comparisons["noise"].outcome is Outcome.WITHIN_MARGIN
     alike = {one.confounder: one.outcome for one in compare(tmp_path / "b", tmp_path / "c")}
     assert alike["tag"] is Outcome.WITHIN_MARGIN
     backwards = {one.confounder: one for one in compare(tmp_path / "b", tmp_path / "a")}
-    assert backwards["tag"].difference == pytest.approx(-found["tag"].difference)
+    assert backwards["tag"].difference == pytest.approx(-comparisons["tag"].difference)
 
 
 def test_a_confounder_that_lowers_the_score_counts_by_its_size(tmp_path: Path) -> None:

@@ -73,8 +73,8 @@ def costs(finding: Finding, words: str) -> list[dict[str, float]]:
     return [row["cost"] for row in rows if row["intervention"].startswith(words)]
 
 
-def check_lesion_reader(found: dict[str, Finding]) -> None:
-    disease = found["disease"]
+def check_lesion_reader(findings: dict[str, Finding]) -> None:
+    disease = findings["disease"]
     assert all(one["value"] > 0.25 for one in costs(disease, "removed")), disease.text
     assert all(abs(one["value"]) < 0.05 for one in costs(disease, "matched"))
     assert disease.low > 0.2 and "it uses what is there" in disease.text
@@ -83,12 +83,12 @@ def check_lesion_reader(found: dict[str, Finding]) -> None:
 
 def test_a_model_that_reads_the_lesion_on_radiographs(radiograph_cohort: Path) -> None:
     images = CaseImages(read_cases(radiograph_cohort))
-    found = audited(images, lesion_reader(images))
-    check_lesion_reader(found)
-    assert abs(found["corners"].value) < 0.05
-    kept = found["disease"].details["interventions"][-2]
+    findings = audited(images, lesion_reader(images))
+    check_lesion_reader(findings)
+    assert abs(findings["corners"].value) < 0.05
+    kept = findings["disease"].details["interventions"][-2]
     assert kept["intervention"] == "nothing else kept" and kept["auc"]["low"] > 0.5
-    shown = Regions.table(list(found.values()))
+    shown = Regions.table(list(findings.values()))
     assert shown is not None and len(shown.rows) == 10 + 2
 
 
@@ -100,8 +100,8 @@ def test_a_model_that_reads_the_lesion_in_ct(ct_cohort: Path) -> None:
 
 def test_a_model_that_reads_a_tag(radiograph_cohort: Path) -> None:
     images = CaseImages(read_cases(radiograph_cohort))
-    found = audited(images, lambda image, _: float(10 * image[1:4, 1:4].mean()), tag=1.0)
-    disease, corners = found["disease"], found["corners"]
+    findings = audited(images, lambda image, _: float(10 * image[1:4, 1:4].mean()), tag=1.0)
+    disease, corners = findings["disease"], findings["corners"]
     assert all(abs(one["value"]) < 0.05 for one in costs(disease, "removed"))
     assert not disease.low > 0 and corners.low > 0.2
     assert corners.details["interventions"][1]["auc"]["low"] > 0.9  # alone it is enough
@@ -137,9 +137,9 @@ def carried(images: CaseImages, score: Score) -> Finding:
         disease="mask",
         changes={name: Change(letter, local=True) for name in ("letter", "faint")},
     )
-    found = {one.subject: one for one in Regions().run(evidence)}
-    assert set(found) == {"disease", "corners", "letter"}  # the faint one does not lean
-    return found["letter"]
+    findings = {one.subject: one for one in Regions().run(evidence)}
+    assert set(findings) == {"disease", "corners", "letter"}  # the faint one does not lean
+    return findings["letter"]
 
 
 def test_what_a_confounder_that_leans_costs_stands_beside_the_disease(radiograph_cohort: Path) -> None:
@@ -161,8 +161,8 @@ def test_without_a_place_of_the_disease_only_parts_are_asked(radiograph_cohort: 
     assert region is None and plane.shape == (64, 64)
     scores = StateScores(images.cases, np.linspace(0, 1, 48), {})
     evidence = Evidence(scores, score_images=lambda rows, change: scores.clean[rows], region=images.region)
-    found = Regions().run(evidence)
-    assert found[0].outcome is Outcome.SKIPPED and "no mask" in found[0].text and len(found) == 8
+    findings = Regions().run(evidence)
+    assert findings[0].outcome is Outcome.SKIPPED and "no mask" in findings[0].text and len(findings) == 8
 
 
 @pytest.mark.parametrize("fill", FILLS)

@@ -102,8 +102,8 @@ def innocent_scores(images: CaseImages) -> np.ndarray:
 def test_an_audit_from_images_to_verdicts(images: CaseImages) -> None:
     questions = [Question("tag"), Question("noise", {"dose_factor": 0.5})]
     leaning = audit_model(BrightCorner(30.0), images, questions)
-    found = {one.subject: one.outcome for one in leaning.outputs[0].verdicts}
-    assert found["tag"] is Outcome.LEANS and leaning.outcome is Outcome.LEANS
+    by_confounder = {one.subject: one.outcome for one in leaning.outputs[0].verdicts}
+    assert by_confounder["tag"] is Outcome.LEANS and leaning.outcome is Outcome.LEANS
     assert leaning.outputs[0].verdicts[0].subject == "tag"  # the worst first
     checks = {one.check for one in leaning.outputs[0].findings}
     assert {"sham", "perturbations", "refitted_head", "text_in_images", "origin", "overlap"} <= checks

@@ -87,9 +87,9 @@ def test_changed_images_go_to_the_network_of_their_fold(pooled: PooledRuns) -> N
 
 
 def test_features_come_with_their_run(pooled: PooledRuns) -> None:
-    found = pooled.features()
-    assert found is not None and found["features"].shape == (47, 256)
-    assert found["runs"].tolist() == [0] * 20 + [1] * 27 and found["rows"].tolist() == list(range(47))
+    features = pooled.features()
+    assert features is not None and features["features"].shape == (47, 256)
+    assert features["runs"].tolist() == [0] * 20 + [1] * 27 and features["rows"].tolist() == list(range(47))
 
 
 def test_features_of_different_networks_are_probed_apart() -> None:

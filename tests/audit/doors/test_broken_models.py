@@ -115,14 +115,14 @@ def test_half_precision_runs(tmp_path: Path) -> None:
 
 def _onnx(path: Path, shape: list[Any], kind: int = TensorProto.FLOAT, inputs: int = 1) -> str:
     """Means of the image as one logit, from a graph whose input has a declared shape."""
-    given = [helper.make_tensor_value_info(f"image{at}", kind, shape) for at in range(inputs)]
+    graph_inputs = [helper.make_tensor_value_info(f"image{at}", kind, shape) for at in range(inputs)]
     nodes = [
         helper.make_node("Cast", ["image0"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Flatten", ["float"], ["flat"], axis=1),
         helper.make_node("ReduceMean", ["flat"], ["logit"], axes=[1], keepdims=1),
     ]
     returned = helper.make_tensor_value_info("logit", TensorProto.FLOAT, [shape[0], 1])
-    graph = helper.make_graph(nodes, "graph", given, [returned])
+    graph = helper.make_graph(nodes, "graph", graph_inputs, [returned])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
     return str(path)
 
@@ -299,7 +299,7 @@ def test_the_configuration_of_a_foreign_bundle_is_data(
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("a.csv", "needs --pairs"),
         ("a.keras", "a Python function must read"),
@@ -310,9 +310,9 @@ def test_the_configuration_of_a_foreign_bundle_is_data(
         ("a.py", "without the name of a function"),
     ],
 )
-def test_other_files_are_told_apart(name: str, said: str, tmp_path: Path) -> None:
+def test_other_files_are_told_apart(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"nothing of the kind")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         open_model(str(tmp_path / name), _SMALL)
 
 

@@ -16,10 +16,10 @@ _DOCS = (Path(__file__).parents[3] / "docs" / "audit.md").read_text()
 
 
 def _example(name: str) -> str:
-    found = re.search(rf"^{name} \(tested\).*?```python\n(.*?)```", _DOCS, re.DOTALL | re.MULTILINE)
-    assert found is not None
-    assert len(found[1].strip().splitlines()) == 3
-    return found[1]
+    match = re.search(rf"^{name} \(tested\).*?```python\n(.*?)```", _DOCS, re.DOTALL | re.MULTILINE)
+    assert match is not None
+    assert len(match[1].strip().splitlines()) == 3
+    return match[1]
 
 
 def test_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

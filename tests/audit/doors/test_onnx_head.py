@@ -94,7 +94,7 @@ def test_an_exported_network_gives_the_features_of_the_network(
 ) -> None:
     model = open_model(str(small_files / "model.onnx"), ContractOptions(size="48"))
     images, seen = torch.rand(3, 1, 48, 48), []
-    hook = small_network.fc.register_forward_pre_hook(lambda _, given: seen.append(given[0]))  # type: ignore[operator,union-attr]
+    hook = small_network.fc.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))  # type: ignore[operator,union-attr]
     with torch.no_grad():
         small_network(images)
     hook.remove()

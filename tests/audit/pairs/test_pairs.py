@@ -131,8 +131,8 @@ def test_dicom_is_valid(kind: tuple[str, str], pairs: dict[Any, Path]) -> None:
     if checker is None:
         pytest.skip("dciodvfy (Debian's dicom3tools) is not installed")
     file = next(path for path in sorted((pairs[kind] / "images").rglob("*.dcm")))
-    said = subprocess.run([checker, str(file)], capture_output=True, text=True, check=False)
-    errors = [line for line in (said.stdout + said.stderr).splitlines() if line.startswith("Error")]
+    result = subprocess.run([checker, str(file)], capture_output=True, text=True, check=False)
+    errors = [line for line in (result.stdout + result.stderr).splitlines() if line.startswith("Error")]
     assert errors == []
 
 
@@ -237,18 +237,18 @@ def test_number_and_size_are_said_before_and_a_sample_says_what_it_can_show(
 ) -> None:
     plan = plan_pairs(radiographs, _states("radiograph"), max_images=40, seed=2)
     assert len(plan.cases) == 13 and plan.images == 39 and set(plan.cases["label"]) == {0, 1}
-    said: list[str] = []
+    lines: list[str] = []
 
     def announce(line: str) -> None:
         assert not (tmp_path / "out").exists()
-        said.append(line)
+        lines.append(line)
 
     write_pairs(plan, _load, tmp_path / "out", announce)
     size = sum(path.stat().st_size for path in (tmp_path / "out" / "images").iterdir())
-    assert said[0].startswith("39 images, about ")
-    announced = float(re.search(r"about ([\d.]+) MB", said[0])[1]) * 1e6  # type: ignore[index]
+    assert lines[0].startswith("39 images, about ")
+    announced = float(re.search(r"about ([\d.]+) MB", lines[0])[1]) * 1e6  # type: ignore[index]
     assert announced == pytest.approx(size, rel=0.35)
-    assert "a sample of 13 of 24 cases" in said[1]
+    assert "a sample of 13 of 24 cases" in lines[1]
 
 
 def test_what_an_interruption_leaves_is_nothing(radiographs: pd.DataFrame, tmp_path: Path) -> None:
@@ -280,8 +280,8 @@ def test_the_smallest_loss_is_what_simulation_finds() -> None:
     shifts = np.linspace(0.02, 0.6, 30)
     means = [np.mean([areas(shift)[0] for _ in range(60)]) for shift in shifts]
     shift = float(np.interp(loss, means, shifts))
-    found = np.mean([value > 1.96 * error for value, error in (areas(shift) for _ in range(300))])
-    assert found >= 0.75  # an announcement may be careful, but must not promise too much
+    power = np.mean([value > 1.96 * error for value, error in (areas(shift) for _ in range(300))])
+    assert power >= 0.75  # an announcement may be careful, but must not promise too much
 
 
 @pytest.fixture
