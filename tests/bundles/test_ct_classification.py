@@ -63,8 +63,8 @@ def start(ct_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
     def workflow(bundle: str, *overlays: str, **overrides: Any) -> ConfigWorkflow:
         places = {"dataset_dir": str(ct_cohort), "output_dir": str(tmp_path / "out")}
         files = [config(bundle), *(config(bundle, name) for name in overlays)]
-        given = {**QUICK, **places, **overrides}
-        return create_workflow(config_file=files, run_id="training", logging_file=False, **given)
+        settings = {**QUICK, **places, **overrides}
+        return create_workflow(config_file=files, run_id="training", logging_file=False, **settings)
 
     return workflow
 
@@ -156,8 +156,8 @@ def test_a_letter_is_put_where_the_network_sees_it(start: Start, bundle: str) ->
 def test_dose_is_not_simulated_on_grey_values(
     refused: Callable[..., str], bundle: str, grey_patches: Path
 ) -> None:
-    said = refused(bundle, dataset_dir=str(grey_patches), unit="display", confounder="low_dose_ct")
-    assert "low_dose_ct needs HU" in said and "unit: display" in said
+    message = refused(bundle, dataset_dir=str(grey_patches), unit="display", confounder="low_dose_ct")
+    assert "low_dose_ct needs HU" in message and "unit: display" in message
 
 
 @pytest.fixture(scope="session")
@@ -189,8 +189,8 @@ def test_grey_patches_train_as_they_are(
 
 
 def test_a_wrong_unit_is_said(refused: Callable[..., str], bundle: str, grey_patches: Path) -> None:
-    said = refused(bundle, dataset_dir=str(grey_patches))
-    assert ".nii.gz" in said and "unit: display" in said
+    message = refused(bundle, dataset_dir=str(grey_patches))
+    assert ".nii.gz" in message and "unit: display" in message
 
 
 @pytest.mark.parametrize(
@@ -332,8 +332,8 @@ def test_a_chest_bundle_refuses_other_body_parts(
     shutil.copy(shared_data / "dicom" / "extremity-cr.dcm", tmp_path / "a.dcm")
     rows = [f"a.dcm,p{row},{row % 2},{row}\n" for row in range(12)]
     (tmp_path / "cases.csv").write_text("".join(["image,patient_id,label,case_id\n", *rows]))
-    said = refused(bundle, dataset_dir=str(tmp_path), confounder="none")
-    assert "a.dcm" in said and "expected" in said
+    message = refused(bundle, dataset_dir=str(tmp_path), confounder="none")
+    assert "a.dcm" in message and "expected" in message
 
 
 @pytest.mark.slow

@@ -58,8 +58,8 @@ def start(stripes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sta
     monkeypatch.chdir(tmp_path)
 
     def workflow(files: str | list[str] = TRAIN, **overrides: Any) -> ConfigWorkflow:
-        given = {**QUICK, "dataset_dir": str(stripes), **overrides}
-        return create_workflow(config_file=files, run_id="training", logging_file=False, **given)
+        settings = {**QUICK, "dataset_dir": str(stripes), **overrides}
+        return create_workflow(config_file=files, run_id="training", logging_file=False, **settings)
 
     return workflow
 
@@ -100,9 +100,9 @@ def test_the_source_is_taken_by_its_path_and_by_its_name(start: Start, tmp_path:
     trained = workflow.parser.get_parsed_content("network_def")
     for source in ("stripes", str(folder / "stripes.safetensors")):
         loaded = create_classifier("resnet18", source)
-        expected, found = trained[1].state_dict(), loaded[1].state_dict()
+        expected, actual = trained[1].state_dict(), loaded[1].state_dict()
         for name in expected:
-            assert name.startswith("fc.") or torch.equal(expected[name], found[name]), name
+            assert name.startswith("fc.") or torch.equal(expected[name], actual[name]), name
         assert torch.equal(trained[0].mean, loaded[0].mean)
     entry = read_source_entry(folder / "stripes.safetensors")
     assert entry is not None and entry.training is not None

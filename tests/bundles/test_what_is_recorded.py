@@ -42,8 +42,8 @@ def start(radiograph_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """A workflow that is initialised in a folder of its own."""
     monkeypatch.chdir(tmp_path)
 
-    def workflow(files: str | list[str] = TRAIN, **given: Any) -> ConfigWorkflow:
-        settings = {**QUICK, "dataset_dir": str(radiograph_cohort), "output_dir": "out", **given}
+    def workflow(files: str | list[str] = TRAIN, **changes: Any) -> ConfigWorkflow:
+        settings = {**QUICK, "dataset_dir": str(radiograph_cohort), "output_dir": "out", **changes}
         return create_workflow(config_file=files, run_id="training", logging_file=False, **settings)
 
     return workflow
@@ -129,7 +129,7 @@ REPLACED = {
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"network_def": REPLACED}, "network_def: got a DenseNet121, of which nothing tells the source"),
         ({"network_on_device": REPLACED}, "train::trainer: it trains another network"),
@@ -147,12 +147,12 @@ REPLACED = {
     ],
 )
 def test_what_cannot_be_recorded_is_refused_before_training(
-    start: Start, changes: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+    start: Start, changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("monai.engines.SupervisedTrainer.run", lambda *_: pytest.fail("it trained"))
     if "network_on_device" in changes:  # the optimizer is checked as well, and would be named first
         changes = {**changes, "optimizer::params": "$@network_def.parameters()"}
-    assert said in message_of(start(**changes).run)
+    assert message in message_of(start(**changes).run)
     assert not Path("out").exists()
 
 
@@ -173,10 +173,10 @@ def test_a_screen_records_the_cases_and_the_network_that_made_the_features(
     recorded = settings_of("out")
     assert recorded["target"] == "clinic"
     assert recorded["p_art"] == 1.0 and recorded["depth"] == "screen" and recorded["image_size"] == 32
-    said = message_of(
+    message = message_of(
         start(SCREEN, image_size=32, output_dir="other", **{"network_def::network": "resnet18"}).run
     )
-    assert "features: read as of resnet10, but the network is resnet18" in said
+    assert "features: read as of resnet10, but the network is resnet18" in message
 
 
 def test_a_finished_run_is_replaced_by_its_like_only(start: Start, radiograph_cohort: Path) -> None:
@@ -184,8 +184,8 @@ def test_a_finished_run_is_replaced_by_its_like_only(start: Start, radiograph_co
     first = Path("out/metrics.json").read_bytes()
     start(SCREEN, image_size=32).run()
     assert Path("out/metrics.json").read_bytes() == first
-    said = message_of(start(SCREEN, image_size=32, seed=1).run)
-    assert "a finished run with seed 0 is in out, this one has 1" in said and "--overwrite true" in said
+    message = message_of(start(SCREEN, image_size=32, seed=1).run)
+    assert "a finished run with seed 0 is in out, this one has 1" in message and "--overwrite true" in message
     assert Path("out/metrics.json").read_bytes() == first
     start(SCREEN, image_size=32, seed=1, overwrite="true").run()
     assert settings_of("out")["seed"] == 1
@@ -231,13 +231,13 @@ def test_monais_federated_client_trains_two_rounds_and_finds_its_best_model(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(CONFIGS.parent, tmp_path / "app")
-    given = {**QUICK, "dataset_dir": str(radiograph_cohort)}
+    settings = {**QUICK, "dataset_dir": str(radiograph_cohort)}
     client = MonaiAlgo(
         bundle_root="app",
         config_train_filename="configs/train.yaml",
         config_evaluate_filename=["configs/train.yaml", "configs/evaluate.yaml"],
-        train_kwargs={**given, "output_dir": "trained"},
-        eval_kwargs={**given, "output_dir": "evaluated"},
+        train_kwargs={**settings, "output_dir": "trained"},
+        eval_kwargs={**settings, "output_dir": "evaluated"},
     )
     client.initialize({ExtraItems.CLIENT_NAME: "hospital", ExtraItems.APP_ROOT: str(tmp_path)})
     assert client.trainer is not None

@@ -54,8 +54,8 @@ def run(radiograph_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
 
     def train(files: str | list[str] = TRAIN, **overrides: Any) -> dict[str, float]:
-        given = {"dataset_dir": str(radiograph_cohort), "output_dir": str(tmp_path / "out"), **overrides}
-        return start(files, **given).run()[-1]
+        settings = {"dataset_dir": str(radiograph_cohort), "output_dir": str(tmp_path / "out"), **overrides}
+        return start(files, **settings).run()[-1]
 
     return train
 
@@ -168,7 +168,7 @@ def test_evaluating_tests_finished_weights_on_another_p_art(run: Run, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"fold": 1}, "fold: got 1, expected 0"),
         ({"choice::fold": 1, "test::fold": 1}, "fold: got 1, expected 0"),
@@ -178,15 +178,15 @@ def test_evaluating_tests_finished_weights_on_another_p_art(run: Run, tmp_path: 
     ],
 )
 def test_a_retest_on_training_cases_or_over_the_run_is_refused(
-    run: Run, refused: Callable[..., str], tmp_path: Path, change: dict[str, Any], said: str
+    run: Run, refused: Callable[..., str], tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     run()
     before = (tmp_path / "out" / "metrics.json").read_bytes()
     ckpt = str(tmp_path / "out" / "model.pt")
-    given = {"output_dir": str(tmp_path / "other"), **change}
-    given["output_dir"] = given["output_dir"].replace("RUN", str(tmp_path / "out"))
+    settings = {"output_dir": str(tmp_path / "other"), **change}
+    settings["output_dir"] = settings["output_dir"].replace("RUN", str(tmp_path / "out"))
     files = [TRAIN, str(CONFIGS / "evaluate.yaml")]
-    assert said in refused(files=files, run_id="evaluating", ckpt=ckpt, **given)
+    assert message in refused(files=files, run_id="evaluating", ckpt=ckpt, **settings)
     assert (tmp_path / "out" / "metrics.json").read_bytes() == before
 
 
@@ -312,9 +312,9 @@ def test_an_unreadable_image_can_be_skipped_and_is_counted(
     (folder / damaged["image"]).write_bytes(b"no image")
     scored: set[str] = set()
     for fold in range(3):
-        given = {"dataset_dir": str(folder), "fold": fold, "unreadable": "skip", "image_size": 32}
-        given["overwrite"] = "true"
-        metrics = run(SCREEN, tracking_uri=f"sqlite:///{tmp_path}/mlruns/mlflow.db", **given)
+        settings = {"dataset_dir": str(folder), "fold": fold, "unreadable": "skip", "image_size": 32}
+        settings["overwrite"] = "true"
+        metrics = run(SCREEN, tracking_uri=f"sqlite:///{tmp_path}/mlruns/mlflow.db", **settings)
         assert metrics["unreadable_images"] == 1
         scored |= set(read_predictions(tmp_path / "out" / "predictions.csv")["case_id"])
     assert len(scored) == 47 and str(damaged["case_id"]) not in scored
@@ -327,17 +327,17 @@ def test_an_unreadable_image_can_be_skipped_and_is_counted(
 def test_on_real_radiographs_a_screen_sees_the_tag_replace_the_disease(
     shared_data: Path, run: Run, tmp_path: Path
 ) -> None:
-    given: dict[str, Any] = {"dataset_dir": str(shared_data / "nih-cxr14"), "source": "imagenet"}
-    given |= {"network": "efficientnet_lite0", "image_size": 320, "num_folds": 5, "validation_folds": 8}
-    given["overwrite"] = True
-    found = {
-        p_art: pd.DataFrame([run(SCREEN, p_art=p_art, fold=fold, **given) for fold in range(5)]).mean()
+    settings: dict[str, Any] = {"dataset_dir": str(shared_data / "nih-cxr14"), "source": "imagenet"}
+    settings |= {"network": "efficientnet_lite0", "image_size": 320, "num_folds": 5, "validation_folds": 8}
+    settings["overwrite"] = True
+    means = {
+        p_art: pd.DataFrame([run(SCREEN, p_art=p_art, fold=fold, **settings) for fold in range(5)]).mean()
         for p_art in (0, 1)
     }
-    assert found[0]["clean_auc"] > 0.8 and abs(found[0]["iid_minus_ood_auc"]) < 0.03
-    assert found[1]["iid_auc"] > found[0]["iid_auc"] + 0.02
-    assert found[1]["ood_auc"] < found[0]["ood_auc"] - 0.05
-    assert found[1]["confounder_effect"] > found[0]["confounder_effect"] + 0.5
+    assert means[0]["clean_auc"] > 0.8 and abs(means[0]["iid_minus_ood_auc"]) < 0.03
+    assert means[1]["iid_auc"] > means[0]["iid_auc"] + 0.02
+    assert means[1]["ood_auc"] < means[0]["ood_auc"] - 0.05
+    assert means[1]["confounder_effect"] > means[0]["confounder_effect"] + 0.5
 
 
 def test_without_a_confounder_all_environments_are_one(run: Run) -> None:
@@ -378,14 +378,14 @@ def test_mlflow_keeps_the_comparison_and_nobodys_name(
     store = "sqlite:///mlruns/mlflow.db"
     weights = secret / "weights.pth"
     torch.save(create_classifier("resnet18")[1].state_dict(), weights)
-    given = {"dataset_dir": str(secret), "cases": str(secret / "cases.csv"), "source": str(weights)}
-    given |= {"target": "hospital", "tracking_uri": store, "output_dir": "out", "log_images": "false"}
-    start(TRAIN, **given).run()
+    settings = {"dataset_dir": str(secret), "cases": str(secret / "cases.csv"), "source": str(weights)}
+    settings |= {"target": "hospital", "tracking_uri": store, "output_dir": "out", "log_images": "false"}
+    start(TRAIN, **settings).run()
     mlflow.set_tracking_uri(store)
-    found = mlflow.search_runs(experiment_names=["xray_classification"]).iloc[0]
-    assert found["status"] == "FINISHED" and found["tags.target"] == "hospital"
-    assert found["tags.source"].startswith("weights-")
-    assert {"metrics.iid_auc", "metrics.ood_auc", "metrics.val_loss"} <= set(found.index)
+    recorded_run = mlflow.search_runs(experiment_names=["xray_classification"]).iloc[0]
+    assert recorded_run["status"] == "FINISHED" and recorded_run["tags.target"] == "hospital"
+    assert recorded_run["tags.source"].startswith("weights-")
+    assert {"metrics.iid_auc", "metrics.ood_auc", "metrics.val_loss"} <= set(recorded_run.index)
     files = [path for path in (tmp_path / "mlruns").rglob("*") if path.is_file()]
     kept = {path.name for path in files}
     assert {"training_curves.png", "predictions.csv", "validation.csv"} <= kept
@@ -409,7 +409,7 @@ def test_a_crash_ends_the_run_as_failed_and_leaves_no_files(
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         ({"adaptation": "liner"}, "adaptation: 'liner' is unknown: did you mean 'linear'?"),
         ({"epoch": 1}, "--epoch: unknown setting: did you mean 'max_epochs'"),
@@ -459,8 +459,10 @@ def test_a_crash_ends_the_run_as_failed_and_leaves_no_files(
         ({"files": SCREEN, "num_folds": 40}, "num_folds: got 40"),
     ],
 )
-def test_a_mistake_is_answered_in_one_line(refused: Callable[..., str], overrides: dict, said: str) -> None:
-    assert said in refused(**overrides)
+def test_a_mistake_is_answered_in_one_line(
+    refused: Callable[..., str], overrides: dict, message: str
+) -> None:
+    assert message in refused(**overrides)
 
 
 def test_a_refused_run_leaves_no_folder(refused: Callable[..., str], tmp_path: Path) -> None:

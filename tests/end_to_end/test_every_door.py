@@ -69,10 +69,10 @@ def check(path: Path, modality: str) -> bool:
 def real_files(shared_data: Path) -> list[Path]:
     places = [*sorted((shared_data / "faults").iterdir()), shared_data / "dicom"]
     tables = ("12-", "13-", "15-", "17-")
-    found = [
+    files = [
         path for place in places if not place.name.startswith(tables) for path in sorted(place.iterdir())
     ]
-    return [path for path in found if path.suffix not in (".txt", ".csv", ".md")]
+    return [path for path in files if path.suffix not in (".txt", ".csv", ".md")]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -105,8 +105,8 @@ def test_a_frozen_network_of_monai_is_screened(
 ) -> None:
     files = [str(BUNDLES / bundle / "configs" / name) for name in ("train.yaml", "screen.yaml")]
     cohort = radiograph_cohort if dims == 2 else ct_cohort
-    given = {"network": SENET, "confounder": "none", "p_art": 0.0, "save_model": "true", "image_size": 32}
-    settings = {**QUICK, **given, "dataset_dir": str(cohort), "output_dir": str(tmp_path / "run")}
+    overrides = {"network": SENET, "confounder": "none", "p_art": 0.0, "save_model": "true", "image_size": 32}
+    settings = {**QUICK, **overrides, "dataset_dir": str(cohort), "output_dir": str(tmp_path / "run")}
     create_workflow(config_file=files, run_id="training", logging_file=False, **settings).run()
     assert settings_of(tmp_path / "run")["network"] == f"{SENET}#head=last_linear"
     # MONAI's own class needs no trust, and the saved head scores as the run did.
