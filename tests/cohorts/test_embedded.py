@@ -126,12 +126,12 @@ def test_the_phantoms_of_ct_are_a_cohort_of_their_own(
 
 
 def test_images_are_found_by_extension_and_dicom_without_one(tmp_path: Path) -> None:
-    wanted = ["a.PNG", "b/c.jpeg", "b/d/IM0001", "e.dcm", "f.tif", "g.nii.gz", "h.Mha", "i.IMA"]
+    images = ["a.PNG", "b/c.jpeg", "b/d/IM0001", "e.dcm", "f.tif", "g.nii.gz", "h.Mha", "i.IMA"]
     others = ["cases.csv", "notes.txt", "README", ".hidden.png", ".DS_Store", "j.gz"]
-    for name in [*wanted, *others]:
+    for name in [*images, *others]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(bytes(128) + b"DICM" if name.endswith("IM0001") else b"x" * 140)
-    assert find_images(tmp_path) == [str(tmp_path / name) for name in wanted]
+    assert find_images(tmp_path) == [str(tmp_path / name) for name in images]
 
 
 def test_the_images_of_a_cohort_are_those_of_its_table(radiograph_cohort: Path) -> None:

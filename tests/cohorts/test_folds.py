@@ -68,9 +68,9 @@ def test_every_case_is_tested_exactly_once_over_the_folds() -> None:
 def test_a_fixed_test_set_is_that_of_every_fold_and_the_rest_validates_once() -> None:
     cases = with_split(cohort())
     splits = [split_cases(cases, fold, FOLDS) for fold in range(FOLDS)]
-    given = np.flatnonzero(cases["split"] == "test")
+    fixed_test = np.flatnonzero(cases["split"] == "test")
     for split in splits:
-        np.testing.assert_array_equal(np.sort(split.test), given)
+        np.testing.assert_array_equal(np.sort(split.test), fixed_test)
     validated = np.concatenate([split.validation for split in splits])
     np.testing.assert_array_equal(np.sort(validated), np.flatnonzero(cases["split"] == "train"))
 

@@ -77,10 +77,10 @@ def test_every_planted_nodule_is_found_with_its_readers_and_their_mean(
     folder, planted = lidc
     cohort = read_lidc(folder, folder / DATABASE, LabelRule(min_readers=1))
     kept = planted[planted["malignancy_mean"] != 3]
-    found = with_truth(cohort.cases, planted)
-    assert len(found) == len(kept) == 6 and found["x_mm_true"].is_unique
-    np.testing.assert_array_equal(found["readers"], found["readers_true"])
-    np.testing.assert_allclose(found["malignancy_mean"], found["malignancy_mean_true"], atol=1e-4)
+    nodules = with_truth(cohort.cases, planted)
+    assert len(nodules) == len(kept) == 6 and nodules["x_mm_true"].is_unique
+    np.testing.assert_array_equal(nodules["readers"], nodules["readers_true"])
+    np.testing.assert_allclose(nodules["malignancy_mean"], nodules["malignancy_mean_true"], atol=1e-4)
     assert cohort.left_out == {"nodules between benign and malignant": 1}
 
 
@@ -88,10 +88,10 @@ def test_places_are_within_half_a_voxel_and_diameters_within_two_pixels(
     lidc: tuple[Path, pd.DataFrame],
 ) -> None:
     folder, planted = lidc
-    found = with_truth(read_lidc(folder, folder / DATABASE, LabelRule(min_readers=1)).cases, planted)
+    nodules = with_truth(read_lidc(folder, folder / DATABASE, LabelRule(min_readers=1)).cases, planted)
     for axis, voxel in (("x_mm", PIXEL_MM), ("y_mm", PIXEL_MM), ("z_mm", SLICE_MM)):
-        assert (found[axis] - found[f"{axis}_true"]).abs().max() < voxel / 2, axis
-    assert (found["diameter_mm"] - found["diameter_mm_true"]).abs().max() < 2 * PIXEL_MM
+        assert (nodules[axis] - nodules[f"{axis}_true"]).abs().max() < voxel / 2, axis
+    assert (nodules["diameter_mm"] - nodules["diameter_mm_true"]).abs().max() < 2 * PIXEL_MM
 
 
 def test_the_place_is_dense_in_the_volume_that_is_loaded(lidc: tuple[Path, pd.DataFrame]) -> None:
@@ -239,9 +239,9 @@ def test_series_are_found_by_headers_whatever_the_names(copied: Path) -> None:
         folder.rename(copied / f"moved-{number}")
     (copied / "README").write_text("not DICOM")
     write_phantom_cohort(copied / "radiographs", 1, file_format="dicom", image_size=32)
-    found = read_lidc(copied, copied / DATABASE)
-    pd.testing.assert_frame_equal(found.cases.drop(columns="image"), expected.drop(columns="image"))
-    assert "series without annotations" not in found.left_out
+    renamed = read_lidc(copied, copied / DATABASE)
+    pd.testing.assert_frame_equal(renamed.cases.drop(columns="image"), expected.drop(columns="image"))
+    assert "series without annotations" not in renamed.left_out
 
 
 def test_a_series_that_was_downloaded_in_part_is_left_out_and_counted(copied: Path) -> None:

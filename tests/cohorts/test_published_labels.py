@@ -130,8 +130,8 @@ def test_vindr_takes_differing_readers_for_uncertain(tmp_path: Path) -> None:
     marks = {"sick": (1, 1, 1), "torn": (1, 0, 1), "well": (0, 0, 0)}
     rows = [
         {"image_id": image, "rad_id": f"R{reader}", "Pneumonia": mark, "No finding": int(image == "well")}
-        for image, given in marks.items()
-        for reader, mark in enumerate(given)
+        for image, image_marks in marks.items()
+        for reader, mark in enumerate(image_marks)
     ]
     path = write(tmp_path / "image_labels_train.csv", rows)
     assert read_vindr(path, LabelChoice("Pneumonia")).cases["label"].tolist() == [1, 0]

@@ -86,7 +86,7 @@ def test_images_that_are_not_there_are_said_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "said"),
+    ("file", "content", "message"),
     [
         ("val_fold2.csv", None, "no val_fold2.csv, expected the lists of every fold"),
         ("val_fold2.csv", "path,class\nim0.png,NO\n", "no column 'pid', expected path, pid and class"),
@@ -99,13 +99,15 @@ def test_images_that_are_not_there_are_said_in_one_line(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_lists_that_disagree_are_refused(tmp_path: Path, file: str, content: str | None, said: str) -> None:
+def test_lists_that_disagree_are_refused(
+    tmp_path: Path, file: str, content: str | None, message: str
+) -> None:
     splits = tmp_path / "splits"
     write_lists(splits)
     (splits / file).unlink()
     if content is not None:
         (splits / file).write_text(content)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read_published_lists(splits, write_images(tmp_path / "images", ["im0.png"]), tmp_path)
 
 

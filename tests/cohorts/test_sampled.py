@@ -80,7 +80,7 @@ def test_only_p_art_changes_with_p_art(cases: pd.DataFrame) -> None:
         tables = [getattr(cohort, name) for cohort in cohorts.values()]
         assert len({len(table) for table in tables}) == 1
         negatives = [set(table.loc[table["label"] == 0, "case_id"]) for table in tables]
-        assert all(chosen == negatives[0] for chosen in negatives)
+        assert all(case_ids == negatives[0] for case_ids in negatives)
         carriers = [set(table.loc[table["carries"] & (table["label"] == 1), "case_id"]) for table in tables]
         others = [set(table.loc[~table["carries"] & (table["label"] == 1), "case_id"]) for table in tables]
         for smaller, larger in ((0, 1), (1, 2), (2, 3)):
@@ -139,15 +139,15 @@ def test_matching_makes_the_cells_alike_and_counts_what_it_costs(cases: pd.DataF
             sample_cohort(cases.dropna(), "sex", "F", 0.5, match=wrong)
 
 
-@pytest.mark.parametrize("asked", [None, 20])
+@pytest.mark.parametrize("test_size", [None, 20])
 def test_the_size_of_the_sampled_test_role_is_what_was_asked_for(
-    cases: pd.DataFrame, asked: int | None
+    cases: pd.DataFrame, test_size: int | None
 ) -> None:
-    cohort = sample_cohort(cases, "sex", "F", 0.5, test_fraction=0.3, test_size=asked)
+    cohort = sample_cohort(cases, "sex", "F", 0.5, test_fraction=0.3, test_size=test_size)
     cells = [count for name, count in cohort.counts.items() if name.startswith("test, ")]
     known = cases.dropna(subset=["sex"])
     assert sum(cells) / len(known) == pytest.approx(0.3, abs=0.03)
-    expected = asked or min(cells)
+    expected = test_size or min(cells)
     assert len(cohort.iid_test) == len(cohort.ood_test) == 2 * expected
 
 

@@ -128,7 +128,7 @@ def test_a_band_of_ages_can_go_with_the_label() -> None:
 
 
 @pytest.mark.parametrize(
-    ("confounder", "args", "said"),
+    ("confounder", "args", "message"),
     [
         ("tga", {}, "did you mean 'tag'"),
         ("sx", {}, "did you mean 'sex'"),
@@ -136,8 +136,8 @@ def test_a_band_of_ages_can_go_with_the_label() -> None:
         ("sex", {"value": "F", "valeu": 1}, "valeu"),
     ],
 )
-def test_a_wrong_name_is_said_with_the_right_one(confounder: str, args: dict, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_a_wrong_name_is_said_with_the_right_one(confounder: str, args: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         cases = case_table()
         choose_cases(cases, CaseChoice(sampled_column(confounder, cases), confounder_args=args))
 
@@ -298,6 +298,8 @@ def test_a_confounder_independent_of_the_label_is_not_learnt_in_its_place(contro
         features = np.column_stack([disease, chosen.carries])
         model = LogisticRegression().fit(features[train], labels[train])
         environments = (features[test], np.column_stack([disease[test], labels[test] == 0]))
-        iid, ood = (roc_auc_score(labels[test], model.decision_function(given)) for given in environments)
+        iid, ood = (
+            roc_auc_score(labels[test], model.decision_function(environment)) for environment in environments
+        )
         gaps.append(iid - ood)
     assert np.mean(gaps) > 0.3 if learnt else abs(np.mean(gaps)) < 0.05

@@ -31,7 +31,7 @@ def test_a_table_may_name_several_candidates_of_a_scan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("picture\na.png\n", "no column 'image'"),
         ("image,x_mm\na.png,1\n", "expected all of x_mm, y_mm, z_mm or none"),
@@ -45,10 +45,10 @@ def test_a_table_may_name_several_candidates_of_a_scan(tmp_path: Path) -> None:
         ("image\n", "no rows"),
     ],
 )
-def test_a_table_that_says_too_little_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_a_table_that_says_too_little_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.png").touch()
     (tmp_path / "c.csv").write_text(text)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         images_to_score(tmp_path, "ct", "c.csv")
 
 

@@ -240,9 +240,9 @@ def test_in_place_writes_the_same_pixels_into_the_given_images(name: str) -> Non
     images = image_for(confounder).repeat(2, *[1] * confounder.spatial_dims[0]).unsqueeze(1)
     for dtype in (torch.float32, torch.float16):
         expected = run(confounder, images.to(dtype), ["a", "b"])
-        given = images.to(dtype, copy=True)
-        returned = confounder.batch(given, ["a", "b"], SPACING[: images.ndim - 2], in_place=True)
-        assert returned is given and torch.equal(given, expected)
+        batch = images.to(dtype, copy=True)
+        returned = confounder.batch(batch, ["a", "b"], SPACING[: images.ndim - 2], in_place=True)
+        assert returned is batch and torch.equal(batch, expected)
 
 
 def test_the_spacing_of_a_file_without_one_is_unknown_not_one_millimetre() -> None:
