@@ -28,7 +28,7 @@ def test_ae_titles(title: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("title", "said"),
+    ("title", "message"),
     [
         ("", "0 characters, expected 1 to 16"),
         ("   ", "0 characters"),
@@ -38,8 +38,8 @@ def test_ae_titles(title: str) -> None:
         ("GRÜN", "holds 'Ü'"),
     ],
 )
-def test_what_is_no_ae_title_is_refused_in_one_line(title: str, said: str) -> None:
-    with pytest.raises(InputError, match=f"--aet: .*{said}") as caught:
+def test_what_is_no_ae_title_is_refused_in_one_line(title: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"--aet: .*{message}") as caught:
         check_ae_title(title, "--aet")
     assert "\n" not in str(caught.value)
 

@@ -19,9 +19,9 @@ def file(tmp_path: Path) -> Path:
     "planted", [PATIENT_NAME, "ZWEISTEIN", "quendolin", PATIENT_ID, BIRTH_DATE, ACCESSION]
 )
 def test_identifiers_of_the_patient_are_removed(file: Path, planted: str) -> None:
-    said = without_identifiers(f"view {planted}: a foot, expected a chest", [file])
-    assert planted.lower() not in said.lower()
-    assert said.startswith("view [removed]") and said.endswith(": a foot, expected a chest")
+    redacted = without_identifiers(f"view {planted}: a foot, expected a chest", [file])
+    assert planted.lower() not in redacted.lower()
+    assert redacted.startswith("view [removed]") and redacted.endswith(": a foot, expected a chest")
 
 
 def test_uids_are_removed_of_whatever_file(file: Path) -> None:

@@ -72,8 +72,8 @@ def radiograph(study: str | None = None, size: int = 32) -> FileDataset:
 def counting_report(images: Sequence[Dataset]) -> ComprehensiveSR:
     """A Comprehensive SR that refers to the images and says how many they are."""
     content = ContainerContentItem(_REPORT)
-    said = TextContentItem(_FINDING, f"{len(images)} images", RelationshipTypeValues.CONTAINS)
-    content.ContentSequence = [said]
+    image_count = TextContentItem(_FINDING, f"{len(images)} images", RelationshipTypeValues.CONTAINS)
+    content.ContentSequence = [image_count]
     return ComprehensiveSR(
         evidence=list(images),
         content=content,
@@ -138,7 +138,7 @@ class Archive:
         syntaxes: Sequence[str] = tuple(DEFAULT_TRANSFER_SYNTAXES),
     ) -> None:
         self.received: list[Dataset] = []
-        self.asked = 0
+        self.store_requests = 0
         self._statuses = list(statuses)
         self._changed = threading.Condition()
         node = AE("ARCHIVE")
@@ -156,7 +156,7 @@ class Archive:
         self.is_open = True
 
     def _store(self, event: evt.Event) -> int:
-        self.asked += 1
+        self.store_requests += 1
         status = self._statuses.pop(0) if self._statuses else 0x0000
         if status is None:
             event.assoc.abort()
@@ -184,10 +184,10 @@ class Archive:
 
 def counts(results: Sequence[Dataset]) -> dict[str, list[str]]:
     """Study Instance UID -> what its reports say."""
-    said: dict[str, list[str]] = {}
+    counted: dict[str, list[str]] = {}
     for result in results:
-        said.setdefault(str(result.StudyInstanceUID), []).append(result.ContentSequence[0].TextValue)
-    return said
+        counted.setdefault(str(result.StudyInstanceUID), []).append(result.ContentSequence[0].TextValue)
+    return counted
 
 
 @contextmanager

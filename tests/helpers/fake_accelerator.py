@@ -105,8 +105,8 @@ def computed(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     flat, form = tree_flatten((args, kwargs))
     tensors = [value for value in flat if isinstance(value, torch.Tensor)]
     ours = {id(tensor.values): tensor for tensor in tensors if isinstance(tensor, OnAccelerator)}
-    asked = kwargs.get("device")
-    there = _is_ours(asked) if asked is not None else bool(ours)
+    device = kwargs.get("device")
+    there = _is_ours(device) if device is not None else bool(ours)
     if func is _aten.copy_.default:
         there = isinstance(args[0], OnAccelerator)
     if ours:
@@ -117,7 +117,7 @@ def computed(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         return False
     inner = [value.values if isinstance(value, OnAccelerator) else value for value in flat]
     inner_args, inner_kwargs = tree_unflatten(inner, form)
-    if _is_ours(asked):
+    if _is_ours(device):
         inner_kwargs["device"] = torch.device("cpu")
     if func is _aten._to_copy.default and there != isinstance(args[0], OnAccelerator):
         # Between devices a copy is a copy, also where the dtype stays.

@@ -42,21 +42,21 @@ def run(python: Path, command: list[str], folder: Path, **words: Path) -> str:
     return done.stdout + done.stderr
 
 
-def linked(folder: Path, wanted: Iterable[Requirement]) -> Path:
-    """An interpreter that sees the wanted distributions of this one and what they need, but no other.
+def linked(folder: Path, requirements: Iterable[Requirement]) -> Path:
+    """An interpreter that sees the required distributions of this one and what they need, but no other.
 
     Args:
         folder: where it is made.
-        wanted: what is installed here already.
+        requirements: what is installed here already.
 
     Returns:
         Its program.
     """
     python = _venv(folder, with_pip=False)
     there = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
-    for found in _closure(wanted):
-        for top in {Path(str(file)).parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
-            source, target = Path(str(found.locate_file(top))), there / top
+    for package in _closure(requirements):
+        for top in {Path(str(file)).parts[0] for file in package.files or ()} - {"..", "__pycache__"}:
+            source, target = Path(str(package.locate_file(top))), there / top
             if source.exists() and not target.is_symlink():
                 target.symlink_to(source)
     return python
@@ -81,16 +81,16 @@ def _venv(folder: Path, with_pip: bool) -> Path:
     return folder / "bin" / "python"
 
 
-def _closure(wanted: Iterable[Requirement]) -> list[Distribution]:
+def _closure(requirements: Iterable[Requirement]) -> list[Distribution]:
     """The distributions and, without extras of their own, all that they need."""
-    found: dict[str, Distribution] = {}
-    open_names = [requirement.name for requirement in wanted]
+    distributions: dict[str, Distribution] = {}
+    open_names = [requirement.name for requirement in requirements]
     while open_names:
         name = open_names.pop()
         key = re.sub(r"[-_.]+", "-", name).lower()
-        if key in found:
+        if key in distributions:
             continue
-        found[key] = distribution(name)
-        needs = [Requirement(text) for text in found[key].requires or ()]
+        distributions[key] = distribution(name)
+        needs = [Requirement(text) for text in distributions[key].requires or ()]
         open_names += [one.name for one in needs if one.marker is None or one.marker.evaluate({"extra": ""})]
-    return list(found.values())
+    return list(distributions.values())

@@ -83,8 +83,8 @@ def png_files(draw: st.DrawFn) -> tuple[str, bytes]:
         "huge": struct.pack(">I", 2**31 - 1) + b"tEXt",
         "wrong": chunk(b"gAMA", b"\0\0\0\1", wrong=True),
     }
-    said = "".join(draw(st.lists(st.sampled_from(sorted(extra)), max_size=2, unique=True)))
-    between = b"".join(content for name, content in extra.items() if name in said)
+    ancillary = "".join(draw(st.lists(st.sampled_from(sorted(extra)), max_size=2, unique=True)))
+    between = b"".join(content for name, content in extra.items() if name in ancillary)
     rows = zlib.compress(draw(st.sampled_from((b"", bytes(24 * 25), bytes(range(200)) * 40, bytes(2**24)))))
     content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + between + chunk(b"IDAT", rows)
     content += chunk(b"IEND", b"") if draw(st.booleans()) else b""

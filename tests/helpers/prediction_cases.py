@@ -82,8 +82,8 @@ def write_radiographs(folder: Path, patients: int = 2) -> list[Path]:
     cohort = folder.parent / f"{folder.name}-cohort"
     write_phantom_cohort(cohort, patients=patients, image_size=64, file_format="dicom")
     folder.mkdir(parents=True)
-    found = sorted((cohort / "images").rglob("*.dcm"))
-    for number, file in enumerate(found):
+    files = sorted((cohort / "images").rglob("*.dcm"))
+    for number, file in enumerate(files):
         file.rename(folder / f"film-{number}.dcm")
     shutil.rmtree(cohort)
     return sorted(folder.iterdir())

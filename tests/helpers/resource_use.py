@@ -55,13 +55,13 @@ class MeasuredPredictor(Predictor):
     def answers(self, *paths: Path) -> Sequence[Prediction]:
         """Answers to some paths, all of them checked."""
         began, used = time.monotonic(), self._processor_seconds()
-        found = list(self.predict(paths))
+        predictions = list(self.predict(paths))
         self.seconds = max(self.seconds, time.monotonic() - began)
         self.processor = max(self.processor, self._processor_seconds() - used)
-        for prediction in found:
+        for prediction in predictions:
             check_answer(prediction)
             self.statuses[prediction.status] += 1
-        return found
+        return predictions
 
     def _processor_seconds(self) -> float:
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)

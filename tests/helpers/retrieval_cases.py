@@ -124,8 +124,8 @@ class WebArchive:
 
     def studies(self, request: Answering) -> None:
         """QIDO-RS of studies; only StudyInstanceUID is matched."""
-        wanted = request.query.get("StudyInstanceUID")
-        uids = [uid for uid in self.stock.studies if wanted in (None, uid)]
+        study_uid = request.query.get("StudyInstanceUID")
+        uids = [uid for uid in self.stock.studies if study_uid in (None, uid)]
         request.send_json([element("0020000D", "UI", uid) for uid in uids])
 
     def series(self, request: Answering) -> None:
@@ -148,7 +148,7 @@ class WebArchive:
         content = multipart([self.stock.content(one) for one in self.stock.of_study(request.parts[1])])
         request.send(content, f'multipart/related; type="application/dicom"; boundary={BOUNDARY.decode()}')
 
-    def asked(self) -> Counter[str]:
+    def request_counts(self) -> Counter[str]:
         """Level -> number of requests."""
         return Counter(level for level, *_ in self.requests)
 
@@ -171,10 +171,10 @@ def multipart(files: Sequence[bytes], end: bytes = b"--\r\n") -> bytes:
 
 def run(stock: Stock, server: Any, *arguments: object) -> Result:
     """`srcmatters predict BUNDLE --from SERVER ...`; without conditions: everything there."""
-    given = [str(argument) for argument in arguments]
-    if not {"--study", "--query"} & set(given):
-        given += ["--query", "PatientID=*"]
-    return CliRunner().invoke(predict, [str(stock.bundle), "--from", server.url, *given])
+    options = [str(argument) for argument in arguments]
+    if not {"--study", "--query"} & set(options):
+        options += ["--query", "PatientID=*"]
+    return CliRunner().invoke(predict, [str(stock.bundle), "--from", server.url, *options])
 
 
 def rows(result: Result) -> list[dict[str, str]]:
@@ -188,7 +188,7 @@ def answers(result: Result) -> dict[str, tuple[str, str, str]]:
     return {row["study"]: (row["probability"], row["status"], row["reasons"]) for row in rows(result)}
 
 
-def said(result: Result) -> str:
+def error(result: Result) -> str:
     """The one line of a mistake."""
     assert result.exit_code == 1 and isinstance(result.exception, ValueError), result.exception
     line = str(result.exception)

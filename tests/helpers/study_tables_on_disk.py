@@ -95,9 +95,9 @@ def write_run(folder: Path, cohort: pd.DataFrame, axes: Mapping[str, Any], extra
     name += "" if settings["control"] == "none" else f"-{settings['control']}"
     output = folder / name
     output.mkdir(parents=True)
-    chosen = np.flatnonzero(cohort["fold"] == axes["fold"])
+    rows = np.flatnonzero(cohort["fold"] == axes["fold"])
     other = np.flatnonzero(cohort["fold"] == (axes["fold"] + 1) % settings["num_folds"])
-    test = _predict(cohort.iloc[chosen], settings, list(chosen))
+    test = _predict(cohort.iloc[rows], settings, list(rows))
     test.to_csv(output / "predictions.csv", index=False)
     _predict(cohort.iloc[other], settings, list(other)).to_csv(output / "validation.csv", index=False)
     record = {

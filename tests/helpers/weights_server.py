@@ -41,8 +41,8 @@ class WeightsServer:
 
     def starts(self) -> list[int]:
         """The byte at which each request wanted to begin."""
-        asked = [headers.get("Range", "bytes=0-") for _, headers in self.requests]
-        return [int(re.fullmatch(r"bytes=(\d+)-", word)[1]) for word in asked]  # type: ignore[index]
+        ranges = [headers.get("Range", "bytes=0-") for _, headers in self.requests]
+        return [int(re.fullmatch(r"bytes=(\d+)-", word)[1]) for word in ranges]  # type: ignore[index]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -72,11 +72,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _start(self) -> int:
-        served, asked = self.served, re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if asked is None or not served.ranges:
+        served, byte_range = self.served, re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if byte_range is None or not served.ranges:
             return 0
         other = self.headers.get("If-Range") not in (None, served.etag)
-        return 0 if other and served.honours_if_range else int(asked[1])
+        return 0 if other and served.honours_if_range else int(byte_range[1])
 
     def log_message(self, *_: object) -> None:
         """Nothing: the test's output is its own."""

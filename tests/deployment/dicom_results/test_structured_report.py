@@ -40,25 +40,25 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     changed(film, folder / "films" / "film-1.dcm", BurnedInAnnotation="YES", **other)
     write_series(folder / "series")
     for bundle, source, out in (("bundle", "films", "out"), ("ct-bundle", "series", "ct-out")):
-        given = [str(folder / bundle), str(folder / source), "--out", str(folder / out), "--sr", "--sc"]
-        assert CliRunner().invoke(predict, given).exit_code == 0
+        arguments = [str(folder / bundle), str(folder / source), "--out", str(folder / out), "--sr", "--sc"]
+        assert CliRunner().invoke(predict, arguments).exit_code == 0
     return folder
 
 
 def texts(item: Dataset) -> list[str]:
     """All that a report says, in its order."""
-    said = [str(item.get("TextValue") or "")]
-    said += [code.CodeMeaning for code in item.get("ConceptCodeSequence") or []]
+    parts = [str(item.get("TextValue") or "")]
+    parts += [code.CodeMeaning for code in item.get("ConceptCodeSequence") or []]
     for below in item.get("ContentSequence") or []:
-        said += texts(below)
-    return [text for text in said if text]
+        parts += texts(below)
+    return [text for text in parts if text]
 
 
 def named_texts(item: Dataset, meaning: str) -> list[str]:
     """The texts of a report under a concept's name."""
     names = [code.CodeMeaning for code in item.get("ConceptNameCodeSequence") or []]
-    said = [str(item.TextValue)] if meaning in names and "TextValue" in item else []
-    return said + [
+    matching = [str(item.TextValue)] if meaning in names and "TextValue" in item else []
+    return matching + [
         text for below in item.get("ContentSequence") or [] for text in named_texts(below, meaning)
     ]
 
@@ -83,8 +83,8 @@ def test_report_holds_finding_score_threshold_algorithm_and_source(answered: Pat
     assert group.finding_type.meaning == "Mass"
     (evaluation,) = group.get_qualitative_evaluations()
     assert evaluation.value.meaning == ("Present" if table[6] == "yes" else "Absent")
-    said = " ".join(texts(report))
-    assert "mass on random weights" in said and "calibration temperature on 40 validation cases" in said
+    text = " ".join(texts(report))
+    assert "mass on random weights" in text and "calibration temperature on 40 validation cases" in text
     source = dcmread(answered / "films" / "film-0.dcm")
     (referenced,) = group.source_images
     assert referenced.referenced_sop_instance_uid == source.SOPInstanceUID
@@ -116,9 +116,9 @@ def test_codes_of_two_findings_are_never_the_same() -> None:
         "Dem",
         "肺炎",
     ]
-    found = [finding_code(rules(finding={"positive": name, "code": None})) for name in names]
-    assert len({code.value for code in found}) == len(names)
-    assert all(re.fullmatch("[A-Z0-9_]{1,16}", code.value) for code in found), "DICOM's SH"
+    finding_codes = [finding_code(rules(finding={"positive": name, "code": None})) for name in names]
+    assert len({code.value for code in finding_codes}) == len(names)
+    assert all(re.fullmatch("[A-Z0-9_]{1,16}", code.value) for code in finding_codes), "DICOM's SH"
 
 
 def test_a_negative_answer_is_the_finding_evaluated_as_absent_and_no_finding(
@@ -128,9 +128,9 @@ def test_a_negative_answer_is_the_finding_evaluated_as_absent_and_no_finding(
     sure = {"value": 1.0, "rule": "youden", "fixed_on": "validation", "cases": 40}
     bundle = write_bundle(tmp_path / "bundle", finding=finding, threshold=sure)
     with Predictor(open_bundle(bundle)) as predictor:
-        (found,) = predictor.predict([answered / "films" / "film-0.dcm"])
-        (report,) = result_objects(found, predictor)
-    assert found.finding is False
+        (prediction,) = predictor.predict([answered / "films" / "film-0.dcm"])
+        (report,) = result_objects(prediction, predictor)
+    assert prediction.finding is False
     report.save_as(tmp_path / "report.dcm")
     (group,) = srread(tmp_path / "report.dcm").content.get_image_measurement_groups()
     assert group.finding_type is None, "Finding = Pneumonia would be read as its presence"
@@ -146,12 +146,12 @@ def test_answers_name_the_version_of_the_model_and_that_of_the_program(
     lines: list[str] = []
     monkeypatch.setattr(
         "srcmatters.deployment.dicom_results.secondary_capture.draw",
-        lambda preview, heat, said: lines.extend(said) or draw(preview, heat, said),
+        lambda preview, heat, text_lines: lines.extend(text_lines) or draw(preview, heat, text_lines),
     )
     bundle = write_bundle(tmp_path / "bundle", model_version="2.7 γ")
     with Predictor(open_bundle(bundle)) as predictor:
-        (found,) = predictor.predict([answered / "films" / "film-0.dcm"])
-        report, _ = result_objects(found, predictor, captures=True)
+        (prediction,) = predictor.predict([answered / "films" / "film-0.dcm"])
+        report, _ = result_objects(prediction, predictor, captures=True)
     assert named_texts(report, "Algorithm Name") == ["mass on random weights"]
     assert named_texts(report, "Algorithm Version") == ["2.7 γ"]
     assert f"srcmatters {__version__}" in named_texts(report, "Algorithm Parameters")
@@ -175,11 +175,11 @@ def test_flags_and_missing_audits_are_said_in_the_report(answered: Path) -> None
 def test_a_network_that_failed_its_audit_says_so_in_every_output(answered: Path, tmp_path: Path) -> None:
     leaning = ["tag: AUC falls by .47 [.33, .60] where the correlation is reversed", "column:Ω: AUC falls"]
     audits: dict[str, list[str]] = {"failed": leaning, "passed": []}
-    for name, found in audits.items():
-        bundle = write_bundle(tmp_path / name, audited=True, audit={"leans_on": found})
-        given = [bundle, answered / "films" / "film-0.dcm", "--out", tmp_path / f"{name}-out"]
-        done = CliRunner().invoke(predict, [*map(str, given), "--sr", "--sc", "--json"])
-        assert done.exit_code == 0 and ("LEANS ON A CONFOUNDER" in done.output) == bool(found)
+    for name, leans_on in audits.items():
+        bundle = write_bundle(tmp_path / name, audited=True, audit={"leans_on": leans_on})
+        arguments = [bundle, answered / "films" / "film-0.dcm", "--out", tmp_path / f"{name}-out"]
+        done = CliRunner().invoke(predict, [*map(str, arguments), "--sr", "--sc", "--json"])
+        assert done.exit_code == 0 and ("LEANS ON A CONFOUNDER" in done.output) == bool(leans_on)
     outs = [tmp_path / f"{name}-out" for name in audits]
     (report, passed), (shown, clean) = (
         [dcmread(out / folder / "000001.dcm") for out in outs] for folder in ("reports", "saliency")
@@ -223,8 +223,8 @@ def test_report_on_a_scan_references_every_slice(answered: Path) -> None:
 
 def test_a_report_calls_no_probability_calibrated_that_is_not(answered: Path, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "bundle", calibration={"method": "none", "cases": 0})
-    given = [str(bundle), str(answered / "films" / "film-0.dcm"), "--out", str(tmp_path / "out"), "--sr"]
-    assert CliRunner().invoke(predict, given).exit_code == 0
+    arguments = [str(bundle), str(answered / "films" / "film-0.dcm"), "--out", str(tmp_path / "out"), "--sr"]
+    assert CliRunner().invoke(predict, arguments).exit_code == 0
 
     def measured(path: Path) -> set[str]:
         return {
@@ -308,9 +308,9 @@ def test_dciodvfy_finds_no_fault_in_reports_and_captures(answered: Path, tmp_pat
     assert len(files) == 7
     for file in files:
         done = subprocess.run(["dciodvfy", str(file)], capture_output=True, encoding="latin-1", check=False)
-        first, *said = (done.stdout + done.stderr).splitlines()
+        first, *messages = (done.stdout + done.stderr).splitlines()
         assert first in ("Comprehensive3DSR", "SCImage")
-        assert [line for line in said if _EXPLAINED not in line] == [], file
+        assert [line for line in messages if _EXPLAINED not in line] == [], file
 
 
 def test_dcmtk_reads_reports_and_captures_without_complaint(answered: Path) -> None:
@@ -337,12 +337,12 @@ def test_an_image_in_which_nothing_speaks_for_the_finding_is_shown_once_and_says
     lines: list[str] = []
     where = "srcmatters.deployment.dicom_results."
     monkeypatch.setattr(
-        where + "secondary_capture.draw", lambda *given: lines.extend(given[2]) or draw(*given)
+        where + "secondary_capture.draw", lambda *arguments: lines.extend(arguments[2]) or draw(*arguments)
     )
     monkeypatch.setattr(where + "result_objects.saliency", lambda *_: np.zeros((8, 8), np.float32))
     with Predictor(open_bundle(answered / "bundle")) as predictor:
-        (found,) = predictor.predict([answered / "films" / "film-0.dcm"])
-        _, shown = result_objects(found, predictor, captures=True)
+        (prediction,) = predictor.predict([answered / "films" / "film-0.dcm"])
+        _, shown = result_objects(prediction, predictor, captures=True)
     assert shown.Columns == 512
     assert [line for line in lines if "Grad-CAM" in line] == [
         "No place of this image speaks for Mass (Grad-CAM): it is shown without colours"
@@ -358,7 +358,7 @@ def test_the_same_answer_to_the_same_images_has_the_same_identity(answered: Path
         (other,) = result_objects(
             next(iter(predictor.predict([answered / "films" / "film-1.dcm"]))), predictor
         )
-    uids = [[(one.SOPInstanceUID, one.SeriesInstanceUID) for one in found] for found in answers]
+    uids = [[(one.SOPInstanceUID, one.SeriesInstanceUID) for one in objects] for objects in answers]
     assert uids[0] == uids[1] and len(set(uids[0])) == 2
     assert other.SOPInstanceUID != answers[0][0].SOPInstanceUID
     kept = dcmread(answered / "out" / "reports" / "000001.dcm")
@@ -389,11 +389,11 @@ def test_names_of_files_reach_no_object(answered: Path, tmp_path: Path) -> None:
     slices = sorted(folder.iterdir())
     shutil.copy(slices[2], folder / "DOE_JANE_19600101.dcm")
     with Predictor(open_bundle(answered / "ct-bundle")) as predictor:
-        (found,) = predictor.predict([folder])
-        assert any("DOE_JANE" in reason for reason in found.reasons), "the table says which file"
-        report, shown = result_objects(found, predictor, captures=True)
-    said = texts(report)
-    assert any(text.startswith("FLAGGED: a file: the same slice as a file") for text in said), said
+        (prediction,) = predictor.predict([folder])
+        assert any("DOE_JANE" in reason for reason in prediction.reasons), "the table says which file"
+        report, shown = result_objects(prediction, predictor, captures=True)
+    lines = texts(report)
+    assert any(text.startswith("FLAGGED: a file: the same slice as a file") for text in lines), lines
     assert "DOE" not in str(report) + str(shown)
     referenced = [one.ReferencedSOPInstanceUID for one in shown.SourceImageSequence]
     assert len(referenced) == len(set(referenced)) == len(slices)
@@ -416,11 +416,11 @@ def test_a_capture_says_what_is_in_the_pixels_of_its_source(
     film.BurnedInAnnotation = burnt_in or ""
     film.save_as(tmp_path / "film.dcm")
     with Predictor(open_bundle(answered / "bundle")) as predictor:
-        (found,) = predictor.predict([tmp_path / "film.dcm"])
-        _, shown = result_objects(found, predictor, captures=True)
+        (prediction,) = predictor.predict([tmp_path / "film.dcm"])
+        _, shown = result_objects(prediction, predictor, captures=True)
     assert shown.get("BurnedInAnnotation") == expected
     assert (shown.LossyImageCompression, shown.LossyImageCompressionRatio) == ("01", 12)
-    assert any("burnt" in reason for reason in found.reasons) == bool(text)
+    assert any("burnt" in reason for reason in prediction.reasons) == bool(text)
 
 
 def test_reader_answers_a_study_and_refuses_one_without_an_image_for_it(answered: Path) -> None:

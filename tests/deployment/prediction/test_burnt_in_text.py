@@ -76,10 +76,10 @@ def test_prediction_flags_it(films: list[np.ndarray], tmp_path: Path) -> None:
 def test_real_portable_radiographs_are_told_from_others(shared_data: Path) -> None:
     cases = pd.read_csv(shared_data / "nih-cxr14" / "cases.csv")
     cases = cases.groupby("view").head(100)
-    found = [
+    has_text = [
         text_lines(load_radiograph(shared_data / "nih-cxr14" / image).as_tensor()[0].numpy()) > 0
         for image in cases["image"]
     ]
-    shares = cases.assign(found=found).groupby("view")["found"].mean()
+    shares = cases.assign(has_text=has_text).groupby("view")["has_text"].mean()
     # "PORTABLE" and "SUPINE" stand on many radiographs of patients in bed, AP, and on none taken upright.
     assert shares["AP"] > 0.15 and shares["PA"] <= 0.01

@@ -55,7 +55,7 @@ WITH_VIEWS = rules(
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"Modality": "MG"}, "Modality is MG"),
         ({"Modality": ""}, "Modality is missing"),
@@ -71,22 +71,22 @@ WITH_VIEWS = rules(
         ({"PatientOrientation": ["AL", "F"], "ViewPosition": ""}, "PatientOrientation is that of a lateral"),
     ],
 )
-def test_what_the_bundle_was_not_made_for_is_refused(changes: dict[str, Any], said: str) -> None:
+def test_what_the_bundle_was_not_made_for_is_refused(changes: dict[str, Any], message: str) -> None:
     verdict = judge_headers([header(**changes)], WITH_VIEWS)
-    assert any(reason.startswith(said) for reason in verdict.refusals)
+    assert any(reason.startswith(message) for reason in verdict.refusals)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"BurnedInAnnotation": "YES"}, "BurnedInAnnotation"),
         ({"ViewPosition": ""}, "ViewPosition is missing"),
         ({"BodyPartExamined": ""}, "BodyPartExamined is missing, expected CHEST"),
     ],
 )
-def test_what_may_mislead_is_flagged(changes: dict[str, Any], said: str) -> None:
+def test_what_may_mislead_is_flagged(changes: dict[str, Any], message: str) -> None:
     verdict = judge_headers([header(**changes)], WITH_VIEWS)
-    assert not verdict.refusals and verdict.flags[0].startswith(said)
+    assert not verdict.refusals and verdict.flags[0].startswith(message)
 
 
 def test_what_the_bundle_was_made_for_is_let_in() -> None:
@@ -143,7 +143,7 @@ def test_the_middle_of_a_whole_scan_is_not_that_of_a_patch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "ImageType is LOCALIZER"),
         ({"SOPClassUID": SecondaryCaptureImageStorage}, "SOPClassUID is Secondary Capture Image Storage"),
@@ -151,9 +151,9 @@ def test_the_middle_of_a_whole_scan_is_not_that_of_a_patch() -> None:
         ({"Modality": "MR"}, "Modality is MR"),
     ],
 )
-def test_what_is_no_slice_of_the_scanner_is_refused(changes: dict[str, Any], said: str) -> None:
+def test_what_is_no_slice_of_the_scanner_is_refused(changes: dict[str, Any], message: str) -> None:
     assert judge_headers([scan()], CT) == Admission()
-    assert judge_headers([scan(**changes)], CT).refusals[0].startswith(said)
+    assert judge_headers([scan(**changes)], CT).refusals[0].startswith(message)
 
 
 def test_every_slice_of_a_series_is_held_against_the_rules() -> None:
@@ -188,7 +188,7 @@ def test_value_2_of_image_type_says_whether_a_ct_was_computed_of_other_images(
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"PatientID": "2"}, "several patients"),
         ({"PatientName": "B"}, "several patients"),
@@ -196,7 +196,7 @@ def test_value_2_of_image_type_says_whether_a_ct_was_computed_of_other_images(
         ({"StudyInstanceUID": "2"}, "one series in several studies"),
     ],
 )
-def test_series_of_several_patients_or_studies_are_found(changes: dict[str, Any], said: str) -> None:
+def test_series_of_several_patients_or_studies_are_found(changes: dict[str, Any], message: str) -> None:
     others = [header(SeriesInstanceUID="1.3"), header(SeriesInstanceUID="1.3")]
-    found = mixed_series([header(), header(**changes), *others])
-    assert list(found) == ["1.2"] and found["1.2"].startswith(said)
+    mixed = mixed_series([header(), header(**changes), *others])
+    assert list(mixed) == ["1.2"] and mixed["1.2"].startswith(message)

@@ -69,10 +69,10 @@ def closed(path: Path, mode: int) -> Iterator[None]:
         path.chmod(before)
 
 
-def refusals(found: Gathered, below: Path) -> dict[str, str]:
+def refusals(inputs: Gathered, below: Path) -> dict[str, str]:
     """Name of every item -> why it is refused; no two have one name."""
-    reasons = {item.name.removeprefix(f"{below}/"): item.refusal for item in found.items}
-    assert len(reasons) == len(found.items)
+    reasons = {item.name.removeprefix(f"{below}/"): item.refusal for item in inputs.items}
+    assert len(reasons) == len(inputs.items)
     return reasons
 
 
@@ -86,8 +86,8 @@ def test_what_a_closed_folder_holds_is_refused_and_the_rest_read(
     (films / "sub").mkdir()
     (films / "film-1.dcm").rename(films / "sub" / "film-1.dcm")
     with closed(films / "sub", mode):
-        found = refusals(gathered(films), films)
-    assert found == {"film-0.dcm": "", name: "cannot be read (Permission denied)"}
+        reasons = refusals(gathered(films), films)
+    assert reasons == {"film-0.dcm": "", name: "cannot be read (Permission denied)"}
 
 
 def test_folder_of_the_command_line_that_is_closed_is_refused(
@@ -136,12 +136,12 @@ def test_links_that_are_not_followed_are_rows(gathered: Callable[..., Gathered],
     (films / "gone.dcm").symlink_to("nowhere.dcm")
     (films / "loop").symlink_to("loop")
     os.mkfifo(films / "pipe.dcm")
-    found = refusals(gathered(films), films)
-    assert found.pop("film-0.dcm") == found.pop("film-1.dcm") == ""
-    assert found.pop("elsewhere") == "a link to a folder elsewhere, which is not followed"
-    assert found.pop("gone.dcm") == "cannot be read (No such file or directory)"
-    assert "symbolic links" in found.pop("loop")
-    assert found == {"pipe.dcm": "neither a file nor a folder"}
+    reasons = refusals(gathered(films), films)
+    assert reasons.pop("film-0.dcm") == reasons.pop("film-1.dcm") == ""
+    assert reasons.pop("elsewhere") == "a link to a folder elsewhere, which is not followed"
+    assert reasons.pop("gone.dcm") == "cannot be read (No such file or directory)"
+    assert "symbolic links" in reasons.pop("loop")
+    assert reasons == {"pipe.dcm": "neither a file nor a folder"}
 
 
 def test_link_to_a_folder_that_is_read_anyway_is_no_row(
@@ -154,16 +154,16 @@ def test_link_to_a_folder_that_is_read_anyway_is_no_row(
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [("none/film.dcm", "does not exist"), ("pipe", "neither a file nor a folder"), ("n" * 300, "cannot be")],
 )
 def test_path_that_is_no_file_is_a_mistake(
-    gathered: Callable[..., Gathered], tmp_path: Path, path: str, said: str
+    gathered: Callable[..., Gathered], tmp_path: Path, path: str, message: str
 ) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError) as caught:
         gathered(tmp_path / path)
-    assert str(caught.value).startswith(f"{tmp_path / path}: {said}") and ", expected" in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path / path}: {message}") and ", expected" in str(caught.value)
 
 
 # Archives
@@ -189,9 +189,9 @@ def test_an_archive_in_a_folder_is_refused_and_the_images_beside_it_are_read(
     gathered: Callable[..., Gathered], films: Path
 ) -> None:
     packed(films / "a.zip", films / "film-0.dcm")
-    found = refusals(gathered(films), films)
-    assert found.pop("a.zip") == "an archive in a folder, expected images: unpack it first"
-    assert found == {"film-0.dcm": "", "film-1.dcm": ""}
+    reasons = refusals(gathered(films), films)
+    assert reasons.pop("a.zip") == "an archive in a folder, expected images: unpack it first"
+    assert reasons == {"film-0.dcm": "", "film-1.dcm": ""}
 
 
 def test_archive_that_is_named_twice_is_read_once(
@@ -215,10 +215,10 @@ def test_both_halves_of_a_pair_are_refused(
     folder = tmp_path / "pair"
     folder.mkdir()
     nibabel.save(nibabel.Nifti1Pair(np.zeros((4, 5, 6), np.int16), np.eye(4)), folder / "scan.hdr")
-    found = refusals(gathered(*(folder / name for name in names)), folder)
-    assert set(found) == {"scan.hdr", "scan.img"}
+    reasons = refusals(gathered(*(folder / name for name in names)), folder)
+    assert set(reasons) == {"scan.hdr", "scan.img"}
     assert all(
-        reason.startswith("half of a pair .hdr and .img, expected one file") for reason in found.values()
+        reason.startswith("half of a pair .hdr and .img, expected one file") for reason in reasons.values()
     )
 
 
@@ -242,9 +242,9 @@ def test_each_series_of_a_folder_has_a_name_of_its_own(
         for place, slice_ in enumerate(slices):
             target = tmp_path / "CD" / f"{uid}-{place}.dcm"
             changed(slice_, target, SeriesInstanceUID=uid, SeriesNumber=number)
-    found = {item.headers[0]["SeriesInstanceUID"]: item.name for item in gathered(tmp_path / "CD").items}
+    names = {item.headers[0]["SeriesInstanceUID"]: item.name for item in gathered(tmp_path / "CD").items}
     expected = {
         uid: f"{tmp_path / 'CD'}, series {number if number and numbers.count(number) == 1 else hashed(uid)}"
         for uid, number in zip(uids, numbers, strict=True)
     }
-    assert found == expected
+    assert names == expected

@@ -28,9 +28,9 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MeasuredPred
 
 def refused(predictor: MeasuredPredictor, path: Path) -> str:
     """The one reason why a path is refused."""
-    (found,) = predictor.answers(path)
-    assert found.status == "refused" and len(found.reasons) == 1
-    return found.reasons[0]
+    (answer,) = predictor.answers(path)
+    assert answer.status == "refused" and len(answer.reasons) == 1
+    return answer.reasons[0]
 
 
 def packed(*members: tuple[str, bytes]) -> bytes:
@@ -133,10 +133,10 @@ def test_names_with_line_breaks_or_without_a_character_set_are_one_line(
     Path(f"{folder}/c\udcff.dcm").write_bytes(film.read_bytes()[:400])
     archive = folder.parent / "d.zip"
     archive.write_bytes(packed(("e\r\nf.dcm", film.read_bytes()[:400])))
-    found = predictor.answers(folder, archive)
-    assert [one.item.name.removeprefix(f"{folder}/").removeprefix(f"{tmp_path}/") for one in found] == [
+    answers = predictor.answers(folder, archive)
+    assert [one.item.name.removeprefix(f"{folder}/").removeprefix(f"{tmp_path}/") for one in answers] == [
         "a b .dcm",
         "c .dcm",
         "d.zip/e  f.dcm",
     ]
-    assert [one.status for one in found] == ["predicted", "refused", "refused"]
+    assert [one.status for one in answers] == ["predicted", "refused", "refused"]

@@ -70,11 +70,11 @@ def write_drawn(files: st.SearchStrategy[Any], count: int, folder: Path) -> None
 
 def check_table(out: Path, files: Path) -> None:
     """Every file is in one row, which has a probability or a reason, in one line."""
-    given = [path for path in files.rglob("*") if path.is_file()]
+    paths = [path for path in files.rglob("*") if path.is_file()]
     with (out / "predictions.csv").open(newline="") as table:
         rows = list(csv.DictReader(table))
     assert len((out / "predictions.csv").read_text().splitlines()) == len(rows) + 1
-    assert sum(int(row["files"]) for row in rows) == len(given)
+    assert sum(int(row["files"]) for row in rows) == len(paths)
     for row in rows:
         assert row["reasons"].isprintable() and bool(row["reasons"]) == (row["status"] != "predicted")
         assert bool(row["probability"]) == (row["status"] != "refused")
@@ -141,11 +141,11 @@ def test_objects_repeat_nothing_that_is_not_valid(
 def run_measured(options: Sequence[str], workplace: Path) -> tuple[int, int]:
     """Exit code of the program, and the most memory that it or any process of it took."""
     program = [sys.executable, "-c", "from srcmatters.cli import main; main()", "predict", *options]
-    with (workplace.parent / "said").open("wb") as said:
-        process = subprocess.Popen(program, cwd=workplace, stdout=said, stderr=said)
+    with (workplace.parent / "output").open("wb") as output:
+        process = subprocess.Popen(program, cwd=workplace, stdout=output, stderr=output)
         _, state, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(state)
-    assert b"Traceback" not in (workplace.parent / "said").read_bytes()
+    assert b"Traceback" not in (workplace.parent / "output").read_bytes()
     return process.returncode, used.ru_maxrss * 1024
 
 

@@ -45,8 +45,8 @@ def secret(tmp_path: Path) -> Path:
 def status(predictor: MeasuredPredictor, path: Path, content: str | bytes) -> tuple[str, tuple[str, ...]]:
     """What becomes of a file with this content."""
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    (found,) = predictor.answers(path)
-    return found.status, found.reasons
+    (answer,) = predictor.answers(path)
+    return answer.status, answer.reasons
 
 
 @pytest.mark.parametrize("ending", [".mha", ".mhd", ".nrrd", ".nhdr", ".MHA"])
@@ -58,8 +58,8 @@ def test_header_that_names_a_file_elsewhere_is_refused(
     header = (
         f"{_META}ElementDataFile = {name}\n" if "m" in ending.lower() else f"{_NRRD}data file: {name}\n\n"
     )
-    found, reasons = status(predictor, secret.parent / "inside" / f"a{ending}", header)
-    assert found == "refused" and "expected a file in its folder or below" in reasons[0]
+    outcome, reasons = status(predictor, secret.parent / "inside" / f"a{ending}", header)
+    assert outcome == "refused" and "expected a file in its folder or below" in reasons[0]
 
 
 def test_headers_that_name_no_file_or_one_beside_them_are_read(
@@ -72,8 +72,8 @@ def test_headers_that_name_no_file_or_one_beside_them_are_read(
         "c.nrrd": f"{_NRRD}\n".encode() + _PIXELS,
         "d.nhdr": f"{_NRRD}data file: ./pixels.raw\n\n".encode(),
     }.items():
-        found, reasons = status(predictor, folder / name, content)
-        assert found == "flagged", reasons  # no DICOM header
+        outcome, reasons = status(predictor, folder / name, content)
+        assert outcome == "flagged", reasons  # no DICOM header
 
 
 def test_second_name_hidden_behind_a_harmless_one_is_found(secret: Path) -> None:

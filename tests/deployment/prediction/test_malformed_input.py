@@ -114,9 +114,9 @@ def test_two_thousand_mutated_files_are_read_or_refused_in_one_line(
 
 
 def the_only(predictor: Predictor, path: Path) -> Prediction:
-    (found,) = predictor.predict([path])
-    check_answer(found)
-    return found
+    (prediction,) = predictor.predict([path])
+    check_answer(prediction)
+    return prediction
 
 
 def test_huge_declared_sizes_are_refused_before_decoding(
@@ -152,8 +152,8 @@ def test_an_answer_that_nobody_fetched_is_never_taken_for_another(
     abandoned = predictor.predict([originals[0], originals[1]])
     next(abandoned)
     del abandoned
-    found = the_only(predictor, originals[2])
-    assert found.probability == expected.probability is not None
+    prediction = the_only(predictor, originals[2])
+    assert prediction.probability == expected.probability is not None
 
 
 @pytest.mark.parametrize("slope", ["0", "nan", "1e300", "inf"])
@@ -195,8 +195,8 @@ def test_archive_that_leads_outside_writes_nothing(
         archive.write(originals[0], "inside.dcm")
         archive.write(originals[0], "placeholder.dcm")
         archive.infolist()[1].filename = name
-    found = the_only(predictor, tmp_path / "a.zip")
-    assert found.status == "refused" and "leads outside" in found.reasons[0]
+    prediction = the_only(predictor, tmp_path / "a.zip")
+    assert prediction.status == "refused" and "leads outside" in prediction.reasons[0]
     with pytest.raises(InputError, match="leads outside"):
         unpack(tmp_path / "a.zip", tmp_path / "below")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip"]

@@ -50,9 +50,9 @@ def scans_predictor(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MeasuredPredictor]:
     """Of a bundle for slices of CT, and of one for boxes of 40 mm in it."""
-    given = {"spatial_dims": request.param, "patch_mm": 40 if request.param == 3 else None}
+    dimensions = {"spatial_dims": request.param, "patch_mm": 40 if request.param == 3 else None}
     folder = tmp_path_factory.mktemp("made") / "bundle"
-    bundle = write_bundle(folder, modality="ct", unit="HU", window="lung", **given)
+    bundle = write_bundle(folder, modality="ct", unit="HU", window="lung", **dimensions)
     with MeasuredPredictor(open_bundle(bundle)) as made:
         yield made
 

@@ -35,9 +35,9 @@ ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """bundle.zip and bundle, and films.zip (a radiograph); read only."""
-    folder = tmp_path_factory.mktemp("given")
+    folder = tmp_path_factory.mktemp("inputs")
     shutil.make_archive(str(folder / "bundle"), "zip", write_bundle(folder / "bundle"))
     packed(folder / "films.zip", *write_radiographs(folder / "films", 1))
     return folder
@@ -58,13 +58,13 @@ def work(tmp_path: Path) -> Path:
     return tmp_path / "work"
 
 
-def run(given: Path, out: Path, *options: object) -> Result:
+def run(inputs: Path, out: Path, *options: object) -> Result:
     """The radiograph, with the bundle; both have to be unpacked."""
-    arguments = [given / "bundle.zip", given / "films.zip", "--out", out, *options]
+    arguments = [inputs / "bundle.zip", inputs / "films.zip", "--out", out, *options]
     return CliRunner().invoke(predict, [str(argument) for argument in arguments])
 
 
-def said(result: Result) -> str:
+def error(result: Result) -> str:
     """The one line of a mistake."""
     assert isinstance(result.exception, InputError), result.exception
     assert result.exit_code == 1 and not result.stdout and "\n" not in str(result.exception)
@@ -102,7 +102,7 @@ def survived() -> Iterator[Callable[..., None]]:
 @pytest.mark.parametrize("number", ENDINGS)
 @pytest.mark.parametrize("moment", ["srcmatters.exported_bundle.bundle.unpack", READING, WRITING])
 def test_signal_at_any_moment_leaves_no_files(
-    given: Path,
+    inputs: Path,
     work: Path,
     temporary: Path,
     survived: Callable[..., None],
@@ -118,14 +118,14 @@ def test_signal_at_any_moment_leaves_no_files(
         os.kill(os.getpid(), number)
 
     meanwhile(monkeypatch, moment, ask_to_end)
-    assert run(given, work / "out").exit_code == 128 + number
+    assert run(inputs, work / "out").exit_code == 128 + number
     gc.collect()  # the trace of an error keeps what it has met
     assert left[0] > 0 and not list(work.iterdir()) and not list(temporary.iterdir())
     assert all(signal.getsignal(one) is survived for one in ENDINGS)
 
 
 def test_second_signal_does_not_stop_the_deleting(
-    given: Path,
+    inputs: Path,
     work: Path,
     temporary: Path,
     survived: Callable[..., None],
@@ -142,31 +142,31 @@ def test_second_signal_does_not_stop_the_deleting(
         os.kill(os.getpid(), signal.SIGTERM)
 
     meanwhile(monkeypatch, READING, asked_to_end)
-    assert run(given, work / "out").exit_code == 128 + signal.SIGTERM
+    assert run(inputs, work / "out").exit_code == 128 + signal.SIGTERM
     assert not list(work.iterdir()) and not list(temporary.glob("srcmatters-predict-*"))
 
 
 def test_hangup_that_nohup_ignores_is_ignored(
-    given: Path, work: Path, survived: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    inputs: Path, work: Path, survived: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     meanwhile(monkeypatch, WRITING, lambda: os.kill(os.getpid(), signal.SIGHUP))
-    assert run(given, work / "out").exit_code == 0 and (work / "out" / "predictions.csv").is_file()
+    assert run(inputs, work / "out").exit_code == 0 and (work / "out" / "predictions.csv").is_file()
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 # --out
 
 
-def test_out_that_is_a_link_to_nowhere_exists(given: Path, work: Path) -> None:
+def test_out_that_is_a_link_to_nowhere_exists(inputs: Path, work: Path) -> None:
     (work / "out").symlink_to("nowhere")
-    assert said(run(given, work / "out")) == f"--out {work / 'out'}: exists already, expected a new folder"
+    assert error(run(inputs, work / "out")) == f"--out {work / 'out'}: exists already, expected a new folder"
     assert [path.name for path in work.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize("appears", [Path.mkdir, Path.touch, lambda path: path.symlink_to("nowhere")])
 def test_out_that_appears_meanwhile_stays_as_it_is(
-    given: Path, work: Path, monkeypatch: pytest.MonkeyPatch, appears: Callable[[Path], None]
+    inputs: Path, work: Path, monkeypatch: pytest.MonkeyPatch, appears: Callable[[Path], None]
 ) -> None:
     number: list[int] = []
 
@@ -175,7 +175,7 @@ def test_out_that_appears_meanwhile_stays_as_it_is(
         number.append((work / "out").lstat().st_ino)
 
     meanwhile(monkeypatch, WRITING, take_the_name)
-    assert said(run(given, work / "out")) == f"--out {work / 'out'}: exists by now, expected a new folder"
+    assert error(run(inputs, work / "out")) == f"--out {work / 'out'}: exists by now, expected a new folder"
     assert [(path.name, path.lstat().st_ino) for path in work.iterdir()] == [("out", number[0])]
 
 
@@ -191,35 +191,35 @@ def files_of_at_most(count: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("options", [[], ["--sr"]])
-def test_write_error_is_one_line_and_leaves_nothing(given: Path, work: Path, options: list[str]) -> None:
+def test_write_error_is_one_line_and_leaves_nothing(inputs: Path, work: Path, options: list[str]) -> None:
     with files_of_at_most(64):
         result = CliRunner().invoke(
             predict,
-            [str(given / "bundle"), str(given / "films"), "--out", str(work / "out"), *options],
+            [str(inputs / "bundle"), str(inputs / "films"), "--out", str(work / "out"), *options],
         )
-    assert said(result) == f"--out {work / 'out'}: cannot be written (File too large)"
+    assert error(result) == f"--out {work / 'out'}: cannot be written (File too large)"
     assert not list(work.iterdir())
 
 
 def test_failed_renaming_is_one_line_and_leaves_nothing(
-    given: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: Path, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
     meanwhile(monkeypatch, WRITING, lambda: monkeypatch.setattr(Path, "rename", fail))
-    assert said(run(given, work / "out")) == f"--out {work / 'out'}: cannot be written (Input/output error)"
+    assert error(run(inputs, work / "out")) == f"--out {work / 'out'}: cannot be written (Input/output error)"
     assert not list(work.iterdir())
 
 
 # What is refused before anything is read
 
 
-def test_saliency_of_a_network_without_feature_maps_is_refused_at_once(given: Path, work: Path) -> None:
-    shutil.copytree(given / "bundle", work / "bundle")
+def test_saliency_of_a_network_without_feature_maps_is_refused_at_once(inputs: Path, work: Path) -> None:
+    shutil.copytree(inputs / "bundle", work / "bundle")
     seal(work / "bundle", network="vit_b14")
-    arguments = [work / "bundle", given / "films", "--sr", "--sc", "--out", work / "out"]
-    line = said(CliRunner().invoke(predict, list(map(str, arguments))))
+    arguments = [work / "bundle", inputs / "films", "--sr", "--sc", "--out", work / "out"]
+    line = error(CliRunner().invoke(predict, list(map(str, arguments))))
     assert line.startswith("network: vit_b14 has no feature maps for Grad-CAM, expected")
     assert [path.name for path in work.iterdir()] == ["bundle"]
 
@@ -233,30 +233,30 @@ def test_saliency_of_a_network_without_feature_maps_is_refused_at_once(given: Pa
     ],
 )
 def test_options_of_an_archive_are_refused_where_there_is_none(
-    given: Path, work: Path, options: list[str]
+    inputs: Path, work: Path, options: list[str]
 ) -> None:
-    assert said(run(given, work / "out", *options)) == f"{options[0]}: expected --from URL with it"
+    assert error(run(inputs, work / "out", *options)) == f"{options[0]}: expected --from URL with it"
     assert not list(work.iterdir())
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EAGAIN, "Resource temporarily unavailable"), MemoryError()])
 def test_a_machine_without_room_is_one_line_and_leaves_nothing(
-    given: Path, work: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    inputs: Path, work: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(
         "srcmatters.deployment.prediction.sandboxed_decoder.Decoder._start", Mock(side_effect=error)
     )
-    result = run(given, work / "out")
+    result = run(inputs, work / "out")
     assert isinstance(result.exception, InputError)
     assert str(result.exception).startswith("this machine cannot go on (")
     assert not (work / "out").exists()
 
 
-def test_bundle_in_a_closed_folder_is_a_mistake_in_one_line(given: Path, work: Path) -> None:
+def test_bundle_in_a_closed_folder_is_a_mistake_in_one_line(inputs: Path, work: Path) -> None:
     (work / "closed").mkdir()
     with closed(work / "closed", 0o000):
         bundle = work / "closed" / "bundle"
-        line = said(CliRunner().invoke(predict, [str(bundle), str(given / "films")]))
+        line = error(CliRunner().invoke(predict, [str(bundle), str(inputs / "films")]))
     assert line.startswith(f"{bundle}: cannot be read (Permission denied), expected")
 
 
@@ -264,12 +264,12 @@ def test_bundle_in_a_closed_folder_is_a_mistake_in_one_line(given: Path, work: P
 
 
 @pytest.mark.parametrize("names", [[], ["notes.txt", "sub/list.csv"]])
-def test_nothing_to_read_is_a_mistake_and_no_empty_table(given: Path, work: Path, names: list[str]) -> None:
+def test_nothing_to_read_is_a_mistake_and_no_empty_table(inputs: Path, work: Path, names: list[str]) -> None:
     (work / "files" / "sub").mkdir(parents=True)
     for name in names:
         (work / "files" / name).write_text("text")
-    arguments = [given / "bundle", work / "files", "--out", work / "out"]
-    line = said(CliRunner().invoke(predict, list(map(str, arguments))))
+    arguments = [inputs / "bundle", work / "files", "--out", work / "out"]
+    line = error(CliRunner().invoke(predict, list(map(str, arguments))))
     assert line.startswith(f"{work / 'files'}: no image in it")
     assert [path.name for path in work.iterdir()] == ["files"]
 
@@ -296,5 +296,5 @@ def test_finding_can_be_told_from_the_probability_and_the_threshold(
     declared = rules(threshold={"value": threshold, "rule": "youden", "fixed_on": "test", "cases": 1})
     item = Item("a.png", Path("a.png"), (Path("a.png"),))
     answer = Prediction(item, "predicted", (), probability, probability >= threshold)
-    (found,) = csv.DictReader(StringIO(as_csv([row(answer, declared)])))
-    assert (float(found["probability"]) >= float(found["threshold"])) == (found["finding"] == "yes")
+    (csv_row,) = csv.DictReader(StringIO(as_csv([row(answer, declared)])))
+    assert (float(csv_row["probability"]) >= float(csv_row["threshold"])) == (csv_row["finding"] == "yes")

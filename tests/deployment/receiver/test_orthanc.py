@@ -67,9 +67,9 @@ def _listening_port(process: subprocess.Popen[bytes], log: Path) -> int:
         return "results go to" in log.read_text()
 
     wait_until(listens, "the server")
-    found = re.search(r"listens on 127.0.0.1, port (\d+)", log.read_text())
-    assert found, log.read_text()
-    return int(found[1])
+    match = re.search(r"listens on 127.0.0.1, port (\d+)", log.read_text())
+    assert match, log.read_text()
+    return int(match[1])
 
 
 def test_a_study_routed_by_orthanc_comes_back_as_a_report(
@@ -115,7 +115,7 @@ def test_radiographs_in_orthanc_are_answered_by_the_command_with_a_bundle(
     assert sent["FailedInstancesCount"] == 0
     for modality in ("SR", "OT"):
         wait_until(lambda modality=modality: len(orthanc.instances(modality)) == len(films), modality)
-        answers = [_tags(orthanc, found["ID"]) for found in orthanc.instances(modality)]
+        answers = [_tags(orthanc, instance["ID"]) for instance in orthanc.instances(modality)]
         # Each is about one of the images, lies in the study of that image, and says what it is not for.
         assert {_about(tags): tags["study"] for tags in answers} == studies
         assert all("RESEARCH USE ONLY" in str(tags) for tags in answers)

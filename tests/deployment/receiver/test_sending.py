@@ -137,7 +137,7 @@ def test_an_archive_that_has_a_result_already_is_not_sent_it_again(spool: Spool)
     archive = Archive(statuses=[0x0111] * 100)
     _send_all(spool, archive.port)
     archive.close()
-    assert archive.asked == 1
+    assert archive.store_requests == 1
 
 
 def test_an_abort_costs_no_result_and_repeats_none(spool: Spool) -> None:

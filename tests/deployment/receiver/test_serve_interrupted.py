@@ -64,9 +64,9 @@ def launch(tmp_path: Path, archive: Archive) -> Iterator[Launch]:
             lambda: (log.exists() and "results go to" in log.read_text()[seen:]) or not process.is_alive(),
             "the server",
         )
-        found = re.search(r"listens on 127.0.0.1, port (\d+)", log.read_text()[seen:])
-        assert found, log.read_text()[seen:]
-        return process, int(found[1])
+        match = re.search(r"listens on 127.0.0.1, port (\d+)", log.read_text()[seen:])
+        assert match, log.read_text()[seen:]
+        return process, int(match[1])
 
     yield launched
     for process in running:
@@ -237,7 +237,7 @@ def test_the_name_of_a_study_is_found_by_its_uid_while_the_spool_is_in_use(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--aet", "SEVENTEEN_LETTERS"], "--aet: 'SEVENTEEN_LETTERS' has 17 characters, expected 1 to 16"),
         (["--calling", ""], "--calling: '' has 0 characters"),
@@ -250,11 +250,11 @@ def test_the_name_of_a_study_is_found_by_its_uid_while_the_spool_is_in_use(tmp_p
     ],
 )
 def test_a_wrong_option_is_named_before_anything_starts(
-    tmp_path: Path, options: list[str], said: str
+    tmp_path: Path, options: list[str], message: str
 ) -> None:
     spool = tmp_path / "spool"
-    given = ["bundle", "--send-to", "ARCHIVE@127.0.0.1:4242", "--reader", "dicom_nodes:make_counting_reader"]
-    result = CliRunner().invoke(serve, [*given, "--spool", str(spool), *options])
+    words = ["bundle", "--send-to", "ARCHIVE@127.0.0.1:4242", "--reader", "dicom_nodes:make_counting_reader"]
+    result = CliRunner().invoke(serve, [*words, "--spool", str(spool), *options])
     assert isinstance(result.exception, InputError)
-    assert said in str(result.exception)
+    assert message in str(result.exception)
     assert not spool.exists()

@@ -88,13 +88,13 @@ def test_killed_before_any_change_every_instance_is_in_exactly_one_answer(
     assert {len(done) for _, _, done in snapshots.taken} == {0, 1, 2}
     for copy, stored, before in snapshots.taken:
         later = Spool(copy, keep_sent)
-        found = {uid: answers[uid] for uid in before}
+        sent = {uid: answers[uid] for uid in before}
         _work_off(
             later,
-            lambda result, found=found: found.update({str(result.SOPInstanceUID): result.ImageComments}),
+            lambda result, sent=sent: sent.update({str(result.SOPInstanceUID): result.ImageComments}),
         )
         later.close()
-        about = [instance for said in found.values() for instance in said.split(",")]
+        about = [instance for comment in sent.values() for instance in comment.split(",")]
         assert len(about) == len(set(about)), f"{copy.name}: answered twice"
         assert stored <= set(about), f"{copy.name}: lost"
         left = [path for stage in ("incoming", "reading", "outgoing") for path in (copy / stage).iterdir()]
@@ -204,10 +204,10 @@ def test_a_study_that_another_thread_takes_while_they_are_listed_is_passed_over(
     listed = Path.iterdir
 
     def listed_too_early(folder: Path) -> list[Path]:
-        found = [*listed(folder)]
+        studies = [*listed(folder)]
         if folder.name == "incoming":
             shutil.rmtree(folder / "a", ignore_errors=True)
-        return found
+        return studies
 
     monkeypatch.setattr(Path, "iterdir", listed_too_early)
     assert spool.batches("incoming") == ["b"]

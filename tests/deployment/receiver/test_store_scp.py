@@ -148,8 +148,8 @@ def test_more_studies_than_may_wait_stay_with_the_sender(start: Start, archive: 
     go_on.set()
     archive.wait_for(3)
     assert send(port, excess) == [0x0000]
-    said = counts(archive.wait_for(4))
-    assert said == {image.StudyInstanceUID: ["1 images"] for image in images} | {
+    reports = counts(archive.wait_for(4))
+    assert reports == {image.StudyInstanceUID: ["1 images"] for image in images} | {
         waiting[0].StudyInstanceUID: ["2 images"]
     }
 

@@ -20,9 +20,9 @@ from retrieval_cases import (
     WebArchive,
     answers,
     element,
+    error,
     multipart,
     run,
-    said,
 )
 
 from srcmatters.deployment.dicom_association import Tls, receiving_context
@@ -70,9 +70,9 @@ def _one_bad(
             getattr(archive, level)(request)
 
     archive = start(**{level: planned})
-    found = answers(run(stock, archive, *arguments))
-    probability, status, reason = found[hashed(bad)]
-    assert status == "refused" and not probability and found[hashed(good)][1] == "predicted"
+    predictions = answers(run(stock, archive, *arguments))
+    probability, status, reason = predictions[hashed(bad)]
+    assert status == "refused" and not probability and predictions[hashed(good)][1] == "predicted"
     assert "\n" not in reason and bad not in reason
     return reason, archive
 
@@ -84,13 +84,13 @@ def test_a_service_that_refuses_is_one_line(
     start: Callable[..., WebArchive], stock: Stock, status: int, expected: str
 ) -> None:
     archive = start(studies=lambda request: request.send(b"PatientID is secret", "text/plain", status))
-    line = said(run(stock, archive))
+    line = error(run(stock, archive))
     assert expected in line and archive.url in line and "secret" not in line and "PatientID" not in line
 
 
 def test_a_busy_service_is_asked_again(start: Callable[..., WebArchive], stock: Stock) -> None:
     def busy(request: Answering) -> None:
-        if archive.asked()["studies"] == 1:
+        if archive.request_counts()["studies"] == 1:
             request.send(b"", "text/plain", 503, Retry_After="3600")
         else:
             archive.studies(request)
@@ -107,7 +107,7 @@ def test_a_page_to_log_in_is_no_answer(start: Callable[..., WebArchive], stock: 
         request.send(page, "text/html; charset=utf-8")
 
     if level == "studies":
-        line = said(run(stock, start(studies=plan)))
+        line = error(run(stock, start(studies=plan)))
     else:
         line, _ = _one_bad(start, stock, level, plan)
     assert "'text/html'" in line and "log in" in line
@@ -119,7 +119,7 @@ def test_a_redirection_is_not_followed(start: Callable[..., WebArchive], stock: 
     def plan(request: Answering) -> None:
         request.send(b"", "text/html", 302, Location=f"{elsewhere.url}/studies?PatientID=7")
 
-    line = said(run(stock, start(studies=plan)))
+    line = error(run(stock, start(studies=plan)))
     assert "redirects to http://127.0.0.1" in line and "PatientID" not in line and not elsewhere.requests
 
 
@@ -127,14 +127,14 @@ def test_a_redirection_is_not_followed(start: Callable[..., WebArchive], stock: 
 def test_an_answer_that_is_no_description_is_one_line(
     start: Callable[..., WebArchive], stock: Stock, content: bytes
 ) -> None:
-    line = said(run(stock, start(studies=lambda request: request.send(content, "application/dicom+json"))))
+    line = error(run(stock, start(studies=lambda request: request.send(content, "application/dicom+json"))))
     assert "its answer" in line and "etc" not in line
 
 
 def test_a_server_that_is_not_there_is_one_line(stock: Stock, start: Callable[..., WebArchive]) -> None:
     archive = start()
     archive.close()
-    assert "cannot be reached (Connection refused)" in said(run(stock, archive))
+    assert "cannot be reached (Connection refused)" in error(run(stock, archive))
 
 
 @pytest.mark.parametrize("announced", ["with a length", "in chunks", "until it hangs up"])
@@ -211,8 +211,8 @@ def test_an_instance_that_comes_twice_refuses_the_study(
         request.send_json(_archive(request).describe(bad, extra=1))
 
     archive = start(instances=instances, series=series)
-    found = answers(run(stock, archive, "--study", bad))
-    assert "twice" in found[hashed(bad)][2]
+    predictions = answers(run(stock, archive, "--study", bad))
+    assert "twice" in predictions[hashed(bad)][2]
 
 
 def _endless(request: Answering) -> None:
@@ -255,7 +255,7 @@ def test_an_endless_answer_to_a_query_is_cut_off(
         while True:
             request.wfile.write(b" " * 2**16)
 
-    assert f"more than {study_files.QUERY_BYTES} bytes" in said(run(stock, start(studies=endless)))
+    assert f"more than {study_files.QUERY_BYTES} bytes" in error(run(stock, start(studies=endless)))
 
 
 @pytest.mark.parametrize("silent", [False, True])
@@ -361,7 +361,7 @@ def test_credentials_do_not_travel_unencrypted(
     else:
         monkeypatch.setenv(TOKEN, "secret" if login == "token" else "secret\nX-Header: 1")
     arguments = ["--from", "http://archive.invalid/dicom-web", "--study", "1.2.3"]
-    line = said(CliRunner().invoke(predict, [str(stock.bundle), *arguments]))
+    line = error(CliRunner().invoke(predict, [str(stock.bundle), *arguments]))
     expected = "holds blanks" if login == "bad token" else "unencrypted, expected https://"
     assert expected in line and "secret" not in line
 
@@ -370,7 +370,7 @@ def test_a_certificate_must_be_signed_by_who_is_trusted(
     start: Callable[..., WebArchive], stock: Stock, certificates: Tls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = start(receiving_context(Tls(certificates.certificate, certificates.key)))
-    assert "TLS: unable to get local issuer certificate" in said(run(stock, archive))
+    assert "TLS: unable to get local issuer certificate" in error(run(stock, archive))
     assert len(answers(run(stock, archive, "--tls-ca", certificates.authority))) == 2
     # The option is what counts, whatever the environment trusts besides.
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent")
@@ -382,7 +382,7 @@ def test_an_archive_that_wants_our_certificate_gets_it(
 ) -> None:
     archive = start(receiving_context(certificates))
     trust = ("--tls-ca", certificates.authority)
-    assert "cannot be reached" in said(run(stock, archive, *trust)) or "broke off" in said(
+    assert "cannot be reached" in error(run(stock, archive, *trust)) or "broke off" in error(
         run(stock, archive, *trust)
     )
     ours = ("--tls-certificate", certificates.certificate, "--tls-key", certificates.key)

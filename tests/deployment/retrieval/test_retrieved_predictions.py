@@ -24,9 +24,9 @@ from retrieval_cases import (
     WebArchive,
     answers,
     element,
+    error,
     rows,
     run,
-    said,
 )
 
 from srcmatters.deployment.predict_command import predict
@@ -79,8 +79,8 @@ def test_an_archive_gives_what_its_files_give(queried_orthanc: Orthanc, stock: S
     columns = ("study", "series", "files", "probability", "finding", "status", "reasons")
 
     def table(bundle: Path, *arguments: object) -> list[list[str]]:
-        found = rows(CliRunner().invoke(predict, [str(bundle), *map(str, arguments)]))
-        return sorted([row[column] for column in columns] for row in found)
+        predictions = rows(CliRunner().invoke(predict, [str(bundle), *map(str, arguments)]))
+        return sorted([row[column] for column in columns] for row in predictions)
 
     (tmp_path / "scan").mkdir()
     for file in scan:
@@ -96,12 +96,12 @@ def test_a_row_names_study_series_and_instance_by_hashes(
     start: Callable[..., WebArchive], stock: Stock
 ) -> None:
     result = run(stock, start())
-    found = {row["file"]: row["status"] for row in rows(result)}
+    statuses = {row["file"]: row["status"] for row in rows(result)}
     expected = {
         "/".join(hashed(str(one[f"{level}InstanceUID"].value)) for level in ("Study", "Series", "SOP"))
         for one in stock.datasets
     }
-    assert found == {f"{name}.dcm": "predicted" for name in expected}
+    assert statuses == {f"{name}.dcm": "predicted" for name in expected}
 
 
 def test_nothing_that_is_written_identifies_a_patient_unless_it_is_asked_for(
@@ -149,17 +149,19 @@ def test_only_series_that_the_bundle_reads_are_fetched(
 
     archive = start(series=series)
     result = run(stock, archive)
-    found = answers(result)
-    assert "CR or DX or RG" in found[hashed(without)][2] and "SR" in found[hashed(without)][2]
-    assert found[hashed(whole)][1] == "predicted"
-    assert archive.asked()["instances"] == 2 and not [one for one in archive.requests if "1.2.3" in one[1]]
+    predictions = answers(result)
+    assert "CR or DX or RG" in predictions[hashed(without)][2] and "SR" in predictions[hashed(without)][2]
+    assert predictions[hashed(whole)][1] == "predicted"
+    assert archive.request_counts()["instances"] == 2 and not [
+        one for one in archive.requests if "1.2.3" in one[1]
+    ]
     assert "series not fetched: 3 SR" in result.stderr
 
 
 def test_more_studies_than_wished_are_not_touched(start: Callable[..., WebArchive], stock: Stock) -> None:
     archive = start()
-    line = said(run(stock, archive, "--max-studies", 2))
-    assert "more than 2 studies match" in line and set(archive.asked()) == {"studies"}
+    line = error(run(stock, archive, "--max-studies", 2))
+    assert "more than 2 studies match" in line and set(archive.request_counts()) == {"studies"}
     assert len(rows(run(stock, archive, "--max-studies", 3))) == 3
 
 
@@ -183,15 +185,18 @@ def test_a_server_that_ignores_the_offset_is_asked_no_third_time(
         archive.studies(request)
 
     archive = start(studies=studies)
-    assert len(rows(run(stock, archive))) == 3 and archive.asked()["studies"] == 2
+    assert len(rows(run(stock, archive))) == 3 and archive.request_counts()["studies"] == 2
 
 
 def test_a_study_that_is_not_there_is_a_row_and_the_others_are_read(
     start: Callable[..., WebArchive], stock: Stock
 ) -> None:
-    found = answers(run(stock, start(), "--study", "1.2.3", "--study", stock.studies[1]))
-    assert list(found) == [hashed("1.2.3"), hashed(stock.studies[1])]
-    assert "no such study" in found[hashed("1.2.3")][2] and found[hashed(stock.studies[1])][1] == "predicted"
+    predictions = answers(run(stock, start(), "--study", "1.2.3", "--study", stock.studies[1]))
+    assert list(predictions) == [hashed("1.2.3"), hashed(stock.studies[1])]
+    assert (
+        "no such study" in predictions[hashed("1.2.3")][2]
+        and predictions[hashed(stock.studies[1])][1] == "predicted"
+    )
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
@@ -257,5 +262,5 @@ def test_the_disk_holds_one_study_at_a_time(
     ],
 )
 def test_mistakes_on_the_command_line_are_one_line(stock: Stock, arguments: list[str], expected: str) -> None:
-    line = said(CliRunner().invoke(predict, [str(stock.bundle), *arguments]))
+    line = error(CliRunner().invoke(predict, [str(stock.bundle), *arguments]))
     assert expected in line and "secret" not in line
