@@ -138,12 +138,12 @@ def test_curves_fall_where_the_network_leans_on_the_confounder(analysis: Analysi
 def test_a_curve_is_of_the_folds_that_have_every_p_art(study: StudyResults) -> None:
     of_a = study.cells["source"] == "a"
     lacking = select(study, of_a & ~((study.cells["p_art"] == 0.5) & (study.cells["fold"] == 4)))
-    found, expected = (
+    analysis, expected = (
         analyse(one, PLAN) for one in (lacking, select(study, of_a & (study.cells["fold"] < 4)))
     )
     for name in ("slope", "area_under_degradation"):
-        assert found.curves[name].tolist() == pytest.approx(expected.curves[name].tolist())
-    assert any("4 of 5 folds and seeds of a have every p_art" in note for note in found.notes)
+        assert analysis.curves[name].tolist() == pytest.approx(expected.curves[name].tolist())
+    assert any("4 of 5 folds and seeds of a have every p_art" in note for note in analysis.notes)
 
 
 def test_weights_of_curves_are_the_textbooks() -> None:
@@ -276,20 +276,22 @@ def sampled_study() -> StudyResults:
 
 
 def test_a_sampled_confounder_has_one_test_set_and_no_effect() -> None:
-    found = analyse(sampled_study(), PLAN)
-    assert set(found.environments["environment"]) == {"clean", "iid", "ood"}
-    assert found.gaps[["effect", "effect_low", "effect_high"]].isna().all(axis=None)
-    assert only(found.gaps, source="a")["low"] > 0.3
-    row = only(found.contrasts, metric="ood_auc")
+    analysis = analyse(sampled_study(), PLAN)
+    assert set(analysis.environments["environment"]) == {"clean", "iid", "ood"}
+    assert analysis.gaps[["effect", "effect_low", "effect_high"]].isna().all(axis=None)
+    assert only(analysis.gaps, source="a")["low"] > 0.3
+    row = only(analysis.contrasts, metric="ood_auc")
     assert row["p_value"] < 0.05 and np.isnan(row["p_nadeau_bengio"])
-    assert any("all folds test the same patients" in note for note in found.notes)
+    assert any("all folds test the same patients" in note for note in analysis.notes)
     study = sampled_study()
     (group,) = group_runs(study, PLAN)
     assert group.one_test_set and group.sampled
     areas = [
         environment_auc(table, "clean") for _, table in study.predictions[:360].groupby("cell", sort=False)
     ]
-    assert only(found.environments, source="a", environment="clean")["auc"] == pytest.approx(np.mean(areas))
+    assert only(analysis.environments, source="a", environment="clean")["auc"] == pytest.approx(
+        np.mean(areas)
+    )
 
 
 # What is missing or strange
@@ -299,13 +301,13 @@ def test_sources_are_compared_on_the_folds_that_both_have() -> None:
     study = draw_study({"a": 2.0, "b": 0.0}, p_arts=(1.0,))
     lacking = select(study, ~((study.cells["source"] == "b") & (study.cells["fold"] == 4)))
     four = select(study, study.cells["fold"] < 4)
-    found = analyse(lacking, PLAN)
-    row = only(found.contrasts, metric="ood_auc")
+    analysis = analyse(lacking, PLAN)
+    row = only(analysis.contrasts, metric="ood_auc")
     assert row["trainings"] == 4
     assert row["difference"] == pytest.approx(
         only(analyse(four, PLAN).contrasts, metric="ood_auc")["difference"]
     )
-    assert any("have 4 folds and seeds in common (5 and 4 were run)" in note for note in found.notes)
+    assert any("have 4 folds and seeds in common (5 and 4 were run)" in note for note in analysis.notes)
 
 
 def test_one_source_one_fold_and_one_class_are_noted_and_break_nothing() -> None:
@@ -319,11 +321,11 @@ def test_one_source_one_fold_and_one_class_are_noted_and_break_nothing() -> None
     row = only(fold.environments, environment="ood")
     assert row["auc_low"] < row["auc"] < row["auc_high"]
     negative = study.predictions[(study.predictions["fold"] > 0) | (study.predictions["label"] == 0)]
-    found = analyse(replace(study, predictions=negative), PLAN)
-    assert any("1 runs have test cases of one class only" in note for note in found.notes)
+    analysis = analyse(replace(study, predictions=negative), PLAN)
+    assert any("1 runs have test cases of one class only" in note for note in analysis.notes)
     rest = study.predictions[study.predictions["fold"] > 0]
     areas = [environment_auc(table, "ood") for _, table in rest.groupby("cell")]
-    assert only(found.environments, environment="ood")["auc"] == pytest.approx(np.mean(areas))
+    assert only(analysis.environments, environment="ood")["auc"] == pytest.approx(np.mean(areas))
 
 
 def test_a_network_that_is_always_right_or_says_the_same_always_has_honest_intervals() -> None:
@@ -332,12 +334,12 @@ def test_a_network_that_is_always_right_or_says_the_same_always_has_honest_inter
     right = table["cell"].isin(study.cells.index[study.cells["source"] == "a"])
     for name in ("score_clean", "score_confounded"):
         table[name] = np.where(right, 0.1 + 0.8 * table["label"], 0.5)
-    found = analyse(replace(study, predictions=table), PLAN)
-    perfect = only(found.environments, source="a", environment="ood")
+    analysis = analyse(replace(study, predictions=table), PLAN)
+    perfect = only(analysis.environments, source="a", environment="ood")
     assert (perfect["auc"], perfect["auc_high"]) == (1, 1) and 0.9 < perfect["auc_low"] < 1
     assert np.isnan(perfect["calibration_slope"])
-    assert only(found.environments, source="b", environment="ood")["auc"] == 0.5
-    row = only(found.contrasts, metric="ood_auc")
+    assert only(analysis.environments, source="b", environment="ood")["auc"] == 0.5
+    row = only(analysis.contrasts, metric="ood_auc")
     assert row["difference"] == 0.5 and row["standard_error"] > 0 and row["p_value"] < 0.001
 
 
@@ -371,9 +373,9 @@ def test_runs_of_another_confounder_or_control_are_never_averaged() -> None:
     study = draw_study({"a": 1.0, "b": 0.0}, p_arts=(1.0,), confounders=("tag", "noise"), **SMALL)
     noise = study.cells["confounder"] == "noise"
     control = study.cells.assign(control=np.where(noise, "independent_confounder", "none"))
-    found = analyse(replace(study, cells=control), PLAN)
-    assert len(found.gaps) == 4
-    assert found.contrasts.groupby("control")["family"].agg(set).to_dict() == {
+    analysis = analyse(replace(study, cells=control), PLAN)
+    assert len(analysis.gaps) == 4
+    assert analysis.contrasts.groupby("control")["family"].agg(set).to_dict() == {
         "independent_confounder": {"control"},
         "none": {"primary", "secondary"},
     }

@@ -17,7 +17,7 @@ def test_what_a_study_file_leaves_out_has_its_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("fields", "message"),
     [
         ({"metrics": "ood_auc"}, "analysis: 'metrics' is unknown: did you mean 'metric'?"),
         ({"metric": "ood"}, "analysis, metric: 'ood' is unknown"),
@@ -36,8 +36,8 @@ def test_what_a_study_file_leaves_out_has_its_default() -> None:
         (["ood_auc"], "analysis: got ['ood_auc'], expected a mapping"),
     ],
 )
-def test_a_plan_that_means_nothing_is_refused_in_one_line(given: Any, said: str) -> None:
+def test_a_plan_that_means_nothing_is_refused_in_one_line(fields: Any, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        AnalysisPlan.from_mapping(given)
-    assert said in str(caught.value)
+        AnalysisPlan.from_mapping(fields)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -70,10 +70,10 @@ def test_type_i_error_over_1000_tables(varying: bool) -> None:
 
 
 def test_a_dependent_score_with_its_effect_and_direction() -> None:
-    found = dependence(1, effect=2.0, permutations=999)
-    assert found.p_value == 1 / 1000 and found.effect.group == "1" and found.against == "0"
+    result = dependence(1, effect=2.0, permutations=999)
+    assert result.p_value == 1 / 1000 and result.effect.group == "1" and result.against == "0"
     spread = np.sqrt(1.5**2 + 0.5**2 + 4 / 4)
-    assert found.effect.low < 2.0 / spread < found.effect.high and found.effect.value > 0
+    assert result.effect.low < 2.0 / spread < result.effect.high and result.effect.value > 0
     down = dependence(1, effect=-2.0)
     assert down.effect.high < 0
 
@@ -83,7 +83,7 @@ def test_all_arrangements_are_compared_where_they_are_few() -> None:
     labels, patients = np.array([1, 1, 1, 1, 0, 0, 0, 0]), np.array(list("abcdefgh"))
     attribute = np.array([1, 1, 0, 0, 1, 1, 0, 0])
     groups = AttributeGroups("sex", ("F", "M"), attribute, False, {}, 0)
-    found = attribute_dependence(scores, labels, patients, groups, resample_patients(patients, 50))
+    result = attribute_dependence(scores, labels, patients, groups, resample_patients(patients, 50))
     means = []
     for first in set(permutations([1, 1, 0, 0])):
         for second in set(permutations([1, 1, 0, 0])):
@@ -91,7 +91,7 @@ def test_all_arrangements_are_compared_where_they_are_few() -> None:
             means.append(scores[one == 1].sum() - scores[one == 0].sum())
     observed = scores[attribute == 1].sum() - scores[attribute == 0].sum()
     expected = np.mean(np.abs(means) >= abs(observed) - 1e-9)
-    assert found.exact and found.permutations == 36 and found.p_value == pytest.approx(expected)
+    assert result.exact and result.permutations == 36 and result.p_value == pytest.approx(expected)
 
 
 def test_patients_keep_what_belongs_to_them() -> None:

@@ -34,8 +34,8 @@ def test_a_column_that_goes_with_the_label_is_warned_of() -> None:
     view = np.where((table["label"] == 0) & (environment == "iid"), "AP", "PA")
     sampled = table.assign(environment=environment, carries=table["sex"] == "F", view=view)
     cells = study.cells.assign(confounder="sex")
-    found = analyse(StudyResults(cells, sampled), AnalysisPlan(replicates=200, subgroups=()))
-    rows = found.balance.set_index(["set", "column"])["standardised_difference"]
+    analysis = analyse(StudyResults(cells, sampled), AnalysisPlan(replicates=200, subgroups=()))
+    rows = analysis.balance.set_index(["set", "column"])["standardised_difference"]
     assert rows["iid", "view"] > 0.25 > rows["ood", "view"]
-    warned = [note for note in found.notes if "differ in view" in note]
+    warned = [note for note in analysis.notes if "differ in view" in note]
     assert len(warned) == 1 and "the iid set" in warned[0]

@@ -26,8 +26,8 @@ def drawn(cases: int = 20_000, slope: float = 1.0, shift: float = 0.0) -> tuple[
 
 
 def test_calibrated_scores_have_slope_one_and_intercept_zero() -> None:
-    found = calibration(*drawn())
-    assert (found.slope, found.intercept) == (pytest.approx(1, abs=0.05), pytest.approx(0, abs=0.05))
+    fitted = calibration(*drawn())
+    assert (fitted.slope, fitted.intercept) == (pytest.approx(1, abs=0.05), pytest.approx(0, abs=0.05))
 
 
 def test_the_slope_takes_back_what_made_scores_too_extreme() -> None:
@@ -63,9 +63,9 @@ def test_a_share_counts_as_so_many_cases() -> None:
 
 def test_youdens_threshold_is_the_best_of_all() -> None:
     labels, scores = drawn(200)
-    chosen = decide(labels, scores, fix_threshold(labels, scores))
+    metrics = decide(labels, scores, fix_threshold(labels, scores))
     best = max(sum(vars(decide(labels, scores, threshold)).values()) for threshold in scores)
-    assert chosen.sensitivity + chosen.specificity == pytest.approx(best)
+    assert metrics.sensitivity + metrics.specificity == pytest.approx(best)
 
 
 @pytest.mark.parametrize("wished", [0.1, 0.5, 0.9, 1.0])

@@ -37,17 +37,17 @@ def with_control(
 
 def test_a_reaction_is_part_of_the_null_of_an_independent_confounder() -> None:
     """i.i.d. - o.o.d. is not 0 in such a control, and need not be."""
-    found = analyse(with_control("independent_confounder", reaction=1.0), PLAN)
-    gap = found.gaps[found.gaps["control"] != "none"]
+    analysis = analyse(with_control("independent_confounder", reaction=1.0), PLAN)
+    gap = analysis.gaps[analysis.gaps["control"] != "none"]
     assert (gap["low"] > 0.1).all()
-    (row,) = found.controls.itertuples()
+    (row,) = analysis.controls.itertuples()
     assert row.null == "the same at p_art 0" and abs(row.value) < 0.05
-    assert all(one.outcome is not Outcome.LEANS for one in control_verdicts(found))
+    assert all(one.outcome is not Outcome.LEANS for one in control_verdicts(analysis))
 
 
 def test_a_control_that_learnt_something_fails() -> None:
-    found = analyse(with_control("independent_confounder", effect=1.5, reaction=1.0), PLAN)
-    (verdict,) = control_verdicts(found)
+    analysis = analyse(with_control("independent_confounder", effect=1.5, reaction=1.0), PLAN)
+    (verdict,) = control_verdicts(analysis)
     assert verdict.outcome is Outcome.LEANS and "fails: beyond ±.05" in verdict.text
 
 
@@ -63,15 +63,15 @@ def test_without_runs_at_p_art_0_an_independent_confounder_is_not_judged() -> No
 
 
 def test_shuffled_labels_are_judged_by_two_metrics_that_are_corrected_together() -> None:
-    found = analyse(with_control("shuffled_labels", separation=0.0), PLAN)
-    controls = found.controls
+    analysis = analyse(with_control("shuffled_labels", separation=0.0), PLAN)
+    controls = analysis.controls
     assert controls["metric"].tolist() == ["iid_minus_ood_auc", "clean_auc"]
     for name in ("p_beyond", "p_equivalence"):
         smallest, other = sorted(controls[name])
         adjusted = sorted(controls[f"{name}_adjusted"])
         assert adjusted[0] == pytest.approx(min(1, 2 * smallest))
         assert adjusted[1] == pytest.approx(min(1, max(2 * smallest, other)))
-    assert all(one.outcome is not Outcome.LEANS for one in control_verdicts(found))
+    assert all(one.outcome is not Outcome.LEANS for one in control_verdicts(analysis))
     leaking = control_verdicts(analyse(with_control("shuffled_labels", separation=1.0), PLAN))
     (clean,) = (one for one in leaking if one.metric == "clean_auc")
     assert clean.outcome is Outcome.LEANS and "deviates from chance" in clean.text
@@ -86,7 +86,7 @@ def test_permuted_labels_give_a_baseline_and_an_exact_p() -> None:
         areas = {name: 0.52 + 0.05 * stream.normal(size=100) for name in ("clean_auc", "iid_auc", "ood_auc")}
         areas["clean_auc"][0] = 0.9  # as trained: far from every permutation
         tables.append(pd.DataFrame(areas).assign(permutation=np.arange(100.0), cell=cell))
-    found = analyse(replace(study, permutations=pd.concat(tables)), PLAN).controls.set_index("metric")
-    assert found.at["clean_auc", "permutation_mean"] == pytest.approx(0.02, abs=0.01)
-    assert found.at["clean_auc", "p_permutation"] == pytest.approx(1 / 100)
-    assert found.at["iid_minus_ood_auc", "p_permutation"] > 0.01
+    table = analyse(replace(study, permutations=pd.concat(tables)), PLAN).controls.set_index("metric")
+    assert table.at["clean_auc", "permutation_mean"] == pytest.approx(0.02, abs=0.01)
+    assert table.at["clean_auc", "p_permutation"] == pytest.approx(1 / 100)
+    assert table.at["iid_minus_ood_auc", "p_permutation"] > 0.01

@@ -129,8 +129,8 @@ SAMPLED = pd.DataFrame(
     ("environment", "rows", "auc"), [("iid", "abcd", 3 / 4), ("ood", "def", 1 / 2), ("clean", "abcdef", None)]
 )
 def test_a_sampled_environment_is_its_own_cases(environment: str, rows: str, auc: float | None) -> None:
-    chosen = in_environment(SAMPLED, environment)
-    assert "".join(SAMPLED["case_id"][chosen]) == rows
+    selected = in_environment(SAMPLED, environment)
+    assert "".join(SAMPLED["case_id"][selected]) == rows
     if auc is not None:
         assert environment_auc(SAMPLED, environment) == auc
 
@@ -220,7 +220,7 @@ def test_the_error_is_the_spread_over_resampled_patients() -> None:
     logit = lambda score: np.log(score / (1 - score))  # noqa: E731
     shifts = [(logit(rows["score_confounded"]) - logit(rows["score_clean"])).to_numpy() for rows in patients]
     means = [
-        np.concatenate([shifts[chosen] for chosen in stream.integers(len(shifts), size=len(shifts))]).mean()
+        np.concatenate([shifts[index] for index in stream.integers(len(shifts), size=len(shifts))]).mean()
         for _ in range(2000)
     ]
     effect = confounder_effect(table)

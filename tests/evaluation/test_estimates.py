@@ -60,8 +60,8 @@ def test_where_nothing_varies_nothing_is_tested() -> None:
 
 
 def test_of_one_training_only_the_images_are_known() -> None:
-    found = estimate(np.array([0.3]), np.array([[0.01]]), 40)
-    assert (found.standard_error, found.degrees_of_freedom) == (pytest.approx(0.1), 40)
+    result = estimate(np.array([0.3]), np.array([[0.01]]), 40)
+    assert (result.standard_error, result.degrees_of_freedom) == (pytest.approx(0.1), 40)
 
 
 @pytest.mark.parametrize("seeds", [None, np.array([0, 1])])
@@ -81,21 +81,21 @@ def test_the_freedom_of_the_images_is_that_of_the_rarer_class_where_it_is_rare()
 
 
 def test_trainings_that_differ_no_more_than_their_images_add_no_variance() -> None:
-    found = estimate(np.array([0.1, 0.1, 0.1, 0.1, 0.1]), 0.01 * np.eye(5), 100)
-    assert found.standard_error == pytest.approx(np.sqrt(0.01 / 5))
+    result = estimate(np.array([0.1, 0.1, 0.1, 0.1, 0.1]), 0.01 * np.eye(5), 100)
+    assert result.standard_error == pytest.approx(np.sqrt(0.01 / 5))
 
 
 def test_trainings_that_differ_far_more_give_the_t_test_over_them() -> None:
     values = np.array([0.1, 0.5, -0.3, 0.2, 0.6])
-    found = estimate(values, 1e-8 * np.eye(5), 100)
-    assert found.standard_error == pytest.approx(values.std(ddof=1) / np.sqrt(5), rel=1e-3)
-    assert found.degrees_of_freedom == pytest.approx(4, rel=1e-3)
+    result = estimate(values, 1e-8 * np.eye(5), 100)
+    assert result.standard_error == pytest.approx(values.std(ddof=1) / np.sqrt(5), rel=1e-3)
+    assert result.degrees_of_freedom == pytest.approx(4, rel=1e-3)
 
 
 def test_images_that_all_trainings_share_do_not_average_out() -> None:
     """Five networks tested on one test set that all rank it alike know as much as one of them."""
-    found = estimate(np.full(5, 0.8), np.full((5, 5), 0.01), 100)
-    assert found.standard_error == pytest.approx(0.1)
+    result = estimate(np.full(5, 0.8), np.full((5, 5), 0.01), 100)
+    assert result.standard_error == pytest.approx(0.1)
 
 
 def test_a_perfect_auc_has_an_interval_that_shrinks_with_the_cases() -> None:
@@ -128,9 +128,9 @@ def test_type_i_error_of_the_primary_test(name: str) -> None:
 
 @pytest.mark.slow
 def test_coverage_where_sources_differ_and_trainings_too() -> None:
-    found = intervals.measure(intervals.DESIGNS["difference_trainings_differ"], 350, replicates=200)
-    assert 0.925 <= 1 - found["missed"] <= 0.98
-    assert found["missed_by_images_alone"] > 0.15  # why the trainings have to be in
+    rates = intervals.measure(intervals.DESIGNS["difference_trainings_differ"], 350, replicates=200)
+    assert 0.925 <= 1 - rates["missed"] <= 0.98
+    assert rates["missed_by_images_alone"] > 0.15  # why the trainings have to be in
 
 
 @pytest.mark.slow
@@ -172,15 +172,15 @@ def test_what_all_folds_of_a_seed_share_shows_between_seeds() -> None:
         seeds = np.repeat(np.arange(5), 5)
         values = 0.1 * stream.normal(size=5)[seeds] + 0.03 * stream.normal(size=25)
         covariance = 0.03**2 * np.eye(25)
-        for name, given in (("with", seeds), ("without", None)):
-            low, high = estimate(values, covariance, 100, given).interval()
+        for name, seed_column in (("with", seeds), ("without", None)):
+            low, high = estimate(values, covariance, 100, seed_column).interval()
             missed[name] += not low <= 0 <= high
     assert missed["with"] / 300 < 0.09 and missed["without"] / 300 > 0.25
-    found = estimate(values, covariance, 100, seeds)
-    assert found.of_seeds > found.of_folds and found.degrees_of_freedom < 10
+    result = estimate(values, covariance, 100, seeds)
+    assert result.of_seeds > result.of_folds and result.degrees_of_freedom < 10
 
 
 def test_seeds_that_differ_no_more_than_their_folds_add_nothing() -> None:
     values = np.array([0.1, 0.2, 0.1, 0.2])
-    found = estimate(values, 0.01 * np.eye(4), 100, np.array([0, 0, 1, 1]))
-    assert found.of_seeds == 0 and found.standard_error == pytest.approx(0.05)
+    result = estimate(values, 0.01 * np.eye(4), 100, np.array([0, 0, 1, 1]))
+    assert result.of_seeds == 0 and result.standard_error == pytest.approx(0.05)

@@ -88,12 +88,12 @@ def contrasts() -> pd.DataFrame:
 )
 def test_the_primary_family_is_what_the_plan_declares(plan: AnalysisPlan, primary: int) -> None:
     table = with_families(contrasts(), plan)
-    chosen = table[table["family"] == "primary"]
-    assert len(chosen) == primary
-    np.testing.assert_allclose(chosen["p_adjusted"], 0.02 * primary)
-    np.testing.assert_allclose(chosen["p_equivalence_adjusted"], 0.01 * primary)
-    assert chosen["equivalent"].all()
-    assert set(chosen["correction"]) <= {"holm"}
+    primary_rows = table[table["family"] == "primary"]
+    assert len(primary_rows) == primary
+    np.testing.assert_allclose(primary_rows["p_adjusted"], 0.02 * primary)
+    np.testing.assert_allclose(primary_rows["p_equivalence_adjusted"], 0.01 * primary)
+    assert primary_rows["equivalent"].all()
+    assert set(primary_rows["correction"]) <= {"holm"}
     others = table[table["family"] != "primary"]
     assert set(others["correction"]) == {"bh"}
     np.testing.assert_allclose(others["p_adjusted"], 0.02)  # all p are equal: the rate is theirs

@@ -34,18 +34,18 @@ def reacting(effect: float) -> StudyResults:
 
 @pytest.mark.parametrize("effect", [-1.0, 1.0])
 def test_a_reaction_that_nobody_taught_is_no_lean(effect: float) -> None:
-    found = analyse(reacting(effect), PLAN)
-    gaps = found.gaps[found.gaps["p_art"] == 1]
+    analysis = analyse(reacting(effect), PLAN)
+    gaps = analysis.gaps[analysis.gaps["p_art"] == 1]
     assert ((gaps["low"] > 0.1) if effect > 0 else (gaps["high"] < 0)).all(), "there is a gap"
-    assert (found.leans["lean"].abs() < 0.05).all()
-    assert not any(one.outcome is Outcome.LEANS for one in verdicts(found))
+    assert (analysis.leans["lean"].abs() < 0.05).all()
+    assert not any(one.outcome is Outcome.LEANS for one in verdicts(analysis))
 
 
 def test_the_lean_is_the_difference_of_the_gaps_paired_by_fold() -> None:
     study = draw_study({"a": 3.0, "b": 1.0}, p_arts=(0.0, 0.5, 1.0))
-    found = analyse(study, PLAN)
+    analysis = analyse(study, PLAN)
     tables = dict(iter(study.predictions.groupby("cell")))
-    for row in found.leans.itertuples():
+    for row in analysis.leans.itertuples():
         losses = {0.0: [], row.p_art: []}
         for p_art, values in losses.items():
             cells = study.cells[(study.cells["source"] == row.source) & (study.cells["p_art"] == p_art)]
@@ -54,19 +54,19 @@ def test_the_lean_is_the_difference_of_the_gaps_paired_by_fold() -> None:
                 values.append(iid - environment_auc(tables[cell], "ood"))
         assert row.lean == pytest.approx(np.mean(losses[row.p_art]) - np.mean(losses[0.0]))
         assert row.metric == "learned_lean"
-    contrast = found.contrasts[
-        (found.contrasts["metric"] == "learned_lean") & (found.contrasts["p_art"] == 1)
+    contrast = analysis.contrasts[
+        (analysis.contrasts["metric"] == "learned_lean") & (analysis.contrasts["p_art"] == 1)
     ]
-    leans = found.leans[found.leans["p_art"] == 1].set_index("source")["lean"]
+    leans = analysis.leans[analysis.leans["p_art"] == 1].set_index("source")["lean"]
     assert contrast["difference"].item() == pytest.approx(leans["a"] - leans["b"])
     assert contrast["family"].item() == "primary" and contrast["superiority_difference"].item() > 0
-    assert not (found.contrasts["metric"].eq("learned_lean") & found.contrasts["p_art"].eq(0)).any()
+    assert not (analysis.contrasts["metric"].eq("learned_lean") & analysis.contrasts["p_art"].eq(0)).any()
 
 
 def test_without_p_art_0_the_loss_is_told_and_said_to_be_partly_unlearnt() -> None:
-    found = analyse(draw_study({"a": 3.0}, p_arts=(1.0,)), PLAN)
-    assert found.leans["metric"].tolist() == ["iid_minus_ood_auc"]
-    (verdict,) = verdicts(found)
+    analysis = analyse(draw_study({"a": 3.0}, p_arts=(1.0,)), PLAN)
+    assert analysis.leans["metric"].tolist() == ["iid_minus_ood_auc"]
+    (verdict,) = verdicts(analysis)
     assert verdict.outcome is Outcome.LEANS and "as there is no run at p_art 0" in verdict.text
 
 
@@ -84,8 +84,8 @@ def test_a_source_further_below_the_best_than_the_margin_is_not_ranked() -> None
 
 def test_a_source_that_knows_nothing_is_not_ranked() -> None:
     study = draw_study({"a": 0.0, "b": 2.0}, separation={"a": 0.0, "b": 2.0})
-    found = verdicts(analyse(study, PLAN))
-    outcomes = {(one.kind, one.sources): one for one in found}
+    all_verdicts = verdicts(analyse(study, PLAN))
+    outcomes = {(one.kind, one.sources): one for one in all_verdicts}
     assert outcomes["lean", ("a",)].outcome is Outcome.NOT_RANKED
     assert outcomes["lean", ("b",)].outcome is Outcome.LEANS
     compared = outcomes["comparison", ("a", "b")]
@@ -93,8 +93,8 @@ def test_a_source_that_knows_nothing_is_not_ranked() -> None:
 
 
 def test_the_one_that_leans_more_is_named_first() -> None:
-    found = verdicts(analyse(draw_study({"a": 0.3, "b": 2.5}, training_spread=0.1), PLAN))
-    (compared,) = (one for one in found if one.kind == "comparison")
+    all_verdicts = verdicts(analyse(draw_study({"a": 0.3, "b": 2.5}, training_spread=0.1), PLAN))
+    (compared,) = (one for one in all_verdicts if one.kind == "comparison")
     assert compared.outcome is Outcome.LEANS and compared.sources == ("b", "a")
     assert 0 < compared.low < compared.value < compared.high
     assert "b: leans on a letter in the corner more than a, by" in compared.text
@@ -118,20 +118,20 @@ def test_superiority_is_a_count_over_other_cases() -> None:
                 one, other = table["score_confounded"][i], table["score_clean"][j]
                 wins.append((one > other) + 0.5 * (one == other))
     weights = resample_patients(table["patient_id"], 20)
-    found = resampled_superiority(table, weights)
-    assert found.value == pytest.approx(np.mean(wins))
+    superiority = resampled_superiority(table, weights)
+    assert superiority.value == pytest.approx(np.mean(wins))
     squeezed = table.assign(**{name: table[name] ** 5 for name in ("score_clean", "score_confounded")})
-    np.testing.assert_allclose(resampled_superiority(squeezed, weights).replicates, found.replicates)
+    np.testing.assert_allclose(resampled_superiority(squeezed, weights).replicates, superiority.replicates)
     nothing = table.assign(score_confounded=table["score_clean"])
     assert resampled_superiority(nothing, weights).value == pytest.approx(0.5)
 
 
 def test_decisions_that_flip_are_counted_at_the_threshold_of_the_validation_cases() -> None:
     study = draw_study({"a": 50.0, "b": 0.0}, p_arts=(1.0,), **SMALL)
-    found = analyse(study, PLAN)
-    flips = found.gaps.set_index("source")
-    row = found.environments[
-        (found.environments["source"] == "a") & (found.environments["environment"] == "clean")
+    analysis = analyse(study, PLAN)
+    flips = analysis.gaps.set_index("source")
+    row = analysis.environments[
+        (analysis.environments["source"] == "a") & (analysis.environments["environment"] == "clean")
     ]
     called = row["sensitivity"].item(), 1 - row["specificity"].item()
     assert flips.at["b", "flips"] == 0
@@ -168,11 +168,11 @@ def test_refitted_heads_take_the_place_of_the_bootstrap() -> None:
     for cell in study.cells.index:
         drawn = {name: 0.7 + 0.05 * stream.normal(size=50) for name in names}
         tables.append(pd.DataFrame(drawn).assign(refit=np.arange(50.0), cell=cell))
-    found = analyse(replace(study, refits=pd.concat(tables)), PLAN)
-    assert found.leans["training_cohort"].all() and found.leans["of_folds"].isna().all()
+    analysis = analyse(replace(study, refits=pd.concat(tables)), PLAN)
+    assert analysis.leans["training_cohort"].all() and analysis.leans["of_folds"].isna().all()
     # Four independent AUCs of standard deviation .05 in each of three folds.
-    assert found.leans["of_patients"].mean() == pytest.approx(0.05 * 2 / np.sqrt(3), rel=0.25)
-    assert all("For this training cohort" not in one.text for one in verdicts(found))
+    assert analysis.leans["of_patients"].mean() == pytest.approx(0.05 * 2 / np.sqrt(3), rel=0.25)
+    assert all("For this training cohort" not in one.text for one in verdicts(analysis))
     partly = analyse(replace(study, refits=pd.concat(tables[1:])), PLAN)
     assert not partly.leans["training_cohort"].any(), "unpaired refits are not used"
     leans = [one for one in verdicts(partly) if one.kind == "lean" and not one.reason]

@@ -26,8 +26,8 @@ def only(table: pd.DataFrame, **values: Any) -> pd.Series:
 
 def test_the_recovered_share_is_its_formula_and_its_interval_holds_the_truth() -> None:
     results = study(EFFECTS, {})
-    found = analyse_mitigation(results, PLAN)
-    assert found is not None
+    mitigation = analyse_mitigation(results, PLAN)
+    assert mitigation is not None
     means = {}
     for arm, rows in results.predictions.groupby(
         results.predictions["cell"].map(results.cells["mitigation"] + results.cells["control"])
@@ -36,21 +36,21 @@ def test_the_recovered_share_is_its_formula_and_its_interval_holds_the_truth() -
         means[arm] = [np.mean([environment_auc(one, name) for one in folds]) for name in ("clean", "ood")]
     clean, ood = means["nonenone"]
     for arm in ("paired", "balanced", "balanced_fake"):
-        row = only(found.recovered, mitigation=arm)
+        row = only(mitigation.recovered, mitigation=arm)
         assert row["recovered"] == pytest.approx((means[arm + "none"][1] - ood) / (clean - ood))
         assert row["low"] < row["recovered"] < row["high"]
         assert row["clean_difference"] == pytest.approx(means[arm + "none"][0] - clean)
-    paired, fake = (only(found.recovered, mitigation=name) for name in ("paired", "balanced_fake"))
+    paired, fake = (only(mitigation.recovered, mitigation=name) for name in ("paired", "balanced_fake"))
     assert paired["low"] > 0.7 and paired["p_adjusted"] < 0.001
     assert fake["low"] < 0 < fake["high"] and np.isnan(fake["p_adjusted"]), "a null arm is in no family"
-    assert only(found.recovered, mitigation=UPPER_BOUND)["recovered"] == pytest.approx(1, abs=0.05)
-    assert np.isnan(only(found.recovered, mitigation="none")["recovered"])
+    assert only(mitigation.recovered, mitigation=UPPER_BOUND)["recovered"] == pytest.approx(1, abs=0.05)
+    assert np.isnan(only(mitigation.recovered, mitigation="none")["recovered"])
 
 
 def test_nothing_is_recovered_where_nothing_is_lost() -> None:
-    found = analyse_mitigation(study({"none": 0.0, "paired": 0.0}, {}), PLAN)
-    assert found is not None
-    assert np.isnan(only(found.recovered, mitigation="paired")["recovered"])
+    mitigation = analyse_mitigation(study({"none": 0.0, "paired": 0.0}, {}), PLAN)
+    assert mitigation is not None
+    assert np.isnan(only(mitigation.recovered, mitigation="paired")["recovered"])
 
 
 def test_an_arm_that_makes_another_confounder_worse_is_found_in_either_direction() -> None:
@@ -58,20 +58,20 @@ def test_an_arm_that_makes_another_confounder_worse_is_found_in_either_direction
         results = study(
             {"none": 3.0, "paired": 0.3, "balanced": 0.3}, {"none": 0.2, "paired": harm, "balanced": 0.2}
         )
-        found = analyse_mitigation(results, PLAN)
-        assert found is not None
-        untreated = found.matrix[found.matrix["tested"] == "noise"]
+        mitigation = analyse_mitigation(results, PLAN)
+        assert mitigation is not None
+        untreated = mitigation.matrix[mitigation.matrix["tested"] == "noise"]
         worse = untreated[untreated["worse"]]
         assert worse[["mitigation", "carried_by"]].to_numpy().tolist() == [["paired", carried_by]]
         assert untreated["p_adjusted"].notna().all()
-        treated = found.matrix[found.matrix["tested"] == "tag"]
+        treated = mitigation.matrix[mitigation.matrix["tested"] == "tag"]
         assert treated["p_adjusted"].isna().all() and not treated["worse"].any(), "not in the family"
 
 
 def test_a_smaller_reaction_is_not_a_harm_although_the_inflated_auc_sinks() -> None:
-    found = analyse_mitigation(study({"none": 3.0, "paired": 0.3}, {"none": 2.0, "paired": 0.1}), PLAN)
-    assert found is not None
-    untreated = found.matrix[found.matrix["tested"] == "noise"]
+    mitigation = analyse_mitigation(study({"none": 3.0, "paired": 0.3}, {"none": 2.0, "paired": 0.1}), PLAN)
+    assert mitigation is not None
+    untreated = mitigation.matrix[mitigation.matrix["tested"] == "noise"]
     positives = only(untreated, carried_by="positives")
     assert positives["high"] < 0 and positives["p_value"] == 1, "the AUC sinks, to the clean one"
     assert not untreated["worse"].any()

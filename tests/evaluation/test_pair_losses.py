@@ -54,25 +54,25 @@ def test_each_alone_has_the_metrics_of_a_single_confounder(table: pd.DataFrame) 
 
 
 def losses(effects: dict[float, tuple[float, float]]) -> pd.DataFrame:
-    found = analyse_pairs(draw_pair_study(effects), PLAN)
-    return found[(found["p_art"] == 1) & found["loss"].notna()].set_index("environment")
+    table = analyse_pairs(draw_pair_study(effects), PLAN)
+    return table[(table["p_art"] == 1) & table["loss"].notna()].set_index("environment")
 
 
 def test_who_leans_on_the_first_alone_loses_where_it_is_reversed() -> None:
-    found = losses({1.0: (2.0, 0.0)})
-    assert set(found["metric"]) == {"loss"}
-    assert found["outcome"]["first_reversed"] == found["outcome"]["ood"] == "LEANS"
-    assert found["outcome"]["second_reversed"] == "WITHIN MARGIN"
-    assert found["loss"]["second_reversed"] == 0
-    assert found["loss"]["first_alone_reversed"] == pytest.approx(found["loss"]["first_reversed"])
-    assert (found["p_beyond_adjusted"] >= found["p_beyond"]).all()
+    table = losses({1.0: (2.0, 0.0)})
+    assert set(table["metric"]) == {"loss"}
+    assert table["outcome"]["first_reversed"] == table["outcome"]["ood"] == "LEANS"
+    assert table["outcome"]["second_reversed"] == "WITHIN MARGIN"
+    assert table["loss"]["second_reversed"] == 0
+    assert table["loss"]["first_alone_reversed"] == pytest.approx(table["loss"]["first_reversed"])
+    assert (table["p_beyond_adjusted"] >= table["p_beyond"]).all()
 
 
 def test_a_loss_that_was_there_at_p_art_0_was_not_learnt() -> None:
-    found = losses({0.0: (0.6, 0.0), 1.0: (0.6, 2.0)})
-    assert set(found["metric"]) == {"learned"}
-    assert found["loss"]["first_alone_reversed"] == pytest.approx(0, abs=1e-12)
-    assert found["outcome"]["second_alone_reversed"] == found["outcome"]["second_reversed"] == "LEANS"
+    table = losses({0.0: (0.6, 0.0), 1.0: (0.6, 2.0)})
+    assert set(table["metric"]) == {"learned"}
+    assert table["loss"]["first_alone_reversed"] == pytest.approx(0, abs=1e-12)
+    assert table["outcome"]["second_alone_reversed"] == table["outcome"]["second_reversed"] == "LEANS"
 
 
 def test_who_does_not_know_the_disease_is_not_ranked() -> None:

@@ -21,8 +21,8 @@ SIZE = StudySize(161, 161)
 
 def test_it_is_the_detectable_difference_of_such_an_estimate() -> None:
     error, freedom = lean_error(SIZE)
-    found = Estimate(0.0, error, freedom, 5)
-    assert smallest_difference(SIZE) == pytest.approx(found.detectable_difference())
+    estimate = Estimate(0.0, error, freedom, 5)
+    assert smallest_difference(SIZE) == pytest.approx(estimate.detectable_difference())
     margin = smallest_margin(SIZE)
     # A true difference of 0 passes both one-sided tests with 80 %: each with 90 %.
     assert margin / error == pytest.approx(stats.t.ppf(0.95, freedom) + stats.t.ppf(0.9, freedom))

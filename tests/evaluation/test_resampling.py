@@ -59,11 +59,11 @@ def test_a_replicate_is_the_auc_of_the_cases_drawn(per_patient: int) -> None:
     ranking = drawn(per_patient=per_patient)
     weights = resample_patients(ranking.patients, 40)
     rows = weights.rows(ranking.patients)
-    found = replicate_auc(Ranking(ranking.labels, ranking.scores, rows), weights)
+    aucs = replicate_auc(Ranking(ranking.labels, ranking.scores, rows), weights)
     for replicate in range(40):
         times = weights.counts[rows, replicate].astype(int)
         labels, scores = np.repeat(ranking.labels, times), np.repeat(ranking.scores, times)
-        assert found[replicate] == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+        assert aucs[replicate] == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
 def test_blocks_of_replicates_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,8 +86,8 @@ def test_within_strata_only_cases_of_one_stratum_are_compared() -> None:
 
 def test_a_resample_without_a_pair_has_no_auc() -> None:
     ranking = Ranking(np.array([1, 0]), np.array([0.2, 0.1]), np.arange(2))
-    found = replicate_auc(ranking, PatientWeights({}, np.array([[1.0, 2.0], [1.0, 0.0]])))
-    assert found[0] == 1 and np.isnan(found[1])
+    aucs = replicate_auc(ranking, PatientWeights({}, np.array([[1.0, 2.0], [1.0, 0.0]])))
+    assert aucs[0] == 1 and np.isnan(aucs[1])
     assert np.isnan(auc(Ranking(np.array([1, 1]), np.array([0.2, 0.1]), np.arange(2))))
 
 

@@ -90,9 +90,9 @@ def test_the_true_loss_is_that_of_many_images() -> None:
 def test_few_sentences_of_small_studies_are_false(name: str, changes: dict) -> None:
     """Of 8 studies three false ones show a share above .05; the next test gives that many."""
     scenario = replace(simulated_studies.SCENARIOS[name], **changes)
-    found = inference.measure(scenario, 8)
-    assert inference.failures(scenario, found) == []
-    assert sum(count for name, count in found.items() if name.endswith(", sentences")) > 0
+    counts = inference.measure(scenario, 8)
+    assert inference.failures(scenario, counts) == []
+    assert sum(count for name, count in counts.items() if name.endswith(", sentences")) > 0
 
 
 def test_the_simulation_sees_a_verdict_that_takes_reaction_for_lean(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +121,8 @@ def test_the_simulation_sees_a_verdict_that_takes_reaction_for_lean(monkeypatch:
 def test_no_kind_of_sentence_is_false_too_often_and_leans_are_told_apart(name: str) -> None:
     """The full number, 1,000 studies a scenario: scripts/benchmarks/inference.py."""
     scenario = simulated_studies.SCENARIOS[name]
-    found = inference.measure(scenario, 100)
-    assert inference.failures(scenario, found) == []
+    counts = inference.measure(scenario, 100)
+    assert inference.failures(scenario, counts) == []
 
 
 def test_sentences_do_not_depend_on_the_temperature_of_a_source() -> None:

@@ -34,8 +34,8 @@ def of_one_source(results: StudyResults) -> StudyResults:
     return replace(results, cells=results.cells[results.cells["source"] == "a"])
 
 
-def of(found: list[StudyAttribute], source: str, column: str) -> StudyAttribute:
-    return next(one for one in found if (one.source, one.column) == (source, column))
+def of(attributes: list[StudyAttribute], source: str, column: str) -> StudyAttribute:
+    return next(one for one in attributes if (one.source, one.column) == (source, column))
 
 
 def test_a_dependence_has_its_size_whatever_the_scale_of_a_run() -> None:
@@ -53,8 +53,10 @@ def test_a_run_of_large_scores_does_not_drown_the_others() -> None:
     table, fold = results.predictions, results.predictions["cell"].map(results.cells["fold"])
     odds = logit(draw_study({"a": 0.0, "b": 0.0}, cases=44, folds=3).predictions["score_clean"])
     mixed = expit(np.clip(np.where(fold == 0, 50 * odds, logit(table["score_clean"])), -30, 30))
-    found = study_attributes(replace(results, predictions=table.assign(score_clean=mixed)), ["sex"], PLAN)
-    one = of(found, "a", "sex")
+    attributes = study_attributes(
+        replace(results, predictions=table.assign(score_clean=mixed)), ["sex"], PLAN
+    )
+    one = of(attributes, "a", "sex")
     assert one.dependence is not None and one.dependence.effect.value > 0.4
 
 
@@ -71,12 +73,12 @@ def test_nothing_is_shown_where_nothing_is() -> None:
 
 def test_p_values_are_corrected_over_sources_and_columns_and_others_say_why() -> None:
     results = study(0.6)
-    found = study_attributes(results, ["sex", "elsewhere"], PLAN)
-    (a, b) = (of(found, name, "sex") for name in ("a", "b"))
+    attributes = study_attributes(results, ["sex", "elsewhere"], PLAN)
+    (a, b) = (of(attributes, name, "sex") for name in ("a", "b"))
     assert a.dependence is not None and b.dependence is not None
     smaller = min(a.dependence.p_value, b.dependence.p_value)
     assert min(a.p_adjusted, b.p_adjusted) == pytest.approx(2 * smaller)
-    assert "no such column" in of(found, "a", "elsewhere").reason
+    assert "no such column" in of(attributes, "a", "elsewhere").reason
     # Runs at p_art 1 and null controls do not count.
     changed = results.predictions.assign(
         score_clean=np.where(

@@ -79,8 +79,8 @@ def analysis(
     return Analysis(plan or AnalysisPlan(), *tables, NOTHING, NOTHING, NOTHING, [])
 
 
-def texts(found: Analysis) -> list[str]:
-    return [verdict.text for verdict in verdicts(found)]
+def texts(study_analysis: Analysis) -> list[str]:
+    return [verdict.text for verdict in verdicts(study_analysis)]
 
 
 @pytest.mark.parametrize(
@@ -147,10 +147,10 @@ def test_one_or_two_trainings_speak_for_themselves_alone(trainings: int, these: 
 
 
 def test_what_is_not_excluded_is_told() -> None:
-    found = verdicts(analysis(lean=(0.03, -0.07, 0.13), p=(1.0, 0.3)))[0]
-    assert found.outcome is Outcome.INCONCLUSIVE and found.not_excluded == 0.16
-    assert "neither shown nor excluded: .03 [−.07, .13] AUC lost" in found.text
-    assert "a fall of up to .16 is not excluded" in found.text
+    verdict = verdicts(analysis(lean=(0.03, -0.07, 0.13), p=(1.0, 0.3)))[0]
+    assert verdict.outcome is Outcome.INCONCLUSIVE and verdict.not_excluded == 0.16
+    assert "neither shown nor excluded: .03 [−.07, .13] AUC lost" in verdict.text
+    assert "a fall of up to .16 is not excluded" in verdict.text
     seeds_differ = analysis(lean=(0.03, -0.07, 0.13), p=(1.0, 0.3))
     seeds_differ.leans["not_excluded"] = float("nan")
     text = verdicts(seeds_differ)[0].text
@@ -170,9 +170,9 @@ def test_without_runs_at_p_art_0_chance_is_no_merit_either(low: float, outcome: 
 
 def test_a_small_loss_that_is_shown_is_no_lean() -> None:
     """A good model with many test cases is not marked for .02: it is shown to be within the margin."""
-    found = verdicts(analysis(lean=(0.02, 0.01, 0.03), p=(1.0, 0.001)))[0]
-    assert found.outcome is Outcome.WITHIN_MARGIN
-    assert "no lean on a letter in the corner beyond the margin: .02 [.01, .03] AUC lost" in found.text
+    verdict = verdicts(analysis(lean=(0.02, 0.01, 0.03), p=(1.0, 0.001)))[0]
+    assert verdict.outcome is Outcome.WITHIN_MARGIN
+    assert "no lean on a letter in the corner beyond the margin: .02 [.01, .03] AUC lost" in verdict.text
 
 
 def test_a_source_that_knows_nothing_is_not_ranked_and_gets_no_praise() -> None:
@@ -192,24 +192,29 @@ def test_a_lean_is_a_lean_whatever_is_known() -> None:
 
 
 def test_who_leans_more_is_told_with_its_corrected_p() -> None:
-    found = verdicts(analysis())[2]
-    assert found.text == (
+    verdict = verdicts(analysis())[2]
+    assert verdict.text == (
         "random: leans on a letter in the corner more than imagenet, by .32 [.20, .44] AUC (tag, p_art 1;"
         " p = .002"
         " after Holm over 2). For this training cohort."
     )
-    assert (found.sources, found.value, found.low, found.high) == (("random", "imagenet"), 0.32, 0.2, 0.44)
+    assert (verdict.sources, verdict.value, verdict.low, verdict.high) == (
+        ("random", "imagenet"),
+        0.32,
+        0.2,
+        0.44,
+    )
 
 
 def test_sources_are_not_ranked_where_auc_and_effect_contradict_each_other() -> None:
-    found = verdicts(analysis(contrast={"superiority_difference": 0.1}))[2]
-    assert found.outcome is Outcome.NOT_RANKED and "point to different sources" in found.text
+    verdict = verdicts(analysis(contrast={"superiority_difference": 0.1}))[2]
+    assert verdict.outcome is Outcome.NOT_RANKED and "point to different sources" in verdict.text
 
 
 def test_another_metric_is_what_one_would_get_and_needs_no_p_art_0() -> None:
     plan = AnalysisPlan(metric="ood_auc")
-    found = texts(analysis(plan=plan, contrast={"metric": "ood_auc"}, clean=(0.51, 0.44, 0.58)))[2]
-    assert found == (
+    text = texts(analysis(plan=plan, contrast={"metric": "ood_auc"}, clean=(0.51, 0.44, 0.58)))[2]
+    assert text == (
         "o.o.d. AUC of imagenet is .32 [.20, .44] lower than that of random (tag, p_art 1; p = .002 after"
         " Holm over"
         " 2). For this training cohort."
@@ -230,8 +235,8 @@ def test_comparable_is_told_after_an_equivalence_test_only() -> None:
 
 
 def test_a_difference_that_correction_takes_away_is_not_claimed() -> None:
-    found = verdicts(analysis(contrast={"p_value": 0.03, "p_adjusted": 0.12}))[2]
-    assert found.outcome is Outcome.INCONCLUSIVE and "p = .12" in found.text
+    verdict = verdicts(analysis(contrast={"p_value": 0.03, "p_adjusted": 0.12}))[2]
+    assert verdict.outcome is Outcome.INCONCLUSIVE and "p = .12" in verdict.text
 
 
 def test_a_difference_within_the_margin_is_both() -> None:
@@ -241,11 +246,11 @@ def test_a_difference_within_the_margin_is_both() -> None:
 
 def test_what_could_not_be_computed_is_told() -> None:
     unknown = float("nan")
-    found = verdicts(
+    undecided = verdicts(
         analysis((unknown,) * 3, (unknown,) * 2, contrast={"p_value": unknown, "p_adjusted": unknown})
     )
-    assert {one.outcome for one in found} == {Outcome.SKIPPED} and all(one.reason for one in found)
-    assert "is unknown" in found[0].text and "could not be compared" in found[2].text
+    assert {one.outcome for one in undecided} == {Outcome.SKIPPED} and all(one.reason for one in undecided)
+    assert "is unknown" in undecided[0].text and "could not be compared" in undecided[2].text
 
 
 def test_the_declared_p_art_is_the_one_spoken_of_and_else_the_highest() -> None:
@@ -268,13 +273,13 @@ def test_the_declared_p_art_is_the_one_spoken_of_and_else_the_highest() -> None:
 def test_a_control_is_judged_by_the_margin_in_either_direction(
     row: dict[str, Any], outcome: Outcome, words: str
 ) -> None:
-    found = verdicts(analysis(control={"p_equivalence_adjusted": 0.01, **row}))[-1]
-    assert (found.kind, found.outcome) == ("control", outcome) and words in found.text
+    verdict = verdicts(analysis(control={"p_equivalence_adjusted": 0.01, **row}))[-1]
+    assert (verdict.kind, verdict.outcome) == ("control", outcome) and words in verdict.text
 
 
 def test_the_mean_under_permuted_labels_stands_beside_a_control() -> None:
-    found = texts(analysis(control={"permutation_mean": -0.004, "p_permutation": 0.4}))[-1]
-    assert "permuted labels give .00 on average, p = .40" in found
+    text = texts(analysis(control={"permutation_mean": -0.004, "p_permutation": 0.4}))[-1]
+    assert "permuted labels give .00 on average, p = .40" in text
 
 
 def test_controls_come_last() -> None:
