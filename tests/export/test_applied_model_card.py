@@ -54,9 +54,9 @@ def check(element: ElementTree.Element) -> None:
     children = [child.tag.removeprefix(f"{{{NAMESPACE}}}") for child in element]
     if name in SCHEMA:
         allowed = [word.strip("[]") for word in SCHEMA[name].split()]
-        wanted = [word for word in SCHEMA[name].split() if not word.startswith("[")]
+        required = [word for word in SCHEMA[name].split() if not word.startswith("[")]
         assert children == [word for word in allowed if word in children], name
-        assert set(wanted) <= set(children), name
+        assert set(required) <= set(children), name
     elif name in _REPEATED:
         assert children and set(children) == {_REPEATED[name]}
     else:
@@ -68,8 +68,8 @@ def check(element: ElementTree.Element) -> None:
 
 def results(tree: dict[str, Any], part: str) -> dict[str, Any]:
     """Label -> value of a part of the key metrics."""
-    found = tree["KeyMetrics"][part]["Results"]["MetricResult"]
-    return {one["Label"]: json.loads(one["ValueJson"]) for one in found}
+    metrics = tree["KeyMetrics"][part]["Results"]["MetricResult"]
+    return {one["Label"]: json.loads(one["ValueJson"]) for one in metrics}
 
 
 def test_every_element_of_the_schema_is_there_in_its_order(card: dict[str, Any]) -> None:
@@ -105,8 +105,8 @@ def test_an_audit_is_the_evidence_of_reliability(card: dict[str, Any]) -> None:
     audited = {**card, "audited": True, "verdict": "This network leans on a confounder: tag at p_art 1."}
     audited["audit"] = {"tested": [row], "not_tested": ["noise"]}
     tree = applied_model_card(audited)
-    found = results(tree, "SafetyReliability")
-    assert set(found) == {"tag, p_art 1.0: o.o.d. AUC", "tag, p_art 1.0: i.i.d. minus o.o.d. AUC"}
+    metrics = results(tree, "SafetyReliability")
+    assert set(metrics) == {"tag, p_art 1.0: o.o.d. AUC", "tag, p_art 1.0: i.i.d. minus o.o.d. AUC"}
     biases = tree["Warnings"]["KnownBiasesOrEthicalConsiderations"]
     assert biases == "- This network leans on a confounder: tag at p_art 1.\n- Not tested: noise"
 

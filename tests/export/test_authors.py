@@ -21,15 +21,15 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_every_statement_reaches_the_card_and_its_other_forms(tmp_path: Path) -> None:
-    said = {name: f"{name}: said <here>" for name in STATEMENTS}
-    content = {**said, "claim": {5: "a retrospective study"}, "tripod_ai": {"5b": "2011 to 2013"}}
+    statements = {name: f"{name}: said <here>" for name in STATEMENTS}
+    content = {**statements, "claim": {5: "a retrospective study"}, "tripod_ai": {"5b": "2011 to 2013"}}
     authors = read_authors(write(tmp_path, yaml.safe_dump(content)))
     run = write_run(tmp_path / "run")
     card = make_card(run, authors)
     page, form = render_card(card), str(card["AppliedModelCard"])
     for name in STATEMENTS:
         assert f"{name}: said &lt;here&gt;" in page, name
-        assert name == "target_licence" or said[name] in form, name
+        assert name == "target_licence" or statements[name] in form, name
     text = checklist(card)
     assert "| 5 | Prospective or retrospective | a retrospective study |" in text
     assert "| 5b | Dates of the data | 2011 to 2013 |" in text

@@ -110,8 +110,8 @@ def test_pictures_are_read_as_by_our_loader(tmp_path: Path, mode: str, dtype: ty
     picture = np.stack([values, values // 2, values], -1) if mode == "colour" else values
     Image.fromarray(picture).save(tmp_path / "a.png")
     _same(tmp_path / "a.png")
-    found = str(tmp_path / "a.png")
-    assert radiographs.find_radiographs(tmp_path) == [{"image": found, "name": found}]
+    image = str(tmp_path / "a.png")
+    assert radiographs.find_radiographs(tmp_path) == [{"image": image, "name": image}]
 
 
 _READERS = ["ITKReader", "PydicomReader", "NibabelReader"]  # as the configuration names them

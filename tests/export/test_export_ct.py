@@ -58,8 +58,8 @@ def test_candidates_get_the_scores_that_this_package_gives_them(
     cases = pd.read_csv(ct_cohort / "cases.csv", dtype=str)
     names = cases[["image", "x_mm", "y_mm", "z_mm"]].agg(" ".join, axis=1)
     expected = opened.calibrate(log_odds(pd.read_csv(ours / "scores.csv")["probability"]))
-    found = theirs.set_index("candidate").loc[names, "probability"].to_numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    scores = theirs.set_index("candidate").loc[names, "probability"].to_numpy()
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
     assert np.std(expected) > 1e-3
 
 
@@ -88,19 +88,19 @@ def test_a_network_of_grey_patches_does_not_score_hu(
     assert metadata["network_data_format"]["inputs"]["image"]["format"] == "magnitude"
     common = {"bundle_root": str(exported), "output_dir": str(tmp_path / "theirs"), "device": "cpu"}
     _score(exported, dataset_dir=str(cohort), **common)
-    found = pd.read_csv(tmp_path / "theirs" / "scores.csv", names=["image", "probability", "decision"])
+    scores = pd.read_csv(tmp_path / "theirs" / "scores.csv", names=["image", "probability", "decision"])
     with Predictor(open_bundle(exported)) as predictor:
         expected = {str(answer.item.path): answer.probability for answer in predictor.predict([cohort])}
-        assert len(expected) == len(found) == len(read_cases(cohort))
+        assert len(expected) == len(scores) == len(read_cases(cohort))
         np.testing.assert_allclose(
-            found["probability"], [expected[str(p)] for p in found["image"]], atol=1e-4
+            scores["probability"], [expected[str(p)] for p in scores["image"]], atol=1e-4
         )
         (refused,) = predictor.predict([next((ct_cohort / "images").glob("*.nii.gz"))])
     assert refused.status == "refused" and "expected 8-bit grey values; HU need" in refused.reasons[0]
     with pytest.raises(RuntimeError) as caught:
         _score(exported, dataset_dir=str(ct_cohort), **common)
-    said = "".join(traceback.format_exception(caught.value))
-    assert ".nii.gz: values from -1" in said and "expected 8-bit grey values, not HU" in said
+    message = "".join(traceback.format_exception(caught.value))
+    assert ".nii.gz: values from -1" in message and "expected 8-bit grey values, not HU" in message
 
 
 def _grey(ct_cohort: Path, folder: Path) -> Path:

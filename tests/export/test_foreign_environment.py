@@ -127,9 +127,9 @@ def _scores_agree(sent: Sent, python: Path, images: Path, out: Path) -> None:
 
 def _verifies(sent: Sent, python: Path) -> None:
     """Both of MONAI's verifications, by the README's own commands."""
-    found = [command for command in commands(sent.folder) if command[3].startswith("verify_")]
-    assert [command[3] for command in found] == ["verify_metadata", "verify_net_in_out"]
-    for command in found:
+    verifications = [command for command in commands(sent.folder) if command[3].startswith("verify_")]
+    assert [command[3] for command in verifications] == ["verify_metadata", "verify_net_in_out"]
+    for command in verifications:
         run(python, command, sent.folder)
 
 
@@ -149,10 +149,10 @@ def test_the_declared_packages_are_enough(sent: Sent, tmp_path: Path) -> None:
 @pytest.mark.parametrize("sent", _SENT, indirect=True)
 def test_metadata_and_readme_name_the_same_versions(sent: Sent) -> None:
     metadata = json.loads((sent.folder / "configs" / "metadata.json").read_text())
-    (asked, _) = [asked_for(command) for command in commands(sent.folder) if command[2] == "pip"]
+    (requirements, _) = [asked_for(command) for command in commands(sent.folder) if command[2] == "pip"]
     declared = {"monai": metadata["monai_version"], "torch": metadata["pytorch_version"]}
     declared |= {"numpy": metadata["numpy_version"], **metadata["required_packages_version"]}
-    assert {one.name: str(one.specifier) for one in asked} == {
+    assert {one.name: str(one.specifier) for one in requirements} == {
         name: f"=={version}" for name, version in declared.items()
     }
 
@@ -184,8 +184,8 @@ def test_the_torchscript_is_a_bundle_for_an_application_with_its_own_images(
     else:
         loaded = LoadImage(image_only=True)(path)
         # What the operator makes of an image that says where it lies, but not that it has no channel.
-        said = {"spacing": loaded.pixdim, "original_affine": loaded.affine, "affine": loaded.affine}
-        image = MetaTensor.ensure_torch_and_prune_meta(loaded.numpy(), said)
+        meta = {"spacing": loaded.pixdim, "original_affine": loaded.affine, "affine": loaded.affine}
+        image = MetaTensor.ensure_torch_and_prune_meta(loaded.numpy(), meta)
     ready = before({"image": image})["image"]
     assert ready.meta is not None, "what Deploy reads of the preprocessed image"
     with torch.inference_mode():

@@ -30,8 +30,8 @@ def test_a_film_has_the_spacing_that_prediction_gives_it(
 ) -> None:
     (film,) = write_radiographs(tmp_path / "films", patients=1)
     film = changed(film, tmp_path / "film.dcm", **elements)
-    found = input_ranges(pd.DataFrame({"image": [str(film)]}))
-    assert found == {
+    ranges = input_ranges(pd.DataFrame({"image": [str(film)]}))
+    assert ranges == {
         "spacing_mm": expected,
         "size": [64, 64],
         "depth_mm": None,
@@ -64,7 +64,7 @@ def test_of_volumes_the_depth_is_known_and_whether_their_table_says_where_to_loo
         nibabel.save(
             nibabel.Nifti1Image(np.zeros((8, 8, slices), np.int16), np.diag([1, 1, step, 1])), files[-1]
         )
-    found = input_ranges(pd.DataFrame({"image": files}))
-    assert found["depth_mm"] == [8, 30] and not found["positions"]
+    ranges = input_ranges(pd.DataFrame({"image": files}))
+    assert ranges["depth_mm"] == [8, 30] and not ranges["positions"]
     cases = pd.DataFrame({"image": files, "x_mm": [1.0, None]})
     assert input_ranges(cases)["positions"]

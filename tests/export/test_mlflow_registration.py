@@ -68,21 +68,21 @@ def quick_files() -> Any:
 
 @pytest.fixture(scope="module")
 def registered(quick_files: None, ct_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Registered:
-    found = Registered(tmp_path_factory.mktemp("registered"))
-    cohort = found.base / "cohort-of-mrs-secret"
+    registry = Registered(tmp_path_factory.mktemp("registered"))
+    cohort = registry.base / "cohort-of-mrs-secret"
     write_phantom_cohort(cohort, patients=24, file_format="dicom", image_size=64, difficulty=0.0)
-    common = {"target": "phantom", "tracking_uri": found.uri, "system_metrics": False}
-    train(XRAY, cohort, found.base / "runs" / XRAY, confounder="tag", **common)
+    common = {"target": "phantom", "tracking_uri": registry.uri, "system_metrics": False}
+    train(XRAY, cohort, registry.base / "runs" / XRAY, confounder="tag", **common)
     common |= {"confounder": "kernel", "force": True, "patch_mm": 20}
-    train(VOLUME, ct_cohort, found.base / "runs" / VOLUME, **common)
+    train(VOLUME, ct_cohort, registry.base / "runs" / VOLUME, **common)
     for kind in (XRAY, VOLUME):
-        place = found.base / "runs" / kind
+        place = registry.base / "runs" / kind
         done = _export(
-            place, "--to", found.base / f"b_{kind}", "--finding", "Mass", "--tracking_uri", found.uri
+            place, "--to", registry.base / f"b_{kind}", "--finding", "Mass", "--tracking_uri", registry.uri
         )
         assert done.exit_code == 0, done.output
         assert f"registered in MLflow as {NAME[kind]}/1, {NAME[kind]}@audited" in done.output
-    return found
+    return registry
 
 
 @pytest.fixture
@@ -101,16 +101,20 @@ def test_a_registered_model_is_signed_and_computes_what_the_bundle_does(
 ) -> None:
     mlflow.set_tracking_uri(registered.uri)
     model = mlflow.pyfunc.load_model(f"models:/{NAME[kind]}@audited")
-    (given,), (made,) = model.metadata.signature.inputs, model.metadata.signature.outputs
-    assert (given.name, given.type, given.shape) == ("image", np.dtype("float32"), (-1, 1, *[32] * dims))
+    (expected_input,), (made,) = model.metadata.signature.inputs, model.metadata.signature.outputs
+    assert (expected_input.name, expected_input.type, expected_input.shape) == (
+        "image",
+        np.dtype("float32"),
+        (-1, 1, *[32] * dims),
+    )
     assert (made.name, made.type, made.shape) == ("logits", np.dtype("float32"), (-1, 2))
     images = open_run(str(registered.base / "runs" / kind), "").images().as_trained("test")
     images = images.as_subclass(torch.Tensor)[:3]
     with torch.inference_mode():
         own = open_bundle(registered.base / f"b_{kind}").network()(images).numpy()
     assert own.std() > 1e-3
-    found = model.predict({"image": images.numpy()})["logits"]
-    np.testing.assert_allclose(found, own, atol=1e-4)
+    logits = model.predict({"image": images.numpy()})["logits"]
+    np.testing.assert_allclose(logits, own, atol=1e-4)
     with pytest.raises(mlflow.exceptions.MlflowException, match="shape"):
         model.predict({"image": images.numpy()[..., :16]})
 
@@ -126,8 +130,12 @@ def test_a_version_says_what_it_is_and_where_it_comes_from(registered: Registere
     assert version.tags["srcmatters.threshold"] == f"{rules['threshold']['value']:.4f}"
     assert version.tags["srcmatters.audited"] == "True"
     assert version.tags["srcmatters.calibration"] == "temperature"
-    for said in (card["summary"], "**Audited** on this network", rules["audit"]["tested"][0]["confounder"]):
-        assert said in version.description
+    for statement in (
+        card["summary"],
+        "**Audited** on this network",
+        rules["audit"]["tested"][0]["confounder"],
+    ):
+        assert statement in version.description
     assert card["name"] in registered.client.get_registered_model(NAME[kind]).description
     run = registered.client.get_run(run_id)
     assert run.info.status == "FINISHED" and [one.model_id for one in run.outputs.model_outputs]
@@ -154,8 +162,8 @@ def test_another_export_of_a_run_is_a_new_version_that_takes_the_alias(
 def test_a_model_is_exported_by_its_name(registered: Registered) -> None:
     place = registered.base / "runs" / VOLUME
     for name in (f"{NAME[VOLUME]}/1", f"{NAME[VOLUME]}@audited", f"models:/{NAME[VOLUME]}/1"):
-        found = open_run(name, registered.uri, registered.base / "runs")
-        assert found.folder == place and found.mlflow_run == registered.run_id(VOLUME)
+        opened_run = open_run(name, registered.uri, registered.base / "runs")
+        assert opened_run.folder == place and opened_run.mlflow_run == registered.run_id(VOLUME)
     with pytest.raises(InputError, match="is not in MLflow"):
         open_run(f"{NAME[VOLUME]}/7", registered.uri, registered.base / "runs")
 
@@ -196,23 +204,23 @@ def test_a_store_that_does_not_know_the_run_is_named(
         open_run(str(stranger), "")
 
 
-@pytest.mark.parametrize(("asked", "code"), [((), 0), (("--register", "broken"), 1)])
+@pytest.mark.parametrize(("options", "code"), [((), 0), (("--register", "broken"), 1)])
 def test_a_registry_that_fails_leaves_the_export(
     registered: Registered,
     exported_before: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    asked: tuple[str, ...],
+    options: tuple[str, ...],
     code: int,
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     place = registered.base / "runs" / XRAY
     common = ("--tracking_uri", registered.uri)
-    done = _export(place, "--to", tmp_path / "out", *common, *asked)
+    done = _export(place, "--to", tmp_path / "out", *common, *options)
     assert done.exit_code == code
     assert open_bundle(tmp_path / "out").rules["audited"]
-    said = str(done.exception) if code else done.output.splitlines()[-1]
-    assert "no onnx, expected pip install" in said and "\n" not in said
+    message = str(done.exception) if code else done.output.splitlines()[-1]
+    assert "no onnx, expected pip install" in message and "\n" not in message
     assert not registered.client.search_registered_models("name='broken'")
 
 

@@ -41,31 +41,31 @@ def run(tmp_path: Path) -> TrainedRun:
 
 def test_a_model_is_exported_with_the_audit_of_itself(run: TrainedRun, tmp_path: Path) -> None:
     folder = audit_of(run, tmp_path / "audit", tag=1.0, noise=0.0, jpeg=-1.0)
-    found = evidence(run, folder)
-    assert found is not None and found["outcome"] == "LEANS" and found["of"] == "this network"
-    outcomes = {row["confounder"]: row["outcome"] for row in found["tested"]}
+    record = evidence(run, folder)
+    assert record is not None and record["outcome"] == "LEANS" and record["of"] == "this network"
+    outcomes = {row["confounder"]: row["outcome"] for row in record["tested"]}
     assert outcomes == {"tag": "LEANS", "noise": "WITHIN MARGIN", "jpeg": "LEANS"}
     tag, jpeg, noise = (
-        next(m for m in found["marks"] if f"({name})" in m) for name in ("tag", "jpeg", "noise")
+        next(m for m in record["marks"] if f"({name})" in m) for name in ("tag", "jpeg", "noise")
     )
     assert tag.startswith("LEANS: A letter in the corner raises the score; AUC falls by .")
     assert "lowers the score; AUC falls by ." in jpeg and "−" not in jpeg
-    assert noise.startswith("WITHIN MARGIN") and found["marks"][-1] == noise
-    row = next(row for row in found["tested"] if row["confounder"] == "tag")
+    assert noise.startswith("WITHIN MARGIN") and record["marks"][-1] == noise
+    row = next(row for row in record["tested"] if row["confounder"] == "tag")
     loss = row["iid_auc"]["value"] - row["ood_auc"]["value"]
     assert row["iid_minus_ood"]["value"] == pytest.approx(loss) and loss > 0.1
-    assert any("pacemaker" in line for line in found["not_tested"])
-    assert found["checks"] and not any("SKIPPED" in line for line in found["checks"])
+    assert any("pacemaker" in line for line in record["not_tested"])
+    assert record["checks"] and not any("SKIPPED" in line for line in record["checks"])
 
 
 def test_card_and_archive_say_what_the_audit_says(run: TrainedRun, tmp_path: Path) -> None:
-    found = model_audit(run, audit_of(run, tmp_path / "audit", tag=1.0))
-    card = make_card(run, audited=True, audit=found)
+    record = model_audit(run, audit_of(run, tmp_path / "audit", tag=1.0))
+    card = make_card(run, audited=True, audit=record)
     page = render_card(card)
-    assert "What else its audit says" in page and found["checks"][0].split(" [")[0] in page
+    assert "What else its audit says" in page and record["checks"][0].split(" [")[0] in page
     assert "all positives carry the confounder" in card["environments"]
-    rules: dict[str, Any] = {"audited": True, "audit": found}
-    assert audit_disclaimer(rules) == "LEANS ON A CONFOUNDER" and found["marks"][0] in disclaimers(rules)
+    rules: dict[str, Any] = {"audited": True, "audit": record}
+    assert audit_disclaimer(rules) == "LEANS ON A CONFOUNDER" and record["marks"][0] in disclaimers(rules)
     assert "p_art" not in json.dumps(card["AppliedModelCard"]["TrustIngredients"], default=str)
     text = version_text(
         {"threshold": {"value": 0.5, "rule": "r", "cases": 3}, "calibration": {"method": "none"}}, card

@@ -100,19 +100,19 @@ def test_a_training_under_a_confounder_is_said_where_one_reads_first(tmp_path: P
 
 def test_a_failed_audit_is_said_wherever_one_reads_of_the_model(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", leaning=4.0, **TAG)
-    found = audit(run)
-    assert found is not None
-    card = make_card(run, audited=True, audit=found)
-    said = f"{found['leans_on'][0]}."
-    assert said.startswith("LEANS: A letter in the corner raises the score")
-    assert card["limitations"][0] == said == card["verdict"]
+    evidence = audit(run)
+    assert evidence is not None
+    card = make_card(run, audited=True, audit=evidence)
+    sentence = f"{evidence['leans_on'][0]}."
+    assert sentence.startswith("LEANS: A letter in the corner raises the score")
+    assert card["limitations"][0] == sentence == card["verdict"]
     page = render_card(card)
-    assert "<p><strong>LEANS</strong></p>" in page and f"<li>{said}</li>" in page
-    assert f"<p>Tested on this network. {said}</p>" in page
+    assert "<p><strong>LEANS</strong></p>" in page and f"<li>{sentence}</li>" in page
+    assert f"<p>Tested on this network. {sentence}</p>" in page
     rules = {"threshold": card["decision"]["threshold"], "calibration": {"method": "none"}}
     for text in (checklist(card), card["AppliedModelCard"]["Warnings"]["KnownRisksAndLimitations"]):
-        assert said in text
-    assert f"**Audited** on this network. {said} AUC" in version_text(rules, card)
+        assert sentence in text
+    assert f"**Audited** on this network. {sentence} AUC" in version_text(rules, card)
 
 
 def test_no_reliance_shown_is_no_praise(tmp_path: Path) -> None:
@@ -142,10 +142,16 @@ def test_validation_cases_and_their_prevalence_limit_the_probabilities(
 
 def test_nothing_is_called_calibrated_that_is_not(run: TrainedRun) -> None:
     fitted = {"method": "temperature", "temperature": 1.0, "bias": 0.0, "cases": 80}
-    for given, noun in (({"method": "none", "cases": 80}, "probability"), (fitted, "calibrated probability")):
-        card = make_card(run, calibration=given)
-        method, rules = given["method"], {"calibration": given, "threshold": card["decision"]["threshold"]}
-        said = {
+    for calibration, noun in (
+        ({"method": "none", "cases": 80}, "probability"),
+        (fitted, "calibrated probability"),
+    ):
+        card = make_card(run, calibration=calibration)
+        method, rules = (
+            calibration["method"],
+            {"calibration": calibration, "threshold": card["decision"]["threshold"]},
+        )
+        passages = {
             f"The {noun} of each test case (calibration: {method})": render_card(card),
             f"their {noun} is farthest": render_card(card),
             f"{noun.capitalize()} (calibration: {method}), present from": checklist(card),
@@ -153,7 +159,7 @@ def test_nothing_is_called_calibrated_that_is_not(run: TrainedRun) -> None:
             f"A {noun} (calibration: {method}), and a decision": str(card["AppliedModelCard"]),
             f"or folder in, a {noun} and a decision out": str(card["AppliedModelCard"]),
         }
-        for words, text in said.items():
+        for words, text in passages.items():
             assert words in text, words
         assert ("and calibration rest" in " ".join(card["limitations"])) == (noun != "probability")
 

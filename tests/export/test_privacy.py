@@ -49,19 +49,19 @@ class Left:
         base: a folder of everything.
         planted: words, in lower case.
         writings: (34, 112) pixels of the text in each image that has some, by the stem of its file.
-        said: what was printed and logged, of every step.
+        printed: what was printed and logged, of every step.
     """
 
     base: Path
     planted: frozenset[bytes]
     writings: dict[str, np.ndarray]
-    said: str
+    printed: str
 
     def files(self, *places: str) -> Iterator[tuple[str, bytes]]:
         """Name and content of all files below, with members of zips."""
         for place in places:
-            found = self.base / place
-            for path in sorted(found.rglob("*")) if found.is_dir() else [found]:
+            location = self.base / place
+            for path in sorted(location.rglob("*")) if location.is_dir() else [location]:
                 if path.is_file():
                     yield from _contents(str(path.relative_to(self.base)), path.read_bytes())
 
@@ -101,18 +101,18 @@ def _contents(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
 
 def _pictures(files: Iterator[tuple[str, bytes]]) -> dict[str, Image.Image]:
     """Everything that Pillow opens, and what pages hold in base64."""
-    found = {}
+    pictures = {}
     for name, content in files:
         inside = re.findall(rb"data:image/\w+;base64,([A-Za-z0-9+/=]+)", content)
         several = {f"{name}#{at}": base64.b64decode(part) for at, part in enumerate(inside)} | {name: content}
-        for part, given in several.items():
+        for part, encoded in several.items():
             with contextlib.suppress(OSError):
-                found[part] = Image.open(io.BytesIO(given))
-    return found
+                pictures[part] = Image.open(io.BytesIO(encoded))
+    return pictures
 
 
 @contextlib.contextmanager
-def _recorded(said: list[str]) -> Iterator[None]:
+def _recorded(texts: list[str]) -> Iterator[None]:
     """Add standard output and error, of Python and below it, and the log of every library."""
     text, log = io.StringIO(), logging.StreamHandler(io.StringIO())
     root, level = logging.getLogger(), logging.getLogger().level
@@ -132,7 +132,7 @@ def _recorded(said: list[str]) -> Iterator[None]:
                 os.dup2(was, number)
                 os.close(was)
             below.seek(0)
-            said += [text.getvalue(), log.stream.getvalue(), below.read().decode(errors="replace")]
+            texts += [text.getvalue(), log.stream.getvalue(), below.read().decode(errors="replace")]
 
 
 def _run(*words: object) -> str:
@@ -182,24 +182,24 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Left:
     films.mkdir(parents=True)
     words, writings = _write_cohort(films)
     _run("cohorts", "dicom", films, "--labels", films / "labels.csv")
-    store, said = f"sqlite:///{base}/store/mlflow.db", []
+    store, texts = f"sqlite:///{base}/store/mlflow.db", []
     common = {"confounder": "tag", "target": "phantom", "image_size": SIZE, "tracking_uri": store}
     common |= {"system_metrics": False, "cases": str(films / "cases.csv")}
-    with pytest.MonkeyPatch.context() as patch, _recorded(said):
+    with pytest.MonkeyPatch.context() as patch, _recorded(texts):
         # MONAI echoes the command as it was typed, once an earlier test has raised its level.
         patch.setattr("monai.bundle.scripts._log_input_summary", lambda *_, **__: None)
         run = train("xray_classification", films, base / "runs" / "shown", **common)
         quiet = {"log_images": False, "experiment_name": "quiet"}
         train("xray_classification", films, base / "runs" / "quiet", **common, **quiet)
-        given = (run, "--finding", "Mass", "--tracking_uri", store)
-        print(_run("export", *given, "--to", base / "bundle.zip"))
+        arguments = (run, "--finding", "Mass", "--tracking_uri", store)
+        print(_run("export", *arguments, "--to", base / "bundle.zip"))
         patch.setattr(model_files, "_WRITERS", {"model.pt": model_files._WRITERS["model.pt"]})
-        print(_run("export", *given, "--to", base / "failures", "--failure-images", "--no-register"))
+        print(_run("export", *arguments, "--to", base / "failures", "--failure-images", "--no-register"))
         print(
             _run("predict", base / "bundle.zip", films, "--out", base / "answers", "--sr", "--sc", "--json")
         )
     planted = frozenset(str(word).lower().encode() for word in words)
-    return Left(base, planted, writings, "\n".join(said))
+    return Left(base, planted, writings, "\n".join(texts))
 
 
 def test_no_byte_of_bundles_names_a_patient(left: Left) -> None:
@@ -224,8 +224,8 @@ def test_no_artifact_and_no_text_of_the_database_names_a_patient(left: Left) -> 
 
 
 def test_nothing_that_is_printed_or_logged_names_a_patient(left: Left) -> None:
-    assert "registered in MLflow" in left.said and "o.o.d. AUC" in left.said
-    left.check("what was said", left.said.encode())
+    assert "registered in MLflow" in left.printed and "o.o.d. AUC" in left.printed
+    left.check("what was printed", left.printed.encode())
 
 
 def test_predictions_name_files_but_no_patient_unless_asked_for(left: Left) -> None:
@@ -258,7 +258,7 @@ def test_what_is_burnt_in_is_in_no_picture_that_leaves(left: Left) -> None:
     assert all(left.shown_in(picture) < SEEN for picture in failures.values())
     page = (left.base / "failures" / "docs" / "model_card.html").read_text()
     assert f"{hidden} of {len(card['failures'])} images are not shown: text may be in their pixels" in page
-    assert "are not shown as examples, since text may be in their pixels" in left.said
+    assert "are not shown as examples, since text may be in their pixels" in left.printed
 
 
 def test_a_picture_that_showed_it_would_be_noticed(left: Left) -> None:
@@ -272,13 +272,13 @@ def test_a_picture_that_showed_it_would_be_noticed(left: Left) -> None:
 
 def test_secondary_captures_say_what_is_burnt_into_them(left: Left) -> None:
     """They go back to the archive that the images came from, and may show them."""
-    said = {}
+    burnt_in = {}
     for path in (left.base / "answers").rglob("*.dcm"):
         capture = pydicom.dcmread(path)
         if capture.Modality != "SR":
             number = int(str(capture.PatientID)[-2:])
-            said[number] = capture.get("BurnedInAnnotation")
+            burnt_in[number] = capture.get("BurnedInAnnotation")
             if number // 2 % 2:
                 assert left.shown_in(Image.fromarray(capture.pixel_array)) > SEEN
     others = {number: "NO" for number in range(24)} | dict(enumerate(_SAY))
-    assert said == others | {number: "YES" for number in range(24) if number // 2 % 2}
+    assert burnt_in == others | {number: "YES" for number in range(24) if number // 2 % 2}

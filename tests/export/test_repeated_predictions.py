@@ -68,5 +68,5 @@ def test_prediction_repeats_the_test_of_the_run(
     assert {answer.status for answer in answers} <= {"predicted", "flagged"}
     spread = np.std(expected)  # small where an epoch has taught a network little
     assert len(paths) > 3 and spread > 1e-5
-    found = [answer.probability for answer in answers]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=min(1e-4, 1e-6 + 0.02 * spread))
+    probabilities = [answer.probability for answer in answers]
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=min(1e-4, 1e-6 + 0.02 * spread))

@@ -120,7 +120,7 @@ def test_the_four_files_compute_the_same_for_any_batch(
 
 
 def test_no_image_is_in_any_file(folder: Path, run: Path) -> None:
-    (given,), _ = torch.export.load(folder / "models" / "model.pt2").example_inputs
+    (examples,), _ = torch.export.load(folder / "models" / "model.pt2").example_inputs
     images = open_run(str(run), "").images()
     states = [
         images.cache.state(state).as_subclass(torch.Tensor).float() for state in ("clean", "confounded")
@@ -130,7 +130,7 @@ def test_no_image_is_in_any_file(folder: Path, run: Path) -> None:
         middle = image[image.shape[0] // 2]
         assert middle.std() > 0, "a row that only this image has"
         planted.append(middle.numpy().tobytes())
-        assert not any(torch.allclose(kept[0], image, atol=0.05) for kept in given)
+        assert not any(torch.allclose(kept[0], image, atol=0.05) for kept in examples)
     for path in (path for path in folder.rglob("*") if path.is_file()):
         for name, content in _contents(path):
             assert not any(row in content for row in planted), name
@@ -175,8 +175,8 @@ def test_what_a_file_may_be_off_by_is_what_rounding_does_to_the_network(
     monkeypatch.setattr(model_files, "_WRITERS", {"model.pt": lambda network, images, path: None})
     monkeypatch.setattr(model_files, "_READERS", {"model.pt": read})
     if accepted:
-        found = model_files.write_model_files(network, "linear", images, tmp_path)
-        assert found["model.pt"] == pytest.approx(off, rel=0.1)
+        deviations = model_files.write_model_files(network, "linear", images, tmp_path)
+        assert deviations["model.pt"] == pytest.approx(off, rel=0.1)
     else:
         with pytest.raises(InputError, match=f"a logit is off by {off:.1e}"):
             model_files.write_model_files(network, "linear", images, tmp_path)
@@ -191,8 +191,8 @@ def test_threshold_and_calibration_are_those_of_the_validation_cases(
     best = decide(labels, calibrated, bundle.rules["threshold"]["value"])
     youden = best.sensitivity + best.specificity
     for other in np.unique(calibrated):
-        found = decide(labels, calibrated, float(other))
-        assert found.sensitivity + found.specificity <= youden + 1e-12
+        metrics = decide(labels, calibrated, float(other))
+        assert metrics.sensitivity + metrics.specificity <= youden + 1e-12
     assert bundle.rules["threshold"]["cases"] == len(table)
     options = ExportOptions(sensitivity=1.0, data=False)
     all_found = open_bundle(export(open_run(str(run), ""), tmp_path / "all", options))
@@ -224,11 +224,11 @@ def test_no_identifier_is_in_any_file(folder: Path, cohort: Path, run: Path) -> 
 def _contents(path: Path) -> list[tuple[str, bytes]]:
     """A file, and the members of one that is a zip."""
     content = path.read_bytes()
-    found = [(path.name, content)]
+    members = [(path.name, content)]
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            found += [(f"{path.name}/{name}", archive.read(name)) for name in archive.namelist()]
-    return found
+            members += [(f"{path.name}/{name}", archive.read(name)) for name in archive.namelist()]
+    return members
 
 
 def test_a_run_without_a_confounder_needs_an_audit_or_the_word(
@@ -264,11 +264,11 @@ def test_a_run_without_a_confounder_needs_an_audit_or_the_word(
             name: (opened.folder / name).read_text()
             for name in ("docs/model_card.json", "docs/README.md", "configs/metadata.json")
         }
-    said = json.loads(texts["docs/model_card.json"])["verdict"]
+    verdict = json.loads(texts["docs/model_card.json"])["verdict"]
     outcome, mark = rules["audit"]["outcome"], rules["audit"]["marks"][0]
-    assert mark.startswith(f"{outcome}: A letter in the corner") and said == f"{mark}."
-    assert f"**{outcome}.**\n\n- {said}\n" in texts["docs/README.md"]
-    assert json.loads(texts["configs/metadata.json"])["description"].startswith(said)
+    assert mark.startswith(f"{outcome}: A letter in the corner") and verdict == f"{mark}."
+    assert f"**{outcome}.**\n\n- {verdict}\n" in texts["docs/README.md"]
+    assert json.loads(texts["configs/metadata.json"])["description"].startswith(verdict)
     assert [row["confounder"] for row in rules["audit"]["tested"]] == ["tag"]
     assert [monitor["confounder"] for monitor in rules["monitors"]] == ["tag"]
 
@@ -396,8 +396,8 @@ def test_images_unlike_the_training_are_told_from_its_own(bundle: ExportedBundle
     strangers = {"noise": noise, "black": own * 0, "inverted": 1 - own, "upside down": own.flip(2)}
     assert bundle.ood is not None
     flagged = {
-        name: bundle.ood.flags(logits_and_features(bundle.network(), "resnet10", given)[1]).mean()
-        for name, given in {"own": own, **strangers}.items()
+        name: bundle.ood.flags(logits_and_features(bundle.network(), "resnet10", images)[1]).mean()
+        for name, images in {"own": own, **strangers}.items()
     }
     assert flagged.pop("own") == bundle.ood.false_alarms <= 0.25, "few images fix the threshold"
     assert all(share >= 0.9 for share in flagged.values()), flagged

@@ -19,9 +19,9 @@ TAG: dict[str, Any] = {"confounder": "tag", "p_art": 1.0}
 
 def test_a_run_audits_itself_and_its_figures_are_those_of_its_cases(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", leaning=4.0, **TAG)
-    found = audit(run)
-    assert found is not None and found["of"] == "this network"
-    (row,) = found["tested"]
+    evidence = audit(run)
+    assert evidence is not None and evidence["of"] == "this network"
+    (row,) = evidence["tested"]
     table, carries = run.predictions, run.predictions["carries"]
     iid = table["score_confounded"].where(carries, table["score_clean"])
     ood = table["score_confounded"].where(~carries, table["score_clean"])
@@ -32,11 +32,11 @@ def test_a_run_audits_itself_and_its_figures_are_those_of_its_cases(tmp_path: Pa
     assert gap["value"] == pytest.approx(row["iid_auc"]["value"] - row["ood_auc"]["value"])
     assert 0 < gap["low"] < gap["value"] < gap["high"]
     assert row["effect"]["value"] == pytest.approx(4.0) and row["trainings"] == 1
-    assert row["output_dirs"] == [str(run.folder)] and found["not_tested"]
+    assert row["output_dirs"] == [str(run.folder)] and evidence["not_tested"]
     shown = numbers.interval(gap["value"], gap["low"], gap["high"])
     mark = f"LEANS: A letter in the corner raises the score; AUC falls by {shown} where the correlation is"
-    assert found["leans_on"] == found["marks"] == [f"{mark} reversed (tag at p_art 1)"]
-    assert found["outcome"] == "LEANS" and verdict(found) == f"{found['marks'][0]}."
+    assert evidence["leans_on"] == evidence["marks"] == [f"{mark} reversed (tag at p_art 1)"]
+    assert evidence["outcome"] == "LEANS" and verdict(evidence) == f"{evidence['marks'][0]}."
 
 
 def row(outcome: Outcome, confounder: str, p_art: float = 0.5, **others: Any) -> dict[str, Any]:
@@ -74,9 +74,9 @@ def test_of_several_p_art_the_gravest_speaks_and_then_the_highest() -> None:
 
 
 def test_a_network_that_leans_on_nothing_is_told_what_could_have_been_missed(tmp_path: Path) -> None:
-    found = audit(write_run(tmp_path / "run", leaning=0.8, **TAG))
-    assert found is not None and found["leans_on"] == [] and found["outcome"] == "INCONCLUSIVE"
-    assert "is not excluded (tag at p_art 1)" in found["marks"][0]
+    evidence = audit(write_run(tmp_path / "run", leaning=0.8, **TAG))
+    assert evidence is not None and evidence["leans_on"] == [] and evidence["outcome"] == "INCONCLUSIVE"
+    assert "is not excluded (tag at p_art 1)" in evidence["marks"][0]
 
 
 def test_what_was_lost_at_p_art_0_already_was_not_learnt(tmp_path: Path) -> None:
@@ -85,12 +85,12 @@ def test_what_was_lost_at_p_art_0_already_was_not_learnt(tmp_path: Path) -> None
     for fold in range(3):
         write_run(study / f"reference-{fold}", leaning=4.0, fold=fold, confounder="tag", p_art=0.0)
         own = write_run(study / f"own-{fold}", leaning=4.0, fold=fold, confounder="tag", p_art=1.0)
-    found = audit(own, study)
-    assert found is not None
-    (only,) = found["tested"]
+    evidence = audit(own, study)
+    assert evidence is not None
+    (only,) = evidence["tested"]
     assert only["metric"] == "learned_lean" and only["p_art"] == 1.0 and only["trainings"] == 3
     assert only["lean"]["value"] == pytest.approx(0.0) and only["iid_minus_ood"]["value"] > 0.1
-    assert only["outcome"] == "WITHIN MARGIN" and found["leans_on"] == []
+    assert only["outcome"] == "WITHIN MARGIN" and evidence["leans_on"] == []
     alone = audit(own)
     assert alone is not None and alone["outcome"] == "LEANS"
 
@@ -124,9 +124,9 @@ def test_runs_trained_alike_audit_each_other(tmp_path: Path) -> None:
         ("unit", "HU"),
     ):
         write_run(study / name, leaning=9.0, **{**TAG, "confounder": "tube", name: other})
-    found = audit(run, study)
-    assert found is not None and found["of"] == "networks trained alike"
-    rows = {row["confounder"]: row for row in found["tested"]}
+    evidence = audit(run, study)
+    assert evidence is not None and evidence["of"] == "networks trained alike"
+    rows = {row["confounder"]: row for row in evidence["tested"]}
     assert set(rows) == {"tag", "noise"} and rows["tag"]["trainings"] == 2
     assert {Path(name).name for name in rows["tag"]["output_dirs"]} == {"tag-0", "tag-1"}
 

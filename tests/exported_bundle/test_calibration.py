@@ -21,17 +21,17 @@ def _overconfident(cases: int = 4000, factor: float = 3.0) -> tuple[np.ndarray, 
 
 
 def test_the_temperature_is_what_the_scores_are_too_sure_by() -> None:
-    given, labels = _overconfident(factor=3.0)
-    fitted = fit_calibration(given, labels)
+    logits, labels = _overconfident(factor=3.0)
+    fitted = fit_calibration(logits, labels)
     assert fitted.temperature == pytest.approx(3.0, rel=0.1) and abs(fitted.bias) < 0.2
 
 
 @pytest.mark.parametrize("method", ["temperature", "isotonic"])
 def test_calibrated_probabilities_agree_with_what_happens(method: str) -> None:
-    given, labels = _overconfident()
-    fitted = fit_calibration(given[:2000], labels[:2000], method)
-    probability, truth = fitted(given[2000:]), labels[2000:]
-    assert log_loss(truth, probability) < log_loss(truth, expit(given[2000:])) - 0.1
+    logits, labels = _overconfident()
+    fitted = fit_calibration(logits[:2000], labels[:2000], method)
+    probability, truth = fitted(logits[2000:]), labels[2000:]
+    assert log_loss(truth, probability) < log_loss(truth, expit(logits[2000:])) - 0.1
     for low in np.arange(0, 1, 0.25):
         inside = (probability >= low) & (probability < low + 0.25)
         assert truth[inside].mean() == pytest.approx(probability[inside].mean(), abs=0.06)
@@ -39,10 +39,10 @@ def test_calibrated_probabilities_agree_with_what_happens(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["temperature", "isotonic", "none"])
 def test_order_is_kept_and_probabilities_are_probabilities(method: str) -> None:
-    given, labels = _overconfident(60)
-    found = fit_calibration(given, labels, method)(np.linspace(-300, 300, 1001))
-    assert (np.diff(found) >= 0).all() and found.min() >= 0 and found.max() <= 1
-    assert found[-1] > found[0]
+    logits, labels = _overconfident(60)
+    probabilities = fit_calibration(logits, labels, method)(np.linspace(-300, 300, 1001))
+    assert (np.diff(probabilities) >= 0).all() and probabilities.min() >= 0 and probabilities.max() <= 1
+    assert probabilities[-1] > probabilities[0]
 
 
 @pytest.mark.parametrize("prevalence", [0.03, 0.9])
@@ -92,10 +92,10 @@ def test_scores_that_separate_four_cases_give_no_certainty() -> None:
 
 @pytest.mark.parametrize("method", ["temperature", "isotonic", "none"])
 def test_what_is_written_is_what_is_read(method: str) -> None:
-    given, labels = _overconfident(100)
-    fitted = fit_calibration(given, labels, method)
+    logits, labels = _overconfident(100)
+    fitted = fit_calibration(logits, labels, method)
     again = read_calibration(json.loads(json.dumps(fitted.record())))
-    np.testing.assert_array_equal(again(given), fitted(given))
+    np.testing.assert_array_equal(again(logits), fitted(logits))
     assert again.cases == 100
 
 

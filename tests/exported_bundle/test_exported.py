@@ -118,7 +118,7 @@ def test_a_link_and_a_bomb_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         ("version", 2, "version: 2, of another version of srcmatters, expected 4; export the run again"),
         ("actions", declared_actions({}) | {"spacing": "ignore"}, "actions.spacing: 'ignore' is not one of"),
@@ -132,11 +132,11 @@ def test_a_link_and_a_bomb_are_refused(tmp_path: Path) -> None:
         ("modality", "photograph", "modality: 'photograph' is not one of"),
     ],
 )
-def test_a_wrong_rule_is_named(tmp_path: Path, field: str, value: Any, said: str) -> None:
+def test_a_wrong_rule_is_named(tmp_path: Path, field: str, value: Any, message: str) -> None:
     folder = write(tmp_path / "bundle", {**copy.deepcopy(RULES), field: value})
     with pytest.raises(InputError) as caught:
         open_bundle(folder)
-    assert said in str(caught.value) and "clinical.json" in str(caught.value)
+    assert message in str(caught.value) and "clinical.json" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -193,7 +193,7 @@ def test_a_bundle_whose_weights_or_rules_were_changed_is_refused(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"threshold": {**RULES["threshold"], "value": float("nan")}}, "NaN is no number"),
         ({"name": "Mass\nand a forged line"}, "name: "),
@@ -204,7 +204,9 @@ def test_a_bundle_whose_weights_or_rules_were_changed_is_refused(tmp_path: Path,
         ({"calibration": {"method": "isotonic", "x": [0, 1], "y": [0.5], "cases": 9}}, "calibration"),
     ],
 )
-def test_rules_that_no_export_writes_are_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+def test_rules_that_no_export_writes_are_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(InputError) as caught:
         open_bundle(write(tmp_path / "bundle", {**RULES, **changes}))
-    assert said in str(caught.value) and len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+    assert message in str(caught.value) and len(str(caught.value)) < 500 and "\n" not in str(caught.value)

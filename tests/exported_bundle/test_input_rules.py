@@ -72,7 +72,7 @@ def write_plane(path: Path, pixels: np.ndarray) -> Path:
 
 def write_broken(folder: Path, film: Path) -> dict[str, Path]:
     """Rule -> a radiograph or scan that breaks it alone."""
-    found = {
+    files = {
         name: changed(film, folder / f"{name}.dcm", **{**FINE, **elements})
         for name, elements in ELEMENTS.items()
     }
@@ -82,16 +82,16 @@ def write_broken(folder: Path, film: Path) -> dict[str, Path]:
     ImageDraw.Draw(written).text((4, 8), "DOE^JANE", fill=255, font=ImageFont.load_default(size=24))
     for name, drawn in (("size", large), ("burnt_in_text", np.asarray(written))):
         size = {"Rows": drawn.shape[0], "Columns": drawn.shape[1]}
-        found[name] = changed(film, folder / f"{name}.dcm", PixelData=drawn.tobytes(), **size, **FINE)
-    found["header_missing"] = write_plane(folder / "header_missing.nii", pixels)
-    found["loader"] = write_plane(folder / "loader.nii", pixels.astype(np.uint16))
+        files[name] = changed(film, folder / f"{name}.dcm", PixelData=drawn.tobytes(), **size, **FINE)
+    files["header_missing"] = write_plane(folder / "header_missing.nii", pixels)
+    files["loader"] = write_plane(folder / "loader.nii", pixels.astype(np.uint16))
     slices = write_series(folder / "series")
     (folder / "secondary_ct").mkdir()
     for number, one in enumerate(slices):
         changed(one, folder / "secondary_ct" / f"{number}.dcm", ImageType=["DERIVED", "SECONDARY", "AXIAL"])
-    found["secondary_ct"], found["thin_ct"] = folder / "secondary_ct", slices[0]
-    found["middle_of_ct"] = folder / "series"
-    return found
+    files["secondary_ct"], files["thin_ct"] = folder / "secondary_ct", slices[0]
+    files["middle_of_ct"] = folder / "series"
+    return files
 
 
 @pytest.fixture(scope="module")
@@ -128,19 +128,22 @@ def test_an_image_that_breaks_a_rule_is_treated_as_declared(
     unsaid = {other: "ignore" for other, actions in CHOICES.items() if "ignore" in actions}
     predictor.rules["actions"] = declared_actions({**unsaid, name: action})
     predictor.recipe = recipe_of(predictor.rules)
-    (found,) = predictor.predict([broken[name]])
-    said = [reason.startswith(SAID[name]) for reason in found.reasons]
-    assert said.count(True) == (action != "ignore"), found.reasons
+    (prediction,) = predictor.predict([broken[name]])
+    mentioned = [reason.startswith(SAID[name]) for reason in prediction.reasons]
+    assert mentioned.count(True) == (action != "ignore"), prediction.reasons
     if action == "refuse":
-        assert (found.status, said, found.probability) == ("refused", [True], None)
+        assert (prediction.status, mentioned, prediction.probability) == ("refused", [True], None)
     else:
         monitors = {"out_of_distribution", "confounder"} - {name} if not name.endswith("_ct") else ()
-        assert len(said) == len(monitors) + (action == "flag"), found.reasons
-        assert found.status == ("flagged" if said else "predicted") and found.probability is not None
+        assert len(mentioned) == len(monitors) + (action == "flag"), prediction.reasons
+        assert (
+            prediction.status == ("flagged" if mentioned else "predicted")
+            and prediction.probability is not None
+        )
 
 
 @pytest.mark.parametrize(
-    ("chosen", "said"),
+    ("rule", "message"),
     [
         ("burnt_in_txt=flag", "--rule: 'burnt_in_txt' is unknown: did you mean 'burnt_in_text'"),
         ("mixed_series=flag", "--rule: mixed_series: such images are always refused"),
@@ -149,12 +152,12 @@ def test_an_image_that_breaks_a_rule_is_treated_as_declared(
     ],
 )
 def test_a_choice_that_a_rule_does_not_have_is_refused_before_anything_is_read(
-    tmp_path: Path, chosen: str, said: str
+    tmp_path: Path, rule: str, message: str
 ) -> None:
-    arguments = [str(tmp_path / "no-run"), "--to", str(tmp_path / "out"), "--rule", chosen]
+    arguments = [str(tmp_path / "no-run"), "--to", str(tmp_path / "out"), "--rule", rule]
     done = CliRunner().invoke(export, arguments)
-    assert isinstance(done.exception, InputError) and str(done.exception).startswith(said)
-    name, _, action = chosen.partition("=")
+    assert isinstance(done.exception, InputError) and str(done.exception).startswith(message)
+    name, _, action = rule.partition("=")
     with pytest.raises(InputError):
         ExportOptions(actions={name: action})
 
@@ -184,12 +187,12 @@ def test_a_scan_no_thinner_than_those_of_the_training_is_not_thin(
     assert 4 <= depth < 18, "mm"
     declared = {**predictor.rules, "patch_mm": 40, "actions": declared_actions({})}
     declared["input"] = {**declared["input"], "depth_mm": trained}
-    (found,) = Predictor(replace(predictor.bundle, rules=declared), predictor.decoder).predict([folder])
-    assert any("slices of 2 mm" in reason for reason in found.reasons) == thin, found.reasons
+    (prediction,) = Predictor(replace(predictor.bundle, rules=declared), predictor.decoder).predict([folder])
+    assert any("slices of 2 mm" in reason for reason in prediction.reasons) == thin, prediction.reasons
 
 
 def test_the_rule_on_what_is_unreadable_says_the_limits_of_the_decoder() -> None:
-    said = INPUT_RULES["unreadable"].about
+    description = INPUT_RULES["unreadable"].about
     for limit in (
         f"{decoder.MEMORY / 2**30:g} GiB of memory",
         f"{decoder.SECONDS:g} s of processor time",
@@ -197,5 +200,5 @@ def test_the_rule_on_what_is_unreadable_says_the_limits_of_the_decoder() -> None
         f"{decoder.SECONDS_PER_BYTE * 2**20:g} s more per MiB",
         f"{decoder.SERIES_SECONDS:g} s at most",
     ):
-        assert limit in said
-    assert decoder._STARVED == 5 and "five times as long" in said
+        assert limit in description
+    assert decoder._STARVED == 5 and "five times as long" in description

@@ -29,10 +29,10 @@ def test_saliency_is_where_the_network_looks_in_log_odds() -> None:
     image = torch.zeros(1, 32, 32)
     image[:, :8, :8] = 0.5
     network = torch.nn.Sequential(torch.nn.Identity(), Bright(6.0))
-    found = saliency(network, "resnet10", image)
-    assert found[:6, :6].min() > 0.6 * 3 and found[12:, 12:].max() < 0.05
-    assert found.max() == pytest.approx(3), "6 times .5: the log-odds of an image that is all like this"
-    assert found.mean() == pytest.approx(6 * 0.5 / 16, rel=0.02), "the log-odds but for the bias"
+    heat_map = saliency(network, "resnet10", image)
+    assert heat_map[:6, :6].min() > 0.6 * 3 and heat_map[12:, 12:].max() < 0.05
+    assert heat_map.max() == pytest.approx(3), "6 times .5: the log-odds of an image that is all like this"
+    assert heat_map.mean() == pytest.approx(6 * 0.5 / 16, rel=0.02), "the log-odds but for the bias"
     assert not network[1].layer4._forward_hooks
     with pytest.raises(InputError, match="vit_b14 has no feature maps"):
         saliency(network, "vit_b14", image)
