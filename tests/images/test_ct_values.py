@@ -123,10 +123,10 @@ def test_dicom_that_leads_to_no_hu_is_refused(
     assert complaint in message and "frame 4" in message
 
 
-@pytest.mark.parametrize("said", ["HU", "hu ", ""])
-def test_a_rescale_type_of_hu_or_none_is_hu(tmp_path: Path, said: str) -> None:
+@pytest.mark.parametrize("rescale_type", ["HU", "hu ", ""])
+def test_a_rescale_type_of_hu_or_none_is_hu(tmp_path: Path, rescale_type: str) -> None:
     folder = write_series(
-        tmp_path / "series", volume(), change=lambda ds, _: setattr(ds, "RescaleType", said)
+        tmp_path / "series", volume(), change=lambda ds, _: setattr(ds, "RescaleType", rescale_type)
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -216,10 +216,10 @@ def test_a_volume_says_whether_its_spacing_is_known(tmp_path: Path) -> None:
 
 def test_a_header_of_itk_without_a_spacing_knows_none(tmp_path: Path) -> None:
     fields = "type: short\ndimension: 3\nsizes: 6 8 5\nencoding: raw\nendian: little\n"
-    for name, spacing in (("silent", ""), ("said", "spacings: 1 1 1\n")):
+    for name, spacing in (("silent", ""), ("stated", "spacings: 1 1 1\n")):
         content = f"NRRD0004\n{fields}{spacing}\n".encode() + volume().tobytes()
         (tmp_path / f"{name}.nrrd").write_bytes(content)
-    assert load_ct(tmp_path / "said.nrrd").meta["spacing_known"] is True
+    assert load_ct(tmp_path / "stated.nrrd").meta["spacing_known"] is True
     assert load_ct(tmp_path / "silent.nrrd").meta["spacing_known"] is False
     assert load_ct(write_itk(tmp_path / "ct.mha", volume())).meta["spacing_known"] is True
 
@@ -268,11 +268,11 @@ def test_what_is_no_ct_or_of_another_part_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="BodyPartExamined is KNEE, expected CHEST or nothing"):
         load_ct(knee, body_part="CHEST")
     assert load_ct(knee, body_part="").shape == load_ct(knee, body_part="KNEE").shape == (1, *SHAPE)
-    for said in ("Thorax^1_ROUTINE (Adult)", "LUNG", "CHESTABDPELVIS", ""):
+    for body_part in ("Thorax^1_ROUTINE (Adult)", "LUNG", "CHESTABDPELVIS", ""):
         scan = write_series(
-            tmp_path / f"s{said[:3]}",
+            tmp_path / f"s{body_part[:3]}",
             volume(),
-            change=lambda ds, _, part=said: setattr(ds, "BodyPartExamined", part[:16]),
+            change=lambda ds, _, part=body_part: setattr(ds, "BodyPartExamined", part[:16]),
         )
         assert load_ct(scan, body_part="CHEST").shape == (1, *SHAPE)
     with pytest.raises(InputError, match="modality: 'ct' is unknown"):
@@ -381,10 +381,10 @@ def test_a_folder_with_a_series_is_one_image_and_lone_slices_are_one_each(tmp_pa
     write_nifti(tmp_path / "b.nii.gz", volume())
     write_itk(tmp_path / "c.mhd", volume())
     (tmp_path / "cases.csv").touch()
-    wanted = ["a/scan", "b.nii.gz", "c.mhd", "slices/1.2.0", "slices/1.2.1", "slices/1.2.2"]
-    found = find_images(tmp_path, "ct")
-    assert found == [str(tmp_path / name) for name in wanted]
-    assert all(load_ct(path).shape[0] == 1 for path in found)
+    expected = ["a/scan", "b.nii.gz", "c.mhd", "slices/1.2.0", "slices/1.2.1", "slices/1.2.2"]
+    images = find_images(tmp_path, "ct")
+    assert images == [str(tmp_path / name) for name in expected]
+    assert all(load_ct(path).shape[0] == 1 for path in images)
     assert find_images(tmp_path / "a" / "scan", "ct") == [str(tmp_path / "a" / "scan")]
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no CT"):
@@ -414,15 +414,15 @@ def test_of_a_medium_only_what_may_be_a_scan_is_found(tmp_path: Path) -> None:
     (tmp_path / "e").mkdir()
     damaged = tmp_path / "e" / "no.dcm"
     damaged.write_bytes(b"no DICOM")
-    found = [str(path) for path in (*slices, damaged)]  # the loader says what is wrong
-    assert find_images(tmp_path, "ct") == found
+    expected = [str(path) for path in (*slices, damaged)]  # the loader says what is wrong
+    assert find_images(tmp_path, "ct") == expected
 
 
 def test_every_format_that_the_loader_reads_is_found_and_a_pair_once(tmp_path: Path) -> None:
     for name in ("a.gipl", "b.hdr", "b.img", "c.img", "d.MGZ", "e.txt"):
         (tmp_path / name).touch()
-    wanted = [str(tmp_path / name) for name in ("a.gipl", "b.hdr", "c.img", "d.MGZ")]
-    assert find_images(tmp_path, "ct") == wanted == find_images(tmp_path, "xray")
+    expected = [str(tmp_path / name) for name in ("a.gipl", "b.hdr", "c.img", "d.MGZ")]
+    assert find_images(tmp_path, "ct") == expected == find_images(tmp_path, "xray")
 
 
 # Memory

@@ -78,7 +78,7 @@ def test_nifti_knows_its_spacing_unless_it_is_unplaced_and_one_millimetre(tmp_pa
 
 def test_itk_knows_its_spacing_if_a_field_says_it(tmp_path: Path) -> None:
     check(write_nrrd(tmp_path / "silent.nrrd", ""), None)
-    check(write_nrrd(tmp_path / "said.nrrd", "spacings: 1 1\n"), (1, 1))
+    check(write_nrrd(tmp_path / "stated.nrrd", "spacings: 1 1\n"), (1, 1))
     check(write_itk(tmp_path / "image.mha"), (1, 1))
 
 
@@ -90,8 +90,8 @@ def test_a_ct_of_unknown_spacing_is_not_taken_for_one_millimetre(tmp_path: Path)
     one = volume((6, 8, 1))
     silent = next(write_series(tmp_path / "silent", one, change=forget).iterdir())
     assert prepare(silent, recipe).spacing is None
-    said = next(write_series(tmp_path / "said", one).iterdir())
-    assert prepare(said, recipe).spacing == pytest.approx((1.5, 2.0))
+    stated = next(write_series(tmp_path / "stated", one).iterdir())
+    assert prepare(stated, recipe).spacing == pytest.approx((1.5, 2.0))
     assert prepare(write_nifti(tmp_path / "ct.nii", volume()), recipe).spacing == pytest.approx((1.5, 2.0))
 
 
@@ -100,12 +100,12 @@ def test_one_millimetre_that_a_file_says_is_known_to_confounders_and_patches(
     tmp_path: Path, file_format: str
 ) -> None:
     if file_format == "dicom":
-        said = write_dicom(tmp_path / "said.dcm", PIXELS, PixelSpacing=[1, 1])
+        stated = write_dicom(tmp_path / "stated.dcm", PIXELS, PixelSpacing=[1, 1])
         silent = write_dicom(tmp_path / "silent.dcm", PIXELS)
     else:
-        said = write_plane(tmp_path / "said.nii", np.diag([-1, -1, 1, 1]))
+        stated = write_plane(tmp_path / "stated.nii", np.diag([-1, -1, 1, 1]))
         silent = write_plane(tmp_path / "silent.nii", None)
-    image = load_radiograph(said)
+    image = load_radiograph(stated)
     assert np.array_equal(image.affine, np.eye(4)), "as that of an image whose spacing nobody knows"
     assert known_spacing(image) == (1, 1)
     smoothing = KernelChange("B70f", "B30f")

@@ -210,8 +210,8 @@ def test_a_lesion_is_on_the_same_side_in_radiograph_and_ct(side: str) -> None:
         noiseless_volume(patient, COARSE), noiseless_volume(healthy, COARSE)
     )
     x, y, z = voxel_axes(COARSE)
-    found = [np.interp(i, np.arange(len(a)), a) for i, a in ((across, x), (depth, y), (up, z))]
-    np.testing.assert_allclose(found, lesion.centre_mm, atol=3)
+    position = [np.interp(i, np.arange(len(a)), a) for i, a in ((across, x), (depth, y), (up, z))]
+    np.testing.assert_allclose(position, lesion.centre_mm, atol=3)
 
 
 def test_the_stomach_is_left_and_the_right_dome_is_higher() -> None:

@@ -45,17 +45,17 @@ def test_the_head_on_the_features_is_the_network(cache: StateCache, name: str) -
     for state in ("clean", "confounded"):
         with torch.inference_mode():
             expected = network(cache.state(state))
-            found = features.head(torch.tensor(features.state(state)))
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+            logits = features.head(torch.tensor(features.state(state)))
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
     assert not np.array_equal(features.state("clean"), features.state("confounded"))
 
 
 def test_each_case_has_the_features_of_its_state(cache: StateCache) -> None:
     features = FeatureCache(cache, create_classifier("resnet18"), "resnet18")
     carries = np.arange(11) % 2 == 1
-    found = features.as_assigned(np.array([4, 7, 1]), carries)
+    assigned = features.as_assigned(np.array([4, 7, 1]), carries)
     clean, confounded = features.state("clean"), features.state("confounded")
-    np.testing.assert_array_equal(found, [clean[4], confounded[7], confounded[1]])
+    np.testing.assert_array_equal(assigned, [clean[4], confounded[7], confounded[1]])
 
 
 def test_features_are_computed_once_whatever_the_head(

@@ -83,7 +83,7 @@ def test_without_a_position_it_is_the_middle_and_without_an_extent_everything() 
 
 
 @pytest.mark.parametrize(
-    ("size", "extent", "case", "said"),
+    ("size", "extent", "case", "message"),
     [
         ((8, 8), -1, {}, "patch_mm: got -1"),
         ((8, 8), "wide", {}, "patch_mm: got 'wide'"),
@@ -92,9 +92,9 @@ def test_without_a_position_it_is_the_middle_and_without_an_extent_everything() 
         ((8, 8), 4, {"case_id": "c7", "x_mm": 99.0, "y_mm": 0.0, "z_mm": 0.0}, "c7: x_mm, y_mm, z_mm = 99"),
     ],
 )
-def test_what_cannot_be_cut_is_said(size: tuple[int, ...], extent: object, case: dict, said: str) -> None:
+def test_what_cannot_be_cut_is_said(size: tuple[int, ...], extent: object, case: dict, message: str) -> None:
     image = scan(torch.zeros(10, 10, 3), (1.0, 1.0, 1.5), (0, 0, 0))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         ResamplePatchd("image", size, extent)({"image": image, **case})  # type: ignore[arg-type]
 
 

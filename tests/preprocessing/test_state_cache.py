@@ -223,11 +223,11 @@ def test_a_batch_holds_each_case_in_its_state(cases: pd.DataFrame) -> None:
     dataset = CaseDataset(cache, [6, 1, 3], carries)
     batch = dataset.__getitems__([0, 1, 2])
     assert batch["case_id"] == ["6", "1", "3"] and batch["label"].tolist() == [0, 1, 1]
-    wanted = torch.stack(
+    expected = torch.stack(
         [cache.state("clean")[6], cache.state("confounded")[1], cache.state("confounded")[3]]
     )
-    assert torch.equal(batch["image"], wanted)
-    assert torch.equal(dataset[1]["image"], wanted[1])
+    assert torch.equal(batch["image"], expected)
+    assert torch.equal(dataset[1]["image"], expected[1])
 
 
 def test_shuffling_depends_on_the_seed_alone_and_shows_every_case(cases: pd.DataFrame) -> None:
@@ -276,8 +276,8 @@ def test_skipping_leaves_out_what_cannot_be_read_and_nothing_else(
         assert cache.digests == [whole.digests[row] for row in (1, 2, 3, 4, 6, 7)]
         assert [case for case, _ in cache.skipped] == ["0", "5"]
         assert all(f"{case}.png" in reason for case, reason in cache.skipped)
-        said = capsys.readouterr().err
-        assert "2 of 8 images cannot be read and are left out" in said and "5.png" in said
+        message = capsys.readouterr().err
+        assert "2 of 8 images cannot be read and are left out" in message and "5.png" in message
 
 
 def test_what_was_skipped_is_not_decoded_again_and_still_fails_where_asked(
