@@ -35,32 +35,32 @@ def test_results_in_both_are_compared_and_the_order_is_told(
     ]
     file = tmp_path / "published.csv"
     file.write_text("\n".join([HEADER, *rows]) + "\n")
-    found = published_comparison(
+    comparison = published_comparison(
         read_published(file), environments, "xray", source_lines(["imagenet", "random"])
     )
-    assert found is not None and found.picture is not None and "<svg" in found.picture.markup
-    assert [(name, len(rows)) for name, rows in found.table.groups] == [("tag", 3)]
-    shown = {(row[0], row[1], row[2]): row[3:] for row in found.table.rows}
+    assert comparison is not None and comparison.picture is not None and "<svg" in comparison.picture.markup
+    assert [(name, len(rows)) for name, rows in comparison.table.groups] == [("tag", 3)]
+    shown = {(row[0], row[1], row[2]): row[3:] for row in comparison.table.rows}
     here = environments.set_index(["source", "environment", "p_art"])["auc"]
     assert shown["imagenet", "o.o.d.", "1"][0] == ".99"
     assert shown["random", "o.o.d.", "1"][0] == ".30"
     difference = here["random", "ood", 1.0] - 0.30
     assert shown["random", "o.o.d.", "1"][2] == f"+{difference:.2f}".replace("0.", ".")
-    assert "Published and not in this study: radimagenet." in found.table.note
+    assert "Published and not in this study: radimagenet." in comparison.table.note
     # Imagenet leans by 3 log-odds here and so has the lower AUC; the table says the opposite.
-    assert found.sentence.startswith("Of 3 published AUCs 0 lie in")
-    assert "tag random < imagenet there, imagenet < random here" in found.sentence
+    assert comparison.sentence.startswith("Of 3 published AUCs 0 lie in")
+    assert "tag random < imagenet there, imagenet < random here" in comparison.sentence
 
 
 def test_agreement_is_told_as_well(environments: pd.DataFrame, tmp_path: Path) -> None:
     own = environments[(environments["environment"] == "ood") & (environments["p_art"] == 1.0)]
     table = own.rename(columns={"confounder": "experiment", "environment": "test"})
     table[["experiment", "source", "test", "p_art", "auc"]].to_csv(tmp_path / "same.csv", index=False)
-    found = published_comparison(
+    comparison = published_comparison(
         read_published(tmp_path / "same.csv"), environments, "ct", source_lines(["imagenet", "random"])
     )
-    assert found is not None and found.sentence.startswith("Of 2 published AUCs 2 lie in")
-    assert "tag imagenet < random." in found.sentence
+    assert comparison is not None and comparison.sentence.startswith("Of 2 published AUCs 2 lie in")
+    assert "tag imagenet < random." in comparison.sentence
     nothing = pd.DataFrame(
         {"experiment": ["noise"], "source": ["a"], "test": ["ood"], "p_art": [1.0], "auc": [0.5]}
     )

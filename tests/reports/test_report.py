@@ -42,8 +42,8 @@ TRAIN = Path(__file__).parents[2] / "bundles" / "xray_classification" / "configs
 
 def downloads(text: str) -> dict[str, str]:
     """The CSV files inside a page, by name."""
-    found = re.findall(r'href="data:text/csv;base64,([^"]+)" download="(\w+)\.csv"', text)
-    return {name: base64.b64decode(content).decode() for content, name in found}
+    links = re.findall(r'href="data:text/csv;base64,([^"]+)" download="(\w+)\.csv"', text)
+    return {name: base64.b64decode(content).decode() for content, name in links}
 
 
 def words(text: str) -> str:
@@ -53,11 +53,11 @@ def words(text: str) -> str:
 
 
 def test_every_verdict_is_on_the_page(page: str, study_analysis: Analysis) -> None:
-    said = words(page)
+    text = words(page)
     main = [verdict for verdict in verdicts(study_analysis) if verdict.kind != "control"]
     assert len(main) == 2 * 2 + 2  # a loss per source and confounder, a comparison per confounder
     for verdict in main:
-        assert " ".join(verdict.text.split()) in said
+        assert " ".join(verdict.text.split()) in text
 
 
 def test_tables_of_the_page_are_those_of_the_analysis(page: str, study_analysis: Analysis) -> None:
@@ -121,10 +121,10 @@ def test_headings_and_tables_have_an_order(page: str) -> None:
 
 
 def test_what_failed_and_what_never_ran_is_named(page: str) -> None:
-    said = words(page)
-    assert "radiology-tag-failed, tried 2 times" in said
-    assert "Without a result (1 cell): radiology-tag-waiting" in said
-    assert "2 cells of the grid without a result" in said
+    text = words(page)
+    assert "radiology-tag-failed, tried 2 times" in text
+    assert "Without a result (1 cell): radiology-tag-waiting" in text
+    assert "2 cells of the grid without a result" in text
 
 
 def test_a_plan_that_was_changed_on_the_way_is_said(page: str) -> None:
@@ -146,8 +146,8 @@ def test_holes_in_the_grid_are_found_without_a_study_file(study_results: StudyRe
     cells = study_results.cells.assign(label=study_results.cells["confounder"])
     assert missing_cells(cells) == []
     gone = cells[(cells["source"] == "imagenet") & (cells["p_art"] == 0.5) & (cells["fold"] == 2)]
-    found = missing_cells(cells.drop(gone.index[:1]))
-    assert found == [f"imagenet, {gone['label'].iloc[0]}, p_art .5, fold 2, seed 0"]
+    missing = missing_cells(cells.drop(gone.index[:1]))
+    assert missing == [f"imagenet, {gone['label'].iloc[0]}, p_art .5, fold 2, seed 0"]
 
 
 def test_what_was_tested_is_not_called_untested(study_results: StudyResults) -> None:
@@ -170,19 +170,19 @@ def test_one_source_in_a_plain_folder_is_reported_as_such(tmp_path: Path) -> Non
     shutil.rmtree(folder / "cells" / "imagenet-tag-0.0-0")
     results, study = report.read_results(folder), open_study(folder)
     analysis = report.analyse(results, replace(study.plan, replicates=200))
-    said = words(render_report(study, results, analysis, ReportOptions(data=False)))
-    assert "Not declared beforehand." in said
-    assert "There is one source only (imagenet)" in said
-    assert "imagenet, tag, p_art 0, fold 0, seed 0" in said
+    text = words(render_report(study, results, analysis, ReportOptions(data=False)))
+    assert "Not declared beforehand." in text
+    assert "There is one source only (imagenet)" in text
+    assert "imagenet, tag, p_art 0, fold 0, seed 0" in text
 
 
 def test_command_writes_the_page_and_says_what_is_wrong(
     study_folder: Path, study_analysis: Analysis, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    calls = []
 
     def rendered(study: StudyFolder, results: StudyResults, analysis: Analysis, options: object) -> str:
-        asked.append((study.name, analysis is study_analysis, options))
+        calls.append((study.name, analysis is study_analysis, options))
         return page
 
     monkeypatch.setattr(report, "analyse", lambda results, plan: study_analysis)
@@ -190,7 +190,7 @@ def test_command_writes_the_page_and_says_what_is_wrong(
     out = tmp_path / "page.html"
     done = CliRunner().invoke(command, [str(study_folder), "--out", str(out), "--no-data"])
     assert done.exit_code == 0, done.output
-    assert asked == [("grid of <b>sources</b>", True, ReportOptions(images=False, data=False))]
+    assert calls == [("grid of <b>sources</b>", True, ReportOptions(images=False, data=False))]
     assert out.read_text() == page
     assert out.stat().st_size < 5 * 2**20
     assert list(tmp_path.iterdir()) == [out]
@@ -253,9 +253,9 @@ def test_thumbnails_find_a_shortcut_only_where_there_is_one() -> None:
     assert not nothing.present
     assert nothing.low < 0.5 < nothing.high
     brighter = noise + 0.5 * labels[:, None, None, None].astype(np.float32)
-    found = natural_shortcut(torch.from_numpy(brighter), labels.tolist(), patients)
-    assert found.present
-    assert found.auc > 0.9
+    shortcut = natural_shortcut(torch.from_numpy(brighter), labels.tolist(), patients)
+    assert shortcut.present
+    assert shortcut.auc > 0.9
     # What lies inside the frame is not in it, however strong; a corner is.
     middle, corner = np.zeros((2, 32, 32), dtype=np.float32)
     middle[8:24, 8:24], corner[:2, :2] = 1, 5

@@ -59,8 +59,8 @@ def test_intervals_are_drawn_where_they_are() -> None:
     alike, telling = source_comparison_figure(same, full, probes).axes[:2]
     (bar,) = telling.containers[0].lines[2]
     ends = np.array([segment[:, 1] for segment in bar.get_segments()])
-    chosen = probes[probes["source"] == "a"]
-    np.testing.assert_allclose(ends, chosen[["low", "high"]])
+    rows = probes[probes["source"] == "a"]
+    np.testing.assert_allclose(ends, rows[["low", "high"]])
     (bar,) = alike.containers[0].lines[2]
     reach = [np.ptp(segment[:, 1]) for segment in bar.get_segments()]
     np.testing.assert_allclose(reach, 2 * 1.96 * 0.02)

@@ -291,8 +291,8 @@ def test_a_run_goes_into_the_users_own_and_gives_their_store_back(
     other = f"sqlite:///{tmp_path}/other.db"
     shutil.copy(tmp_path / "mlruns" / "mlflow.db", tmp_path / "other.db")
     mlflow.set_tracking_uri(other)
-    said = r"an MLflow run is open in sqlite.*other\.db"
-    with mlflow.start_run(), pytest.raises(InputError, match=said), Tracker(store, "test", SETTINGS).run():
+    message = r"an MLflow run is open in sqlite.*other\.db"
+    with mlflow.start_run(), pytest.raises(InputError, match=message), Tracker(store, "test", SETTINGS).run():
         pytest.fail("it ran")
     with Tracker(store, "test", SETTINGS).run():
         assert mlflow.get_tracking_uri() == store
@@ -344,12 +344,12 @@ def test_neither_login_nor_install_path_nor_exact_age_is_in_the_store(
 def test_the_address_is_printed_before_anything_is_sent(
     store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = []
-    monkeypatch.setattr(mlflow, "get_experiment_by_name", lambda _: said.append(capsys.readouterr().out))
+    outputs = []
+    monkeypatch.setattr(mlflow, "get_experiment_by_name", lambda _: outputs.append(capsys.readouterr().out))
     monkeypatch.setattr(mlflow, "create_experiment", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError), Tracker(store, "test", SETTINGS).run():
         pass
-    assert said == [f"MLflow: experiment 'test' in {store}\n"]
+    assert outputs == [f"MLflow: experiment 'test' in {store}\n"]
 
 
 def test_the_commit_is_that_of_the_packages_own_repository_and_says_dirty(tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ class InlineExecutor:
         self.done.append(self.before(task) or run_cell(task))
 
     def outcomes(self, timeout: float) -> Sequence[Outcome]:
-        found, self.done = self.done, []
-        return found
+        finished, self.done = self.done, []
+        return finished
 
     def shutdown(self, grace: float = 5.0) -> None:
         self.ended = True

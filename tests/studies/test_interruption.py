@@ -95,11 +95,11 @@ def check_equal_to_undisturbed(study: Study, out: Path, whole: dict[str, bytes],
     assert predictions(out) == whole
     assert not list(out.glob("cells/*/.unfinished-*")), "a killed worker's files are still there"
     mlflow.set_tracking_uri(store)
-    found = mlflow.search_runs(experiment_names=[study.name])
-    parents = found[found["tags.mlflow.parentRunId"].isna()]
+    runs = mlflow.search_runs(experiment_names=[study.name])
+    parents = runs[runs["tags.mlflow.parentRunId"].isna()]
     assert parents["status"].tolist() == ["FINISHED"]
-    assert set(found["status"]) <= {"FINISHED", "FAILED", "KILLED"}
-    done = found[(found["tags.mlflow.parentRunId"].notna()) & (found["status"] == "FINISHED")]
+    assert set(runs["status"]) <= {"FINISHED", "FAILED", "KILLED"}
+    done = runs[(runs["tags.mlflow.parentRunId"].notna()) & (runs["status"] == "FINISHED")]
     assert sorted(done["tags.cell"]) == sorted(whole), "a cell is in MLflow twice or not at all"
 
 

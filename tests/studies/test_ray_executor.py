@@ -130,10 +130,10 @@ class Witness:
         self.executor.submit(task)
 
     def outcomes(self, timeout: float) -> Sequence[Outcome]:
-        found = self.executor.outcomes(timeout)
-        self.seen += found
+        outcomes = self.executor.outcomes(timeout)
+        self.seen += outcomes
         self.meanwhile(self)
-        return found
+        return outcomes
 
     def shutdown(self, grace: float = 5.0) -> None:
         self.executor.shutdown(grace)
@@ -185,13 +185,13 @@ def outcome_of(executor: RayExecutor, task: CellTask) -> Outcome:
 
 def cell_processes() -> list[psutil.Process]:
     """Processes that run cells, by their parents: Ray's workers."""
-    found = []
+    processes = []
     for process in psutil.process_iter(["name", "cmdline", "ppid"]):
         command = " ".join(process.info["cmdline"] or [])
         if "multiprocessing" in command and "spawn_main" in command:
             parent = psutil.Process(process.info["ppid"]).cmdline()
-            found += [process] if parent and parent[0].startswith("ray::") else []
-    return found
+            processes += [process] if parent and parent[0].startswith("ray::") else []
+    return processes
 
 
 def test_no_cell_runs_where_its_study_is_not_seen(tiny_study: Make, tmp_path: Path) -> None:
@@ -269,8 +269,8 @@ def driver(tmp_path: Path, address: str) -> tuple["subprocess.Popen[bytes]", Pat
     script, study_dir = tmp_path / "driver.py", tmp_path / "study"
     script.write_text(DRIVER)
     study_dir.mkdir()
-    said = [address, str(study_dir), str(BUNDLE / "configs" / "train.yaml"), str(BUNDLE)]
-    return subprocess.Popen([sys.executable, str(script), *said]), study_dir / "logs" / "c.txt"
+    arguments = [address, str(study_dir), str(BUNDLE / "configs" / "train.yaml"), str(BUNDLE)]
+    return subprocess.Popen([sys.executable, str(script), *arguments]), study_dir / "logs" / "c.txt"
 
 
 def begun(process: "subprocess.Popen[bytes]", log: Path) -> bool:
@@ -301,11 +301,11 @@ def test_a_cluster_of_its_own_listens_on_this_machine_only(
     try:
         wait_for(lambda: begun(process, log))
         family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
-        listening = [found for found in psutil.net_connections("inet") if found.pid in family]
-        listening = [found for found in listening if found.status == psutil.CONN_LISTEN]
+        listening = [connection for connection in psutil.net_connections("inet") if connection.pid in family]
+        listening = [connection for connection in listening if connection.status == psutil.CONN_LISTEN]
     finally:
         process.terminate()
         process.wait(60)
     assert listening
-    addresses = {found.laddr.ip.removeprefix("::ffff:") for found in listening}
+    addresses = {connection.laddr.ip.removeprefix("::ffff:") for connection in listening}
     assert addresses <= {"127.0.0.1", "::1"}

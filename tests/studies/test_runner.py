@@ -134,21 +134,21 @@ def test_one_file_in_two_folders_makes_two_equal_studies(
 
     run(study, tmp_path / "one", InlineExecutor(other_first), limit=6)
     assert predictions(tmp_path / "one") == predictions(tmp_path / "two")
-    found = runs_of(store)
-    assert (found["status"] == "FINISHED").all() and len(found) == 14
-    assert found["tags.mlflow.parentRunId"].value_counts().tolist() == [6, 6]
+    runs = runs_of(store)
+    assert (runs["status"] == "FINISHED").all() and len(runs) == 14
+    assert runs["tags.mlflow.parentRunId"].value_counts().tolist() == [6, 6]
 
 
 def test_mlflow_has_one_parent_and_every_cell_below_it(tiny_study: Make, store: str, tmp_path: Path) -> None:
     study = tiny_study(tracking_uri=store, analysis={"metric": "ood_auc"})
     run(study, tmp_path / "out", limit=3)
     run(study, tmp_path / "out")
-    found = runs_of(store)
-    parents = found[found["tags.mlflow.parentRunId"].isna()]
-    assert len(found) == 13 and len(parents) == 1
+    runs = runs_of(store)
+    parents = runs[runs["tags.mlflow.parentRunId"].isna()]
+    assert len(runs) == 13 and len(parents) == 1
     parent = parents.iloc[0]
     assert parent["status"] == "FINISHED" and parent["tags.study.source"] == "good, better"
-    children = found[found["tags.mlflow.parentRunId"] == parent["run_id"]]
+    children = runs[runs["tags.mlflow.parentRunId"] == parent["run_id"]]
     assert set(children["tags.cell"]) == {cell.cell_id for cell in expand(study)}
     assert {"0.0", "0.5", "1.0"} == set(children["tags.p_art"])
     kept = {item.path for item in mlflow.MlflowClient(store).list_artifacts(parent["run_id"])}
@@ -167,9 +167,9 @@ def test_the_parent_of_an_interrupted_study_is_continued(
         run(study, tmp_path / "out", InlineExecutor(interrupt))
     assert runs_of(store)["status"].tolist() == ["KILLED"]
     run(study, tmp_path / "out", limit=1)
-    found = runs_of(store)
-    assert found["status"].tolist() == ["FINISHED"] * 2
-    assert found["tags.mlflow.parentRunId"].notna().sum() == 1
+    runs = runs_of(store)
+    assert runs["status"].tolist() == ["FINISHED"] * 2
+    assert runs["tags.mlflow.parentRunId"].notna().sum() == 1
 
 
 def test_an_interruption_ends_the_runs_of_workers_that_could_not(
@@ -226,8 +226,8 @@ def test_a_store_lost_on_the_way_costs_no_result_and_is_made_up_for(
     kept.rename(database)
     again = run(study, out)
     assert again.computed == 0 and any(remark.startswith("9 cells were logged") for remark in again.remarks)
-    found = runs_of(store)
-    children = found[found["tags.mlflow.parentRunId"].notna() & (found["status"] == "FINISHED")]
+    runs = runs_of(store)
+    children = runs[runs["tags.mlflow.parentRunId"].notna() & (runs["status"] == "FINISHED")]
     assert len(children) == 12 and children["metrics.iid_auc"].notna().all()
     assert run(study, out).remarks == ()
 

@@ -53,14 +53,14 @@ def study(tmp_path: Path, radiograph_cohort: Path, monkeypatch: pytest.MonkeyPat
 
 def figures(folder: Path) -> dict[str, np.ndarray]:
     """(cells, 3) clean, i.i.d. and o.o.d. AUC by control, without one at p_art 1."""
-    found: dict[str, list[list[float]]] = {}
+    by_control: dict[str, list[list[float]]] = {}
     for path in sorted(folder.glob("cells/*/metrics.json")):
         record = json.loads(path.read_text())
         settings = record["settings"]
         if settings["p_art"] > 0:
             row = [record[f"{name}_auc"] for name in ("clean", "iid", "ood")]
-            found.setdefault(settings["control"], []).append(row)
-    return {control: np.array(rows) for control, rows in found.items()}
+            by_control.setdefault(settings["control"], []).append(row)
+    return {control: np.array(rows) for control, rows in by_control.items()}
 
 
 def test_a_study_of_phantoms_from_plan_to_status(
@@ -85,17 +85,17 @@ def test_a_study_of_phantoms_from_plan_to_status(
     shown = study("status", file=str(out))
     assert "complete" in shown.output and shown.exit_code == 0
     assert study("watch", file=str(out)).exit_code == 0
-    found = figures(out)
-    assert found["none"].shape == (3, 3)
-    gaps = {control: (rows[:, 1] - rows[:, 2]).mean() for control, rows in found.items()}
+    aucs = figures(out)
+    assert aucs["none"].shape == (3, 3)
+    gaps = {control: (rows[:, 1] - rows[:, 2]).mean() for control, rows in aucs.items()}
     # With 22 training cases chance alone moves the gap of a control, but not as a shortcut that is learnt.
     assert gaps["none"] > 0.3 + max(abs(gaps[control]) for control in STUDY["controls"])  # type: ignore
     # 48 cases: the standard error of an AUC at chance is .08.
-    assert abs(found["shuffled_labels"][:, 0].mean() - 0.5) < 0.25
+    assert abs(aucs["shuffled_labels"][:, 0].mean() - 0.5) < 0.25
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("--dataset_dir", "nowhere"), "dataset_dir: nowhere is not a folder"),
         (("--source", "random,imagnet"), "did you mean 'imagenet'"),
@@ -120,11 +120,11 @@ def test_a_study_of_phantoms_from_plan_to_status(
     ],
 )
 def test_what_is_wrong_with_all_cells_is_said_once_and_first(
-    study: Ask, executor: InlineExecutor, tmp_path: Path, words: tuple[str, ...], said: str
+    study: Ask, executor: InlineExecutor, tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     for word in ("plan", "run"):
         done = study(word, *words)
-        assert isinstance(done.exception, InputError) and said in str(done.exception), word
+        assert isinstance(done.exception, InputError) and message in str(done.exception), word
         assert "\n" not in str(done.exception)
         assert not executor.order and not (tmp_path / "mlruns").exists(), "nothing was begun, nothing is left"
 

@@ -37,8 +37,8 @@ def grid(tiny_study: Make, radiograph_cohort: Path) -> Make:
 
     def make(**axes: Any) -> Study:
         both = {"source": ["random"], "network": ["resnet10"], "confounder": ["tag", "denoise"], "p_art": [0]}
-        given = {"bundle": str(BUNDLE), "dataset_dir": str(radiograph_cohort), "overrides": QUICK}
-        return tiny_study(**given, axes={**both, **axes})
+        fields = {"bundle": str(BUNDLE), "dataset_dir": str(radiograph_cohort), "overrides": QUICK}
+        return tiny_study(**fields, axes={**both, **axes})
 
     return make
 

@@ -67,9 +67,9 @@ def test_without_a_terminal_every_cell_is_a_line(
     with lines.shown(2):
         lines.advance(first, Outcome(first.cell_id, "finished"))
         lines.advance(second, Outcome(second.cell_id, "failed", error="no space"))
-    said = capsys.readouterr().err.splitlines()
-    assert said[0] == "2 cells to run" and said[1].startswith(f"1/2 {first.cell_id} (left: ")
-    assert said[2].startswith(f"2/2 {second.cell_id} failed: no space")
+    printed = capsys.readouterr().err.splitlines()
+    assert printed[0] == "2 cells to run" and printed[1].startswith(f"1/2 {first.cell_id} (left: ")
+    assert printed[2].startswith(f"2/2 {second.cell_id} failed: no space")
 
 
 def test_the_end_prints_the_verdicts_comparisons_first(tmp_path: Path) -> None:

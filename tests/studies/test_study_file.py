@@ -17,7 +17,7 @@ STUDIES = Path(__file__).parents[2] / "bundles" / "xray_classification" / "studi
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"axis": {}}, "axis is unknown: did you mean 'axes'"),
         ({"axes": {"sources": ["a"]}}, "axes.sources is unknown: did you mean 'source'"),
@@ -39,11 +39,11 @@ STUDIES = Path(__file__).parents[2] / "bundles" / "xray_classification" / "studi
     ],
 )
 def test_a_mistake_names_the_file_and_the_field(
-    study_file: Callable[..., Path], fields: dict, said: str
+    study_file: Callable[..., Path], fields: dict, message: str
 ) -> None:
     with pytest.raises(InputError) as caught:
         read_study(study_file(**fields))
-    assert str(caught.value).startswith(str(study_file(**fields))) and said in str(caught.value)
+    assert str(caught.value).startswith(str(study_file(**fields))) and message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -180,7 +180,7 @@ def test_the_command_line_narrows_axes_and_sets_anything(tiny_study: Make) -> No
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
+    ("option", "value", "message"),
     [
         ("p_art", "2", "axes.p_art.0: 2 is greater"),
         ("fold", "a", "axes.fold.0: 'a' is not of type 'integer'"),
@@ -190,11 +190,11 @@ def test_the_command_line_narrows_axes_and_sets_anything(tiny_study: Make) -> No
     ],
 )
 def test_the_command_line_is_checked_like_the_file(
-    tiny_study: Make, option: str, value: str, said: str
+    tiny_study: Make, option: str, value: str, message: str
 ) -> None:
     with pytest.raises(InputError) as caught:
         with_options(tiny_study(), {option: value})
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_the_written_study_file_means_the_same_study(tiny_study: Make, tmp_path: Path) -> None:
