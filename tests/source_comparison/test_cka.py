@@ -70,8 +70,8 @@ def test_it_is_the_unbiased_estimate_of_song() -> None:
 def test_independent_features_are_unlike_however_many_there_are() -> None:
     rng = np.random.default_rng(0)
     draws = [(rng.standard_normal((40, 2000)), rng.standard_normal((40, 2000))) for _ in range(12)]
-    found = np.array([alike(*draw) for draw in draws])
-    assert abs(found.mean()) < 0.03
+    similarities = np.array([alike(*draw) for draw in draws])
+    assert abs(similarities.mean()) < 0.03
     assert min(biased(*draw) for draw in draws) > 0.9  # what it would say without the correction
 
 
@@ -103,14 +103,14 @@ def test_features_that_never_change_are_like_nothing() -> None:
 
 def test_the_standard_error_is_the_spread_over_other_images() -> None:
     rng = np.random.default_rng(0)
-    found, errors = [], []
+    values, errors = [], []
     for _ in range(60):
         one = rng.standard_normal((80, 10))
         other = one + rng.standard_normal((80, 10))
         kernels = [similarity_kernel(one)], [similarity_kernel(other)]
-        found.append(cka(*kernels)[0, 0])
+        values.append(cka(*kernels)[0, 0])
         errors.append(cka_standard_errors(*kernels, patients=[str(n) for n in range(80)])[0])
-    assert 0.75 < np.mean(errors) / np.std(found, ddof=1) < 1.35
+    assert 0.75 < np.mean(errors) / np.std(values, ddof=1) < 1.35
 
 
 def test_copies_of_an_image_add_no_certainty() -> None:

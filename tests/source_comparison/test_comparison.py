@@ -44,10 +44,12 @@ def row(table: pd.DataFrame, stage: str) -> pd.Series:
 def test_networks_that_differ_by_the_order_of_channels_are_alike_and_others_are_not() -> None:
     images = torch.rand(40, 1, 48, 48, generator=torch.Generator().manual_seed(0))
     one, other = create_classifier("resnet10", seed=0), create_classifier("resnet10", seed=1)
-    found = [represent(each, "resnet10", images, batch_size=16) for each in (one, reordered(one), other)]
-    kernels = [[part.kernel for part in by_stage.values()] for by_stage in found]
+    representations = [
+        represent(each, "resnet10", images, batch_size=16) for each in (one, reordered(one), other)
+    ]
+    kernels = [[part.kernel for part in by_stage.values()] for by_stage in representations]
     assert np.diag(cka(kernels[0], kernels[1])) == pytest.approx(1, abs=1e-5)
-    assert not np.allclose(found[0]["features"].pooled, found[1]["features"].pooled)
+    assert not np.allclose(representations[0]["features"].pooled, representations[1]["features"].pooled)
     assert np.diag(cka(kernels[0], kernels[2]))[-1] < 0.97
 
 
@@ -89,14 +91,14 @@ def test_imagenet_and_random_see_alike_at_first_and_differ_later(
     settings["tracking_uri"] = store
     run = ComparisonRun(("imagenet", "random"), str(radiograph_cohort), out=tmp_path / "out", **settings)
     comparison = run.run()
-    found = comparison.same_stage()
+    table = comparison.same_stage()
     _check_files(tmp_path / "out", comparison.sources)
     assert (comparison.similarity["stage_a"] == "stem").sum() == 9
-    assert row(found, "stem")["cka"] > 0.8 > row(found, "features")["cka"] + 0.2
-    assert (found["standard_error"] > 0).all() and (found["standard_error"] < 0.3).all()
+    assert row(table, "stem")["cka"] > 0.8 > row(table, "features")["cka"] + 0.2
+    assert (table["standard_error"] > 0).all() and (table["standard_error"] < 0.3).all()
     printed = capsys.readouterr().out
-    assert "imagenet – random" in printed and f"{row(found, 'stem')['cka']:.2f} ±" in printed
-    _check_tracked(store, row(found, "features")["cka"])
+    assert "imagenet – random" in printed and f"{row(table, 'stem')['cka']:.2f} ±" in printed
+    _check_tracked(store, row(table, "features")["cka"])
 
 
 def _check_tracked(store: str, last: float) -> None:
@@ -139,8 +141,8 @@ def test_a_draw_keeps_the_share_of_positives_and_its_seed(radiograph_cohort: Pat
 def test_a_mistake_is_one_line_and_leaves_nothing(
     change: dict[str, object], message: str, radiograph_cohort: Path, tmp_path: Path
 ) -> None:
-    given: dict[str, object] = {"sources": ("random", "imagenet"), "dataset_dir": str(radiograph_cohort)}
-    run = ComparisonRun(**{**SMALL, **given, "out": tmp_path / "out", **change})  # type: ignore[arg-type]
+    arguments: dict[str, object] = {"sources": ("random", "imagenet"), "dataset_dir": str(radiograph_cohort)}
+    run = ComparisonRun(**{**SMALL, **arguments, "out": tmp_path / "out", **change})  # type: ignore[arg-type]
     with pytest.raises(InputError) as caught:
         run.run()
     assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -63,8 +63,8 @@ def beside(folder: Path, names: list[str], target: str = "chests") -> FineTuned:
 
 def test_each_source_has_its_own_fine_tuned_lean(tmp_path: Path) -> None:
     names = ["imagenet", "random", "imagenet@resnet18"]
-    found = beside(study(tmp_path, names), ["imagenet@resnet18", "imagenet", "elsewhere"])
-    table = found.table.set_index("source")
+    fine_tuned_lean = beside(study(tmp_path, names), ["imagenet@resnet18", "imagenet", "elsewhere"])
+    table = fine_tuned_lean.table.set_index("source")
     assert list(table.index) == ["imagenet@resnet18", "imagenet"]
     assert table.loc["imagenet@resnet18", ["lean", "tuned_lean"]].tolist() == [0, 0.2]
     assert table.loc["imagenet", ["tuned_lean", "tuned_low", "tuned_high"]].tolist() == [0, -0.1, 0.1]
@@ -95,8 +95,8 @@ def test_a_rank_correlation_takes_eight_sources(tmp_path: Path) -> None:
 
 
 def test_every_source_is_a_mark_at_its_place(tmp_path: Path) -> None:
-    found = beside(study(tmp_path, NAMES[:3]), NAMES[:3])
-    (axes,) = fine_tuned_figure(found, "sources").axes
+    fine_tuned_lean = beside(study(tmp_path, NAMES[:3]), NAMES[:3])
+    (axes,) = fine_tuned_figure(fine_tuned_lean, "sources").axes
     marks = [one[0].get_xydata()[0].tolist() for one in axes.containers if isinstance(one, ErrorbarContainer)]
     assert marks == [pytest.approx([-number / 20, number / 10]) for number in range(3)]
 

@@ -32,11 +32,11 @@ def planted(label: float, shift: float, seed: int = 0) -> tuple[np.ndarray, np.n
 
 def test_a_confounder_that_the_features_show_is_leant_on_and_another_is_not() -> None:
     clean, shown, cases = planted(label=1.5, shift=6.0)
-    found = frozen_lean(clean, {"shown": shown, "hidden": clean.copy()}, cases)
-    assert found.clean.low > 0.7 and found.clean.value < 0.95
-    assert found.learned["shown"].low > 0.5
+    lean = frozen_lean(clean, {"shown": shown, "hidden": clean.copy()}, cases)
+    assert lean.clean.low > 0.7 and lean.clean.value < 0.95
+    assert lean.learned["shown"].low > 0.5
     # Who shows nothing of the confounder is the same in both states, at every p_art.
-    assert found.learned["hidden"].value == pytest.approx(0, abs=1e-12)
+    assert lean.learned["hidden"].value == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.slow

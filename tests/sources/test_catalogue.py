@@ -237,14 +237,14 @@ def test_a_source_made_here_is_found(
     }
     path = own(places[how])
     monkeypatch.setenv("SRCMATTERS_WEIGHTS", "mirror")
-    asked = places[how] if how == "path" else "ours"
-    entry = find_entry(asked, "resnet18")
+    source = places[how] if how == "path" else "ours"
+    entry = find_entry(source, "resnet18")
     assert entry is not None
     assert entry.location == {"file": str(path)}
     assert ("ours" in known_sources("resnet18")) == (how != "path")
     assert "ours" not in known_sources("resnet50")
     with pytest.raises(InputError, match="has no weights for resnet50, expected --network resnet18"):
-        find_entry(asked, "resnet50")
+        find_entry(source, "resnet50")
 
 
 def test_a_source_made_here_does_not_hide_one_of_the_catalogue(own: Callable[..., Path]) -> None:

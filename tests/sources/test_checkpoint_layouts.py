@@ -59,8 +59,8 @@ def layouts(weights: dict[str, torch.Tensor]) -> dict[str, Any]:
     ],
 )
 def test_every_layout_gives_the_network_alone(plain: dict[str, torch.Tensor], layout: str) -> None:
-    found = unwrapped(nested_state(layouts(plain)[layout]))
-    assert {name.removeprefix("module.") for name in found} == set(plain)
+    state = unwrapped(nested_state(layouts(plain)[layout]))
+    assert {name.removeprefix("module.") for name in state} == set(plain)
 
 
 def test_a_second_network_beside_the_first_is_not_dropped(plain: dict[str, torch.Tensor]) -> None:

@@ -36,12 +36,12 @@ def test_the_normalisation_travels_with_the_weights() -> None:
     torch.testing.assert_close(state["0.std"].flatten(), torch.tensor([0.229, 0.224, 0.225]))
 
 
-@pytest.mark.parametrize(("channels", "given"), [(3, 2), (3, 4), (1, 3)])
-def test_channels_that_the_network_has_not_are_refused(channels: int, given: int) -> None:
+@pytest.mark.parametrize(("channels", "image_channels"), [(3, 2), (3, 4), (1, 3)])
+def test_channels_that_the_network_has_not_are_refused(channels: int, image_channels: int) -> None:
     """A colour image would be broadcast through the mean of a grey network without complaint."""
     values = [0.5] * channels
-    with pytest.raises(ValueError, match=f"got {given} channels, expected 1 or {channels}"):
-        InputNormalisation(values, values)(torch.rand(1, given, 4, 4))
+    with pytest.raises(ValueError, match=f"got {image_channels} channels, expected 1 or {channels}"):
+        InputNormalisation(values, values)(torch.rand(1, image_channels, 4, 4))
 
 
 def test_bgr_values_are_turned_around_with_the_weights() -> None:

@@ -34,7 +34,7 @@ def test_the_name_of_a_file_tells_its_content_and_not_its_place(file: Path, tmp_
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("nets.Small(3)", r"are not plain values by name"),
         ("nets.Small(width=print(1))", r"are not plain values by name"),
@@ -49,8 +49,8 @@ def test_the_name_of_a_file_tells_its_content_and_not_its_place(file: Path, tmp_
         ("my_net-12345678:small", r"names the code of a run, expected the file itself"),
     ],
 )
-def test_a_mistake_is_said_in_one_line(words: str, said: str) -> None:
-    with pytest.raises(InputError, match=said) as caught:
+def test_a_mistake_is_said_in_one_line(words: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
         create_classifier(words)
     assert "\n" not in str(caught.value)
 
@@ -77,13 +77,13 @@ def test_a_network_is_built_with_its_head_and_read_back(file: Path, kind: str, d
 
 
 def test_the_weights_are_called_what_they_are(file: Path) -> None:
-    given = create_classifier(f"{file}:pretrained", "constructor")
-    assert given.origin is not None and given.origin.source.startswith("constructor-")
+    network = create_classifier(f"{file}:pretrained", "constructor")
+    assert network.origin is not None and network.origin.source.startswith("constructor-")
     # It normalises for itself: the first layer changes nothing.
     image = torch.rand(1, 3, 8, 8)
-    assert torch.equal(given[0](image), image)
+    assert torch.equal(network[0](image), image)
     assert (
-        given.origin.source != create_classifier(f"{file}:pretrained(width=8)", "constructor").origin.source
+        network.origin.source != create_classifier(f"{file}:pretrained(width=8)", "constructor").origin.source
     )  # type: ignore[union-attr]
     with pytest.raises(InputError, match="the same weights for every seed, expected --source constructor"):
         create_classifier(f"{file}:pretrained", "random")

@@ -20,37 +20,37 @@ def recorded(name: str, size: int = 64) -> SimpleNamespace:
     torch.manual_seed(0)
     network = create_network(name).eval()
     images = torch.rand(2, 3, size, size)
-    with torch.inference_mode(), recorded_stages(network, name, grid=1) as found:
+    with torch.inference_mode(), recorded_stages(network, name, grid=1) as outputs:
         logits = network(images)
-    return SimpleNamespace(network=network, images=images, logits=logits, found=dict(found))
+    return SimpleNamespace(network=network, images=images, logits=logits, outputs=dict(outputs))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_stage_is_recorded_and_the_head_makes_the_logits_of_the_last(name: str) -> None:
     seen = recorded(name)
-    assert list(seen.found) == [stage.name for stage in stages(name)]
-    assert len(seen.found) == (9 if name.startswith("efficientnet") else 6)
-    assert all(len(found) == 2 for found in seen.found.values())
+    assert list(seen.outputs) == [stage.name for stage in stages(name)]
+    assert len(seen.outputs) == (9 if name.startswith("efficientnet") else 6)
+    assert all(len(output) == 2 for output in seen.outputs.values())
     head = seen.network.get_submodule(HEADS[name].removesuffix("."))
     with torch.inference_mode():
-        torch.testing.assert_close(head(seen.found[FEATURES]), seen.logits)
+        torch.testing.assert_close(head(seen.outputs[FEATURES]), seen.logits)
 
 
 def test_the_first_stage_is_that_of_the_network_itself() -> None:
     seen = recorded("resnet18")
     with torch.inference_mode():
         first = torch.relu(seen.network.bn1(seen.network.conv1(seen.images))).mean((2, 3))
-    torch.testing.assert_close(seen.found["conv1"][:, :, 0, 0], first)
+    torch.testing.assert_close(seen.outputs["conv1"][:, :, 0, 0], first)
     # A ResNet's features are its last stage averaged over the image.
-    torch.testing.assert_close(seen.found["layer4"][:, :, 0, 0], seen.found[FEATURES])
+    torch.testing.assert_close(seen.outputs["layer4"][:, :, 0, 0], seen.outputs[FEATURES])
 
 
 def test_nothing_is_recorded_afterwards() -> None:
     seen = recorded("resnet10")
-    with torch.inference_mode(), recorded_stages(seen.network, "resnet10", grid=1) as found:
+    with torch.inference_mode(), recorded_stages(seen.network, "resnet10", grid=1) as outputs:
         pass
     seen.network(seen.images)
-    assert found == {}
+    assert outputs == {}
 
 
 def test_a_transformer_has_stages_as_well() -> None:
@@ -59,11 +59,11 @@ def test_a_transformer_has_stages_as_well() -> None:
 
     tiny = {**VIT_B14, "hidden_size": 24, "num_attention_heads": 2, "image_size": 28}
     network = VisionTransformer(3, 2, 0.0, tiny).eval()
-    with torch.inference_mode(), recorded_stages(network, "vit_b14", grid=4) as found:
+    with torch.inference_mode(), recorded_stages(network, "vit_b14", grid=4) as outputs:
         logits = network(torch.rand(2, 3, 42, 42))
-        torch.testing.assert_close(network.head(found[FEATURES]), logits)
-    assert [stage.name for stage in stages("vit_b14")] == list(found)
-    assert found["block12"].shape == (2, 24, 3, 3)
+        torch.testing.assert_close(network.head(outputs[FEATURES]), logits)
+    assert [stage.name for stage in stages("vit_b14")] == list(outputs)
+    assert outputs["block12"].shape == (2, 24, 3, 3)
 
 
 def test_a_place_keeps_its_place_on_the_grid() -> None:

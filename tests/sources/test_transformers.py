@@ -64,8 +64,8 @@ def test_the_head_is_given_the_class_token_or_the_mean_of_the_patches(
 @pytest.mark.filterwarnings("ignore:.* nobody published a hash")
 def test_a_checkpoint_keeps_its_pooling_unless_another_is_asked_for(tmp_path: Path) -> None:
     torch.save(create_classifier("vit_b14", "dinov2", pooling="mean").state_dict(), tmp_path / "model.pt")
-    for asked, expected in ((None, "mean"), ("mean", "mean"), ("cls", "cls")):
-        made = create_classifier("vit_b14", tmp_path / "model.pt", pooling=asked)
+    for pooling, expected in ((None, "mean"), ("mean", "mean"), ("cls", "cls")):
+        made = create_classifier("vit_b14", tmp_path / "model.pt", pooling=pooling)
         assert made[1].pooling == expected
     assert create_classifier("vit_b14", "dinov2")[1].pooling == "cls"
 
