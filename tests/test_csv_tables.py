@@ -108,8 +108,8 @@ def test_the_command_makes_a_case_table_of_what_people_have(tmp_path: Path) -> N
     cases = read_cases(tmp_path)
     assert cases["label"].tolist() == [0, 1, 0, 0, 1, 0]
     assert cases["age"][1] == 51.5
-    chosen = ("--positive", "viral", "--negative", "normal", "--out", out)
-    assert "4 images, 2 positive" in run(tmp_path / "theirs.csv", *names, *chosen)
+    options = ("--positive", "viral", "--negative", "normal", "--out", out)
+    assert "4 images, 2 positive" in run(tmp_path / "theirs.csv", *names, *options)
     arguments = ("cohorts", "table", tmp_path / "theirs.csv", *names, "--positive", "virral", "--out", out)
     with pytest.raises(InputError, match=r"positive: no row of .* has label 'virral': did you mean 'viral'"):
         CliRunner().invoke(command, [*map(str, arguments)], catch_exceptions=False)

@@ -56,16 +56,18 @@ def commands(page: Path) -> list[str]:
 def test_every_command_and_option_exists(page: Path) -> None:
     for line in commands(page):
         words = shlex.split(line.split(" | ")[0], comments=True)[1:]
-        context, found = click.Context(command), command
+        context, subcommand = click.Context(command), command
         path = []
-        while isinstance(found, click.Group) and words and not words[0].startswith("-"):
+        while isinstance(subcommand, click.Group) and words and not words[0].startswith("-"):
             path.append(words.pop(0))
-            inner = found.get_command(context, path[-1])
+            inner = subcommand.get_command(context, path[-1])
             assert inner is not None, f"{page.name}: {line}"
-            found = inner
+            subcommand = inner
         if path and path[0] in _ANY_SETTING:
             continue
-        known = {name for parameter in found.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        known = {
+            name for parameter in subcommand.params for name in (*parameter.opts, *parameter.secondary_opts)
+        }
         for word in words:
             if word.startswith("--"):
                 assert word.split("=")[0] in known | {"--help"}, f"{page.name}: {line}"

@@ -48,15 +48,15 @@ def test_a_stage_is_frozen_with_all_before_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("adaptation", "said"),
+    ("adaptation", "message"),
     [
         ("lineer", "'lineer' is unknown: did you mean 'linear'"),
         ("freeze_9", "no stage '9', expected 1 to 5 or a stage's name"),
         ("freeze_layer22", "no stage 'layer22'.*did you mean 'layer2'"),
     ],
 )
-def test_an_adaptation_that_does_not_exist_is_refused(adaptation: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_an_adaptation_that_does_not_exist_is_refused(adaptation: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         trained_parameters(create_classifier("resnet10"), adaptation)
 
 
@@ -77,11 +77,11 @@ def test_what_is_frozen_stays_as_it_is_when_the_trainer_trains() -> None:
 
 @pytest.fixture
 def run(radiograph_cohort: Path, tmp_path: Path) -> Callable[..., Path]:
-    def start(name: str, files: tuple[str, ...] = ("train.yaml",), **given: Any) -> Path:
+    def start(name: str, files: tuple[str, ...] = ("train.yaml",), **overrides: Any) -> Path:
         paths = [str(BUNDLES / "xray_classification" / "configs" / file) for file in files]
         out = tmp_path / name
         settings = {**QUICK, "confounder": "none", "p_art": 0.0, "dataset_dir": str(radiograph_cohort)}
-        settings |= {"output_dir": str(out), "log_images": False, **given}
+        settings |= {"output_dir": str(out), "log_images": False, **overrides}
         create_workflow(config_file=paths, run_id="training", logging_file=False, **settings).run()
         return out
 

@@ -25,13 +25,13 @@ def _cache(folder: str | None, slab_mm: float | None = None) -> StateCache:
 
 @pytest.mark.parametrize(("read", "recorded"), [(60.0, 60.0), (None, 0)])
 def test_the_slab_is_the_one_that_the_loader_reads(read: float | None, recorded: float) -> None:
-    asked: dict[str, Any] = {"slab_mm": 24, "unit": "display"}
-    ran = scan_settings(asked, _cache("scans", read))
+    settings: dict[str, Any] = {"slab_mm": 24, "unit": "display"}
+    ran = scan_settings(settings, _cache("scans", read))
     assert ran == {"slab_mm": recorded, "unit": "HU"}
 
 
 @pytest.mark.parametrize(
-    ("asked", "folder", "expected"),
+    ("target", "folder", "expected"),
     [
         ("nih", "nih", "nih"),
         ("nih", "clinic", "clinic"),
@@ -40,6 +40,6 @@ def test_the_slab_is_the_one_that_the_loader_reads(read: float | None, recorded:
     ],
 )
 def test_the_target_is_the_folder_that_was_read_unless_the_user_names_it(
-    asked: str, folder: str | None, expected: str
+    target: str, folder: str | None, expected: str
 ) -> None:
-    assert target_name(asked, {"dataset_dir": "/data/nih"}, _cache(folder)) == expected
+    assert target_name(target, {"dataset_dir": "/data/nih"}, _cache(folder)) == expected

@@ -81,8 +81,8 @@ def test_an_epoch_of_training_moves_the_weights_alike(
 ) -> None:
     expected = moved_by_an_epoch(cache, mitigation, torch.device("cpu"))
     with accelerator(monkeypatch) as device:
-        found = moved_by_an_epoch(cache, mitigation, device)
-    assert (found - expected).norm() < 0.02 * expected.norm()  # the order of sums differs
+        moved = moved_by_an_epoch(cache, mitigation, device)
+    assert (moved - expected).norm() < 0.02 * expected.norm()  # the order of sums differs
 
 
 def test_images_are_held_on_the_device(cache: StateCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,9 +108,9 @@ def test_augmentation_stays_on_the_device(shape: tuple[int, ...], monkeypatch: p
     for make in makes:
         expected = make()(images)
         with accelerator(monkeypatch) as device:
-            found = make()(images.to(device))
-            assert isinstance(found, OnAccelerator)
-            torch.testing.assert_close(found.cpu(), expected)
+            augmented = make()(images.to(device))
+            assert isinstance(augmented, OnAccelerator)
+            torch.testing.assert_close(augmented.cpu(), expected)
 
 
 def test_two_views_and_their_loss(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,9 +148,9 @@ def test_both_states_are_tested_and_screened(cache: StateCache, monkeypatch: pyt
         monkeypatch.setattr(module, fit, mean_head)  # a fit takes seconds and knows no device
     expected = frozen_figures(cache, torch.device("cpu"))
     with accelerator(monkeypatch) as device, torch.no_grad():
-        found = frozen_figures(cache, device)
+        metrics = frozen_figures(cache, device)
     for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values, atol=1e-4, rtol=1e-3, err_msg=name)
+        np.testing.assert_allclose(metrics[name], values, atol=1e-4, rtol=1e-3, err_msg=name)
         assert np.ptp(values) > 0, name
 
 

@@ -68,12 +68,12 @@ def test_pairs_are_both_states_of_who_does_not_carry_augmented_alike() -> None:
 def test_the_paired_loss_is_its_formula_and_cross_entropy_without_pairs() -> None:
     logits = torch.tensor([[0.0, 1.0], [2.0, 0.0], [0.0, 3.0]], requires_grad=True)
     labels = torch.tensor([1, 0, -2])  # the third is the other state of the second
-    found = PairedLoss()(logits, labels)
+    loss = PairedLoss()(logits, labels)
     change = 3.0 - (0.0 - 2.0)
-    assert found.item() == pytest.approx(
+    assert loss.item() == pytest.approx(
         functional.cross_entropy(logits[:2], labels[:2]).item() + PENALTY * change**2
     )
-    found.backward()
+    loss.backward()
     assert logits.grad is not None and logits.grad[2].abs().sum() > 0
     assert PairedLoss()(logits[:2], labels[:2]) == functional.cross_entropy(logits[:2], labels[:2])
 

@@ -59,12 +59,12 @@ def test_group_dro_finds_the_saddle_point_of_an_independent_solver() -> None:
     bound = {"type": "ineq", "fun": lambda x: x[4] - group_losses(x[:4])}
     start = np.array([0.0, 0, 0, 0, 1])
     penalty = 1 / (2 * strength * len(groups))
-    found = minimize(lambda x: x[4] + penalty * (x[:3] @ x[:3]), start, constraints=[bound], tol=1e-10)
+    solution = minimize(lambda x: x[4] + penalty * (x[:3] @ x[:3]), start, constraints=[bound], tol=1e-10)
     shares = worst_shares(cases.own, cases.labels, groups, strength)
     model = LogisticRegression(C=strength).fit(cases.own, cases.labels, group_weights(groups, shares))
     theta = np.concatenate([model.coef_[0], model.intercept_])
-    assert group_losses(theta).max() == pytest.approx(group_losses(found.x[:4]).max(), abs=2e-3)
-    scores = [TEST.own @ one[:3] + one[3] for one in (theta, found.x)]
+    assert group_losses(theta).max() == pytest.approx(group_losses(solution.x[:4]).max(), abs=2e-3)
+    scores = [TEST.own @ one[:3] + one[3] for one in (theta, solution.x)]
     worst = [worst_group_accuracy(one, TEST.labels, TEST.carries) for one in scores]
     assert worst[0] == pytest.approx(worst[1], abs=0.01)
 

@@ -30,7 +30,7 @@ def frozen_cell(signal: float = 1.0, p_art: float = 1.0, images: int = 160, seed
 
 def test_a_refit_is_the_ridge_regression_on_the_patients_that_were_drawn() -> None:
     cell = frozen_cell()
-    found = refitted_aucs(cell, refits=5)
+    aucs = refitted_aucs(cell, refits=5)
     weights = resample_patients(cell.cases["patient_id"], 5)
     times = weights.counts[weights.rows(cell.cases["patient_id"])]
     labels = cell.cases["label"].to_numpy()
@@ -43,7 +43,7 @@ def test_a_refit_is_the_ridge_regression_on_the_patients_that_were_drawn() -> No
         for name, carrying in (("clean", np.zeros(len(test), bool)), ("ood", labels[test] == 0)):
             scores = model.predict(np.where(carrying[:, None], cell.confounded[test], cell.clean[test]))
             expected = roc_auc_score(labels[test], scores, sample_weight=times[test, number])
-            assert found[f"{name}_auc"][number] == pytest.approx(expected, abs=1e-9)
+            assert aucs[f"{name}_auc"][number] == pytest.approx(expected, abs=1e-9)
 
 
 def test_sources_folds_and_p_art_draw_the_same_patients() -> None:
@@ -80,6 +80,6 @@ def test_the_permutation_test_is_exact_where_labels_say_nothing() -> None:
 
 
 def test_permuted_labels_are_at_chance_on_average() -> None:
-    found = permuted_aucs(frozen_cell(p_art=0.0), 400)
-    assert found["clean_auc"][1:].mean() == pytest.approx(0.5, abs=0.03)
-    assert len(found) == 401 and found["permutation"].tolist() == list(range(401))
+    aucs = permuted_aucs(frozen_cell(p_art=0.0), 400)
+    assert aucs["clean_auc"][1:].mean() == pytest.approx(0.5, abs=0.03)
+    assert len(aucs) == 401 and aucs["permutation"].tolist() == list(range(401))
