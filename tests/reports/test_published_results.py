@@ -40,6 +40,7 @@ def test_results_in_both_are_compared_and_the_order_is_told(
     )
     assert comparison is not None and comparison.picture is not None and "<svg" in comparison.picture.markup
     assert [(name, len(rows)) for name, rows in comparison.table.groups] == [("tag", 3)]
+    assert comparison.sources == ("imagenet", "random")  # radimagenet is not here, and not in the legend
     shown = {(row[0], row[1], row[2]): row[3:] for row in comparison.table.rows}
     here = environments.set_index(["source", "environment", "p_art"])["auc"]
     assert shown["imagenet", "o.o.d.", "1"][0] == ".99"
