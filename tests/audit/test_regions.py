@@ -90,6 +90,7 @@ def test_a_model_that_reads_the_lesion_on_radiographs(radiograph_cohort: Path) -
     assert kept["intervention"] == "nothing else kept" and kept["auc"]["low"] > 0.5
     shown = Regions.table(list(findings.values()))
     assert shown is not None and len(shown.rows) == 10 + 2
+    assert shown.note.endswith("may tell the label: compare with the matched region.")
 
 
 @pytest.mark.slow
@@ -163,6 +164,8 @@ def test_without_a_place_of_the_disease_only_parts_are_asked(radiograph_cohort: 
     evidence = Evidence(scores, score_images=lambda rows, change: scores.clean[rows], region=images.region)
     findings = Regions().run(evidence)
     assert findings[0].outcome is Outcome.SKIPPED and "no mask" in findings[0].text and len(findings) == 8
+    shown = Regions.table(findings)
+    assert shown is not None and shown.note.endswith("may tell the label.")  # no region is matched
 
 
 @pytest.mark.parametrize("fill", FILLS)
