@@ -184,20 +184,22 @@ def _contract(audit: Audit) -> Table | None:
 def _sweep(audit: Audit) -> Table | None:
     if audit.sweep is None or audit.sweep.empty:
         return None
+    conventions = audit.sweep.to_dict("records")
     rows = [
         [
             row["convention"],
+            row["result"],
             number(row["auc"]),
             numbers.NONE
             if np.isnan(row["p_value"])
             else interval(row["difference"], row["low"], row["high"]),
             p_value(row["p_adjusted"]),
-            f"{row['result']}: {row['reason']}" if row["reason"] else row["result"],
         ]
-        for row in audit.sweep.to_dict("records")
+        for row in conventions
     ]
-    columns = ("convention", "clean AUC", "difference from the declared one", "p (Holm)", "result")
-    return Table("Input conventions compared", columns, [("", rows)])
+    columns = ("convention", "result", "clean AUC", "difference", "p (Holm)")
+    reasons = " ".join(f"{row['convention']}: {row['reason']}." for row in conventions if row["reason"])
+    return Table("Input conventions compared", columns, [("", rows)], labels=2, note=reasons)
 
 
 def _refusals(audit: Audit) -> Table | None:

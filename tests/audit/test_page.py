@@ -21,8 +21,9 @@ def test_conventions_are_shown_with_intervals_and_p_to_three_digits() -> None:
     table = _sweep(SimpleNamespace(sweep=pd.DataFrame(rows, columns=names)))  # type: ignore[arg-type]
     assert table is not None
     assert table.groups[0][1] == [
-        ["as declared", ".90", "–", "–", "declared"],
-        ["inverted", ".40", "−.50 [−.60, −.40]", "< .001", "significantly worse"],
-        ["channels grey", ".90", ".00 [−.01, .01]", ".900", "cannot be told apart"],
-        ["transposed", "–", "–", "–", "does not run: wants squares"],
+        ["as declared", "declared", ".90", "–", "–"],
+        ["inverted", "significantly worse", ".40", "−.50 [−.60, −.40]", "< .001"],
+        ["channels grey", "cannot be told apart", ".90", ".00 [−.01, .01]", ".900"],
+        ["transposed", "does not run", "–", "–", "–"],
     ]
+    assert table.note == "transposed: wants squares."
