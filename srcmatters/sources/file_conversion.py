@@ -10,7 +10,7 @@ from srcmatters.errors import InputError
 from srcmatters.files import sha256_of
 from srcmatters.sources.catalogue import read_catalogue
 from srcmatters.sources.checkpoint_layouts import network_of_run, unwrapped
-from srcmatters.sources.conversion import convert, guess_scheme
+from srcmatters.sources.conversion import convert, guess_scheme, nearest_scheme
 from srcmatters.sources.conversion_report import ConversionReport
 from srcmatters.sources.declared_input import INPUTS
 from srcmatters.sources.entry import Entry
@@ -63,12 +63,12 @@ def convert_file(
         scheme = scheme or _only_scheme(weights, network, file)
         known = dict(declared or _known_normalisation(scheme, file))
     rules = find_scheme(scheme, network)
-    _check_order(known, rules.channels, file)
     dims = spatial_dims or rules.spatial_dims or _dims(weights, network)
     turn = declared is not None and known["channel_order"] == "BGR" and rules.orders != ("BGR",)
     if turn:
         weights = {**weights, **_turned_stem(weights, network, file)}
     converted, report = convert(weights, scheme, network, dims, origin=f"{file} into {network}")
+    _check_order(known, report.channels, file)
     what = "the model of a run" if own else f"scheme {scheme}"
     notes = f"converted from {file.name} (SHA-256 {sha256_of(file)}), {what}"
     entry = _entry(out.stem, report, {**words, "normalisation": as_rgb(known), "notes": notes})
@@ -76,10 +76,15 @@ def convert_file(
     return entry, report
 
 
-def _check_order(known: Mapping[str, Any], channels: int | None, file: Path) -> None:
+def _check_order(known: Mapping[str, Any], channels: int, file: Path) -> None:
     order = known["channel_order"]
-    if channels is not None and CHANNEL_ORDERS[order] != channels:
-        raise InputError(f"{file}: order: got {order}, but the network in the file takes {channels} channels")
+    if CHANNEL_ORDERS[order] != channels:
+        fitting = [name for name, count in CHANNEL_ORDERS.items() if count == channels]
+        plural = "s" if channels > 1 else ""
+        raise InputError(
+            f"{file}: order: got {order}, but the network in the file takes {channels} channel{plural},"
+            f" expected {' or '.join(fitting) if fitting else 'a network for grey or RGB images'}"
+        )
 
 
 def _dims(weights: Weights, network: str) -> int:
@@ -110,11 +115,17 @@ def _entry(name: str, report: ConversionReport, fields: Mapping[str, Any]) -> En
 
 
 def _only_scheme(weights: Weights, network: str, file: Path) -> str:
-    fitting = [scheme for _, scheme, _ in guess_scheme(weights, network) if scheme != "monai"]
-    if len(fitting) != 1:
-        result = f"fits {' and '.join(fitting)}" if fitting else "fits no naming scheme completely"
+    fitting = [scheme for _, scheme, _ in guess_scheme(weights, network)]
+    # What a published scheme names like MONAI is that scheme's; what only MONAI's own names fit is MONAI's.
+    schemes = [scheme for scheme in fitting if scheme != "monai"] or fitting
+    if not schemes:
+        # Nearly always it is one tensor or the wrong network: the conversion says which.
+        nearest = nearest_scheme(weights, network)
+        convert(weights, nearest, network, _dims(weights, network), origin=f"{file} into {network}")
+    if len(schemes) != 1:
+        result = f"fits {' and '.join(schemes)}" if schemes else "fits no naming scheme completely"
         raise InputError(f"{file}: {result} as {network}: say which with --scheme")
-    return fitting[0]
+    return schemes[0]
 
 
 def _known_normalisation(scheme: str, file: Path) -> Mapping[str, Any]:

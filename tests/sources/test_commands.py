@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import monai.networks.nets
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -126,9 +127,50 @@ def test_the_input_of_a_converted_source_is_the_files_own_in_rgb(source: str) ->
 
 
 def test_convert_refuses_a_file_of_another_network(installed: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="fits no naming scheme completely as resnet50"):
+    with pytest.raises(InputError, match=r"into resnet50: the weights are those of another network: .*conv1"):
         run("convert", installed, "--to", "resnet50", "--out", tmp_path / "a.safetensors")
     assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_convert_names_the_tensors_by_which_a_file_misses_its_network(tmp_path: Path) -> None:
+    torch.save(monai.networks.nets.resnet18(spatial_dims=2).state_dict(), tmp_path / "biased.pth")
+    with pytest.raises(InputError, match=r"biased.pth into resnet18: .*layer2\.0\.downsample\.0\.bias"):
+        run(
+            "convert",
+            tmp_path / "biased.pth",
+            "--to",
+            "resnet18",
+            "--input",
+            "0..1",
+            "--out",
+            "a.safetensors",
+        )
+
+
+def test_convert_takes_monais_own_names_without_being_told(tmp_path: Path) -> None:
+    network = monai.networks.nets.DenseNet121(spatial_dims=2, in_channels=1, out_channels=3)
+    torch.save(network.state_dict(), tmp_path / "grey.pt")
+    words = (
+        "convert",
+        tmp_path / "grey.pt",
+        "--to",
+        "densenet121",
+        "--input",
+        "0..1",
+        "--out",
+        "a.safetensors",
+    )
+    with pytest.raises(
+        InputError, match="order: got RGB, but the network in the file takes 1 channel, expected grey"
+    ):
+        run(*words)
+    assert not Path("a.safetensors").exists()
+    assert "monai into densenet121" in run(*words, "--order", "grey").output
+    image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    made = create_classifier("densenet121", Path("a.safetensors"))[1].eval()
+    with torch.no_grad():
+        assert torch.equal(made.features(image), network.eval().features(image))
+    assert run("check", "a.safetensors").exit_code == 0
 
 
 def test_check_runs_the_network_of_a_source(installed: Path) -> None:
