@@ -11,6 +11,7 @@ from srcmatters.source_comparison.figures import COLOURS, DASHES, MARKERS
 from srcmatters.source_comparison.ranking import SourceRanking
 
 _PER_ROW = 3
+_LEGEND_COLUMNS = 4
 
 
 def rank_figure(ranking: SourceRanking, title: str = "") -> Figure:
@@ -33,13 +34,16 @@ def rank_figure(ranking: SourceRanking, title: str = "") -> Figure:
     ranks = ["not ranked" if pd.isna(rank) else f"{rank}" for rank in ranking.sources["rank"]]
     labels = [f"{name} ({rank})" for name, rank in zip(names, ranks, strict=True)]
     clean.set_yticks(range(len(names)), labels)
-    clean.invert_yaxis()
+    clean.set_ylim(len(names) - 0.5, -0.5)  # the first source above, the outer markers inside
     panels = lower.subplots(rows, _PER_ROW, sharey=True, squeeze=False).ravel()
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     for axes, name in zip(panels, names, strict=False):
         _by_stage(axes, ranking.stages[ranking.stages["source"] == name], name)
-    panels[0].legend(frameon=False, fontsize=7)
+    handles, properties = panels[0].get_legend_handles_labels()
+    lower.legend(
+        handles, properties, frameon=False, fontsize=8, ncols=len(properties), loc="outside upper left"
+    )
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -65,8 +69,11 @@ def _dots(
         )
     axes.axvline(neutral, color="0.6", linewidth=1, zorder=0)
     axes.set_xlabel(label)
-    if len(kinds) > 1:
-        axes.legend(frameon=False, fontsize=8)
+    if len(kinds) > 1:  # above the axes, where it covers no interval
+        columns, corner = min(_LEGEND_COLUMNS, len(kinds)), (-0.02, 1)
+        axes.legend(
+            frameon=False, fontsize=8, ncols=columns, loc="lower left", bbox_to_anchor=corner, borderpad=0
+        )
     axes.spines[["top", "right"]].set_visible(False)
 
 

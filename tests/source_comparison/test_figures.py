@@ -10,6 +10,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from srcmatters.source_comparison.figures import BLANK, source_comparison_figure
+from srcmatters.source_comparison.rank_figure import rank_figure
+from srcmatters.source_comparison.ranking import SourceRanking
 from srcmatters.source_comparison.tables import print_source_comparison
 
 STAGES = ("input", "block 1", "features")
@@ -50,6 +52,30 @@ def test_the_legend_lies_outside_of_the_axes(sources: list[str]) -> None:
     assert len(legends) == 2
     for axes in legends:
         assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1 - 1
+
+
+def test_the_legends_of_a_ranking_lie_outside_and_its_markers_inside_of_the_axes() -> None:
+    names, against = ("imagenet", "random"), ("tag", "noise", "denoise", "sex", "view", "age")
+    known = pd.DataFrame({"source": names, "clean_auc": 0.7, "low": 0.6, "high": 0.8, "rank": [1, None]})
+    cells = pd.DataFrame(product(names, against), columns=["source", "of"]).assign(low=0.4, high=0.6)
+    stages = pd.DataFrame(product(names, STAGES, ("label", *against)), columns=["source", "stage", "of"])
+    ranking = SourceRanking(
+        known.astype({"rank": "Int64"}),
+        cells.rename(columns={"of": "confounder"}).assign(lean=0.5),
+        cells.rename(columns={"of": "against"}).assign(index=0.5),
+        stages.assign(auc=0.7),
+    )
+    figure = rank_figure(ranking)
+    FigureCanvasAgg(figure).draw()
+    upper, lower = figure.subfigs
+    for axes in upper.axes:
+        low, high = sorted(axes.get_ylim())
+        assert all(low < place < high for line in axes.lines[1:] for place in line.get_ydata())
+        if axes.get_legend() is not None:
+            assert axes.get_legend().get_window_extent().y0 >= axes.get_window_extent().y1 - 1
+    assert not any(axes.get_legend() for axes in lower.axes)
+    (legend,) = lower.legends
+    assert legend.get_window_extent().y0 >= max(axes.get_window_extent().y1 for axes in lower.axes) - 1
 
 
 def test_a_blank_stage_is_explained_and_a_full_figure_needs_no_note(
