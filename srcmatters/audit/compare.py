@@ -73,8 +73,11 @@ def compare(first: str | Path, second: str | Path) -> list[Comparison]:
         )
     shared = _shared_confounders(tables)
     if not shared:
-        raise InputError(f"{first} and {second} have no confounder in common")
-    margin, confidence = records[0]["plan"]["margin"], records[0]["plan"]["confidence"]
+        one, other = (", ".join(_shared_confounders([table, table])) or "none" for table in tables)
+        raise InputError(f"{first} has {one} and {second} has {other}, expected a confounder in common")
+    # The stricter of two plans, so that the order of the two audits decides nothing.
+    margin = min(record["plan"]["margin"] for record in records)
+    confidence = max(record["plan"]["confidence"] for record in records)
     weights = resample_patients(both["patient_id"], REPLICATES, int(records[0]["plan"].get("seed", 0)))
     paired = [_paired(both, name, weights) for name in shared]
     p_values = adjusted_p_values(pd.Series([one.p_value() for one in paired]), "holm")
@@ -83,7 +86,7 @@ def compare(first: str | Path, second: str | Path) -> list[Comparison]:
     for name, one, p_value, p_within in zip(shared, paired, p_values, p_equal, strict=True):
         low, high = one.interval(confidence, -2.0, 2.0)
         outcome = _outcome(p_value, p_within, confidence)
-        text = _sentence(name, names, one.value, low, high, outcome)
+        text = _sentence(name, names, (one.value, low, high), outcome, margin)
         results.append(Comparison(name, outcome, text, one.value, low, high, float(p_value)))
     return results
 
@@ -98,14 +101,20 @@ def _outcome(p_value: float, p_within: float, confidence: float) -> Outcome:
 
 
 def _sentence(
-    confounder: str, names: list[str], value: float, low: float, high: float, outcome: Outcome
+    confounder: str,
+    names: list[str],
+    difference: tuple[float, float, float],
+    outcome: Outcome,
+    margin: float,
 ) -> str:
-    sizes = f"difference of the losses {interval(value, low, high)}"
+    value, low, high = difference
+    sizes = f"size of the loss of {names[0]} minus that of {names[1]}: {interval(value, low, high)}"
     if outcome is Outcome.LEANS:
         more, less = names if value > 0 else names[::-1]
         return f"{confounder}: {more} leans more than {less} ({sizes})."
     if outcome is Outcome.WITHIN_MARGIN:
-        return f"{confounder}: {names[0]} and {names[1]} lean alike within the margin ({sizes})."
+        within = f"within the margin of {number(margin)}"
+        return f"{confounder}: {names[0]} and {names[1]} lean alike {within} ({sizes})."
     furthest = max(abs(low), abs(high))
     return f"{confounder}: not decided; a difference of {number(furthest)} is not excluded ({sizes})."
 

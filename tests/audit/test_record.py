@@ -1,6 +1,7 @@
 """What an audit leaves: JSON, tables, a page, a terminal, MLflow, an exit status."""
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -112,6 +113,24 @@ def test_which_of_two_models_leans_less(tmp_path: Path) -> None:
     assert alike["tag"] is Outcome.WITHIN_MARGIN
     backwards = {one.confounder: one for one in compare(tmp_path / "b", tmp_path / "a")}
     assert backwards["tag"].difference == pytest.approx(-comparisons["tag"].difference)
+    assert "size of the loss of a minus that of b: ." in comparisons["tag"].text
+    assert "size of the loss of b minus that of a: −." in backwards["tag"].text
+
+
+def test_the_stricter_of_two_margins_holds_in_either_order(tmp_path: Path) -> None:
+    for name, margin in (("strict", 0.02), ("lax", 0.4)):
+        one = audited(name, noise=0.0)
+        write_record(replace(one, plan=replace(one.plan, margin=margin)), tmp_path / name)
+    for order in (("strict", "lax"), ("lax", "strict")):
+        (result,) = compare(*(tmp_path / name for name in order))
+        assert "within the margin of .02" in result.text
+
+
+def test_audits_of_other_confounders_name_what_each_has(tmp_path: Path) -> None:
+    write_record(audited("a", tag=1.0), tmp_path / "a")
+    write_record(audited("b", noise=0.0, tube=0.0), tmp_path / "b")
+    with pytest.raises(InputError, match=r"a has tag and .*b has noise, tube, expected"):
+        compare(tmp_path / "a", tmp_path / "b")
 
 
 def test_a_confounder_that_lowers_the_score_counts_by_its_size(tmp_path: Path) -> None:
