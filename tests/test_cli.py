@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
@@ -223,6 +225,27 @@ def test_every_command_has_help(arguments: list[str]) -> None:
     done = run(*arguments, "-h")
     assert done.exit_code == 0
     assert "Usage:" in done.output
+
+
+def _commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    for name in group.list_commands(click.Context(group)):
+        one = group.get_command(click.Context(group), name)
+        assert one is not None
+        if isinstance(one, click.Group):
+            yield from _commands(one, (*words, name))
+        else:
+            yield " ".join((*words, name)), one
+
+
+def test_every_command_that_tracks_takes_the_store_of_the_environment() -> None:
+    stores = {
+        words: option.envvar
+        for words, one in _commands(command)
+        for option in one.params
+        if option.name == "tracking_uri"
+    }
+    assert {"audit run", "export", "sources compare"} <= stores.keys()
+    assert set(stores.values()) == {"MLFLOW_TRACKING_URI"}, stores
 
 
 def test_the_version_is_the_packages() -> None:

@@ -31,6 +31,7 @@ from srcmatters.cohorts import open_cohort, read_cases
 from srcmatters.errors import InputError
 from srcmatters.images import file_digest
 from srcmatters.reports.printing import find_browser, print_pdf
+from srcmatters.runs.mlflow_store import require_usable
 
 _STORE = ".scores"
 #: Cases on which input conventions are compared: of 200 a cost of .05 AUC would be found in .13 to .61 of the
@@ -75,6 +76,7 @@ def run_audit(
         raise InputError(f"--out: {out} holds an audit already, expected another folder, or --overwrite")
     if options["pdf"]:
         find_browser()  # said before minutes of scoring
+    require_usable(options["tracking_uri"])  # likewise
     if options["pairs"] is not None:
         audited = run_scores(
             model,
@@ -95,10 +97,10 @@ def run_audit(
     shutil.rmtree(out / _STORE, ignore_errors=True)
     if options["pdf"]:
         print_pdf(page, out / PDF)
-    where = track(audited, out, options["tracking_uri"] or None, target)
     print_audit(audited, write, styled)
     write("")
     write(f"{page}, {record}")
+    where = track(audited, out, options["tracking_uri"] or None, target)
     if where:
         write(where)
     return FAILED if rule is not None and rule.fails(audited) else None

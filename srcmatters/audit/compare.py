@@ -73,8 +73,8 @@ def compare(first: str | Path, second: str | Path) -> list[Comparison]:
         )
     shared = _shared_confounders(tables)
     if not shared:
-        one, other = (", ".join(_shared_confounders([table, table])) or "none" for table in tables)
-        raise InputError(f"{first} has {one} and {second} has {other}, expected a confounder in common")
+        asked = [", ".join(_shared_confounders([table, table])) or "none" for table in tables]
+        raise InputError(f"{first} has {asked[0]} and {second} has {asked[1]}, expected one in common")
     # The stricter of two plans, so that the order of the two audits decides nothing.
     margin = min(record["plan"]["margin"] for record in records)
     confidence = max(record["plan"]["confidence"] for record in records)

@@ -12,7 +12,10 @@ from typing import Any
 
 from filelock import FileLock
 
+from srcmatters.errors import InputError
+
 DEFAULT_STORE = "sqlite:///mlruns/mlflow.db"
+_SECONDS = 5
 
 
 def default_tracking_uri() -> str:
@@ -23,6 +26,36 @@ def default_tracking_uri() -> str:
 def default_experiment_name(bundle: str) -> str:
     """``$MLFLOW_EXPERIMENT_NAME``, or the name of the bundle."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or bundle
+
+
+def without_password(address: object) -> str:
+    """A store's address, or what MLflow says of it, without the name and password that it may hold."""
+    return re.sub(r"://[^/@\s]+@", "://", str(address))
+
+
+def require_usable(tracking_uri: str | None) -> None:
+    """Ask a server once, and whether a database may be written, so that a wrong address is said in seconds.
+
+    MLflow itself would try a server that is down for minutes, and after everything has been computed. Any
+    answer of a server will do.
+
+    Raises:
+        InputError: nobody answers, or the database is there and may not be written.
+    """
+    if re.match("https?://", tracking_uri or ""):
+        import requests  # a command without a server need not pay for it
+
+        try:
+            requests.get(f"{tracking_uri}/health", timeout=_SECONDS)
+        except requests.RequestException as error:
+            reason = type(error).__name__
+            raise InputError(
+                f"tracking_uri: {without_password(tracking_uri)} does not answer ({reason}),"
+                " expected an MLflow server"
+            ) from error
+    database = re.match(r"sqlite:///(.+)", tracking_uri or "")
+    if database and Path(database[1]).exists() and not os.access(database[1], os.W_OK):
+        raise InputError(f"tracking_uri: {database[1]} may not be written, expected a database that may")
 
 
 @contextmanager

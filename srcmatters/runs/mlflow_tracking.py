@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import secrets
 import socket
 import warnings
@@ -20,7 +19,9 @@ from srcmatters.runs.mlflow_store import (
     absolute_store,
     alone_with_database,
     artifact_location,
+    require_usable,
     tracking_uri_of_a_run,
+    without_password,
 )
 from srcmatters.runs.mlflow_view import VIEW, VIEW_TAG, comparison_view
 
@@ -54,11 +55,6 @@ def run_name(settings: Mapping[str, Any]) -> str:
     parts += [settings["network"]] if "network" in settings else []
     parts.append(secrets.token_hex(2))
     return " · ".join(Path(str(part)).name for part in parts)
-
-
-def without_password(address: object) -> str:
-    """A store's address without the name and password that it may hold."""
-    return re.sub(r"://[^/@]+@", "://", str(address))
 
 
 class Tracker:
@@ -145,6 +141,7 @@ class Tracker:
 
     def _open(self, mlflow: Any) -> None:
         assert self.tracking_uri is not None
+        require_usable(self.tracking_uri)
         try:
             for chatty in ("mlflow.store.db.utils", "mlflow.system_metrics.system_metrics_monitor"):
                 logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -159,7 +156,7 @@ class Tracker:
                 self._find_parent(mlflow, self.parent_run_id)
             run = self._start(mlflow, experiment_id)
         except (mlflow.exceptions.MlflowException, OSError) as error:
-            reason = str(error).splitlines()[0]
+            reason = without_password(str(error).splitlines()[0])
             raise InputError(f"tracking_uri: {self._address()} cannot be used ({reason})") from error
         self.run_id, self.experiment_id = run.info.run_id, experiment_id
 
@@ -241,7 +238,7 @@ class Tracker:
         try:
             mlflow.log_metrics(dict(metrics), step=step, run_id=self.run_id)
         except (mlflow.exceptions.MlflowException, OSError) as error:
-            reason = str(error).splitlines()[0]
+            reason = without_password(str(error).splitlines()[0])
             warnings.warn(f"MLflow did not take the metrics of step {step}: {reason}", stacklevel=2)
 
     def log_folder(self, folder: Path) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from srcmatters.runs.mlflow_store import DEFAULT_STORE
+
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="A B [C ...]")
@@ -22,7 +24,12 @@ import click
 @click.option("--device", default=None, help="[default: cuda where there is one, else cpu]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [default: mlruns/comparisons/...].")
 @click.option(
-    "--tracking_uri", default="sqlite:///mlruns/mlflow.db", show_default=True, help="Empty: no MLflow."
+    "--tracking_uri",
+    default=DEFAULT_STORE,
+    envvar="MLFLOW_TRACKING_URI",
+    show_default=True,
+    show_envvar=True,
+    help="Empty: no MLflow.",
 )
 def compare(
     sources: tuple[str, ...],

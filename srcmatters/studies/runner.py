@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ import yaml
 from srcmatters.clean_shutdown import signals_handled
 from srcmatters.errors import InputError
 from srcmatters.runs.file_names import MANIFEST, STUDY_FILE
-from srcmatters.runs.mlflow_store import absolute_store
+from srcmatters.runs.mlflow_store import absolute_store, require_usable
 from srcmatters.studies.cell_queue import CellQueue
 from srcmatters.studies.cells import Cell, bundle_config, expand, task_of
 from srcmatters.studies.executors.base import Executor, Outcome
@@ -23,7 +24,7 @@ from srcmatters.studies.progress import Silent, StudyProgress
 from srcmatters.studies.records import CellPlace, StudyLock, now, read_json, write_json
 from srcmatters.studies.state import plan_changes, strangers
 from srcmatters.studies.study_file import Study
-from srcmatters.studies.tracked_study import TrackedStudy, require_reachable
+from srcmatters.studies.tracked_study import TrackedStudy
 
 _POLL_SECONDS = 1.0
 
@@ -92,7 +93,10 @@ class StudyRun:
             pending = self._pending(cells)
             if pending and self.check is not None:
                 self.check(pending)
-            require_reachable(self.study.tracking_uri)
+            # A server that is lost meanwhile is not waited for in every cell.
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+            require_usable(self.study.tracking_uri)
             # A study that is refused leaves no folder, so the checks come before the lock, which makes it.
             with StudyLock(self.study_dir).held():
                 return self._run(cells)

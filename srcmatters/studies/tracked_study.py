@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import requests
 import yaml
 
 from srcmatters.csv_tables import write_csv
-from srcmatters.errors import InputError
 from srcmatters.runs.file_names import METRICS, PREDICTIONS, STUDY_FILE
 from srcmatters.runs.four_state_table import read_tested
 from srcmatters.runs.mlflow_tracking import Tracker, end_dead_runs
@@ -23,30 +19,6 @@ from srcmatters.runs.pseudonyms import pseudonymise
 from srcmatters.studies.cells import Cell
 from srcmatters.studies.records import CellPlace, read_json, write_json
 from srcmatters.studies.study_file import Study
-
-_SECONDS = 5
-
-
-def require_reachable(tracking_uri: str | None) -> None:
-    """Ask a server once, so that a wrong address is said in seconds; any answer will do.
-
-    MLflow itself would try for minutes, in every cell.
-
-    Raises:
-        InputError: nobody answers.
-    """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    if not re.match("https?://", tracking_uri or ""):
-        return
-    try:
-        requests.get(f"{tracking_uri}/health", timeout=_SECONDS)
-    except requests.RequestException as error:
-        shown = re.sub(r"://[^/@]+@", "://", str(tracking_uri))
-        reason = type(error).__name__
-        raise InputError(
-            f"tracking_uri: {shown} does not answer ({reason}), expected an MLflow server"
-        ) from error
 
 
 class TrackedStudy:

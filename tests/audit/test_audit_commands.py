@@ -127,3 +127,12 @@ def test_a_model_that_is_not_there(name: str, radiograph_cohort: Path, tmp_path:
 def test_a_data_set_must_be_named(model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--dataset_dir: missing"):
         run("run", model, "--out", tmp_path, *DECLARED)
+
+
+def test_an_mlflow_server_that_is_down_is_said_before_anything_is_scored(
+    model: Path, radiograph_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    with pytest.raises(InputError, match=r"tracking_uri: http://127\.0\.0\.1:9 does not answer"):
+        run("run", model, "--dataset_dir", radiograph_cohort, "--out", tmp_path / "a", *DECLARED)
+    assert not (tmp_path / "a").exists()

@@ -16,7 +16,7 @@ import pytest
 from srcmatters.errors import InputError
 from srcmatters.runs import Tracker
 from srcmatters.runs.code_version import commit_of, git_commit
-from srcmatters.runs.mlflow_store import default_experiment_name, default_tracking_uri
+from srcmatters.runs.mlflow_store import default_experiment_name, default_tracking_uri, require_usable
 from srcmatters.runs.mlflow_tracking import end_dead_runs
 from srcmatters.runs.pseudonyms import pseudonymise
 
@@ -182,11 +182,23 @@ def test_a_run_can_be_nested_in_a_parent(store: str) -> None:
     assert runs_of(store)["tags.mlflow.parentRunId"].dropna().tolist() == [parent.run_id]
 
 
-@pytest.mark.parametrize("uri", ["sqlite:////proc/mlflow.db", "nonsense://here"])
+@pytest.mark.parametrize(
+    "uri", ["sqlite:////proc/mlflow.db", "nonsense://here", "http://user:secret@127.0.0.1:9"]
+)
 def test_a_store_that_cannot_be_used_is_said_in_one_line(uri: str) -> None:
     with pytest.raises(InputError, match="tracking_uri") as caught, Tracker(uri, "test", SETTINGS).run():
         pass
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_a_database_that_may_not_be_written_is_said_before_mlflow_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mlflow.db").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # the superuser may write everything
+    with pytest.raises(InputError, match=r"mlflow\.db may not be written"):
+        require_usable(f"sqlite:///{tmp_path}/mlflow.db")
+    require_usable(f"sqlite:///{tmp_path}/new.db")
 
 
 def test_a_store_that_fails_in_an_epoch_does_not_cost_the_training(
