@@ -81,6 +81,16 @@ def all_options(group: click.Command, context: click.Context) -> list[str]:
     return [name for parameter in group.params for name in parameter.opts if name.startswith("--")]
 
 
+def test_the_synthetic_chest_that_a_guide_opens_is_one_of_its_cohort(tmp_path: Path) -> None:
+    named = {
+        name
+        for page in PAGES
+        for name in re.findall(r"\bchests/(\S+\.png)", page.read_text(encoding="utf-8"))
+    }
+    CliRunner().invoke(command, ["cohorts", "phantom", str(tmp_path / "chests"), "--patients", "2"])
+    assert named and all((tmp_path / "chests" / name).is_file() for name in named), named
+
+
 def test_an_option_has_one_spelling_in_the_help_of_all_commands() -> None:
     names = set(all_options(command, click.Context(command)))
     assert len({name.replace("_", "-") for name in names}) == len(names)
