@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 
 import numpy as np
 from pydicom import Dataset
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
+_WIDEST_ENTRY = 16  # bits, of a look-up table
 #: Elements that are used together, or not at all.
 _WINDOW = ("WindowCenter", "WindowWidth")
 _BT601 = np.array([0.299, 0.587, 0.114])  # weights of red, green and blue
@@ -29,7 +31,7 @@ def displayed(dataset: Dataset) -> np.ndarray:
         return _luminance(dataset)
     _remove_what_says_nothing(dataset)
     stored = dataset.pixel_array
-    values = apply_voi_lut(apply_modality_lut(stored, dataset), dataset).astype(np.float32)
+    values = _through_voi_table(apply_modality_lut(stored, dataset), dataset).astype(np.float32)
     by_its_own_range = _says_no_range(dataset)
     padding = _padding(dataset, stored) if by_its_own_range else None
     low, high = _seen_range(values, padding) if by_its_own_range else _declared_range(dataset)
@@ -42,6 +44,24 @@ def displayed(dataset: Dataset) -> np.ndarray:
     if padding is not None:
         values[padding] = 0  # after the inversion: it is no anatomy in either
     return values
+
+
+def _through_voi_table(values: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Values after the VOI look-up table or the window.
+
+    pydicom counts the entries of a table in the type of what they hold: of 4096 entries of 8 bits it reads the
+    first 256. So entries are handed over as 16 bits, and values as whole numbers that are in the table.
+    """
+    if "VOILUTSequence" not in dataset:
+        return np.asarray(apply_voi_lut(values, dataset))
+    table = deepcopy(dataset.VOILUTSequence[0])
+    entries, first, _ = table.LUTDescriptor
+    table.LUTDescriptor = [entries, first, _WIDEST_ENTRY]
+    wide = Dataset()
+    wide.file_meta = dataset.file_meta
+    wide.VOILUTSequence = [table]
+    inside = np.clip(np.rint(values), first, first + (entries or 2**16) - 1)
+    return np.asarray(apply_voi_lut(inside.astype(np.int32), wide))
 
 
 def _luminance(dataset: Dataset) -> np.ndarray:
@@ -97,7 +117,7 @@ def _seen_range(values: np.ndarray, padding: np.ndarray | None) -> tuple[float, 
 
 
 def _declared_range(dataset: Dataset) -> tuple[float, float]:
-    """Lowest and highest value that the display shows, from the header."""
+    """What is black and what is white on the display, from the header."""
     for table in ("VOILUTSequence", "ModalityLUTSequence"):
         if table in dataset:
             return 0.0, float(2 ** int(dataset[table][0].LUTDescriptor[2]) - 1)
@@ -106,7 +126,8 @@ def _declared_range(dataset: Dataset) -> tuple[float, float]:
     lowest = -(2 ** (bits - 1)) if int(dataset.PixelRepresentation) else 0
     slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
     edges = lowest * slope + intercept, (lowest + 2**bits - 1) * slope + intercept
-    return min(edges), max(edges)
+    # pydicom's window follows a negative slope: its darkest value is then the highest one.
+    return edges if "WindowCenter" in dataset else (min(edges), max(edges))
 
 
 def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:

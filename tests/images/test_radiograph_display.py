@@ -81,6 +81,27 @@ def test_a_table_of_the_display_decides_and_an_empty_one_is_none(tmp_path: Path)
         np.testing.assert_allclose(shown(tmp_path, EXPOSED, VOILUTSequence=nothing), AS_EXPOSED, atol=1e-6)
 
 
+@pytest.mark.parametrize("rescale", [{}, {"RescaleSlope": 1, "RescaleIntercept": -0.25}])
+@pytest.mark.parametrize("first", [0, -100])
+def test_a_table_of_8_bits_has_as_many_entries_as_it_says(
+    tmp_path: Path, first: int, rescale: dict[str, object]
+) -> None:
+    entries = (np.arange(4096) // 16).tolist()
+    voi = table(entries, bits=8)
+    voi[0].add_new("LUTDescriptor", "SS", [4096, first, 8])
+    stored = np.array([[0, 300, 4000], [1600, 4095, 9000]])
+    expected = np.array(entries)[np.clip(stored - first, 0, 4095)] / 255
+    np.testing.assert_allclose(shown(tmp_path, stored, VOILUTSequence=voi, **rescale), expected, atol=1e-6)
+
+
+def test_a_window_over_a_negative_slope_shows_high_values_bright(tmp_path: Path) -> None:
+    falling = {"RescaleSlope": -1, "RescaleIntercept": 16383}
+    window = {"WindowCenter": 16383 - 1300, "WindowWidth": 2000, "VOILUTFunction": "LINEAR_EXACT"}
+    np.testing.assert_allclose(
+        shown(tmp_path, EXPOSED, **falling, **window), np.clip(1 - AS_EXPOSED, 0, 1), atol=1e-3
+    )
+
+
 def test_an_empty_table_of_the_modality_is_none(tmp_path: Path) -> None:
     stored = np.array([[0, 51], [102, 255]])
     image = shown(tmp_path, stored, bits=8, ModalityLUTSequence=[])
@@ -178,6 +199,8 @@ def test_a_window_shows_padding_as_it_shows_the_rest(tmp_path: Path) -> None:
         {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 400},
         {"PixelPaddingValue": 2300, "WindowCenter": 1300, "WindowWidth": 2000},
         {"PixelPaddingValue": 16383, "RescaleSlope": -2, "RescaleIntercept": 7},
+        {"WindowCenter": -1300, "WindowWidth": 2000, "RescaleSlope": -1, "RescaleIntercept": 0},
+        {"VOILUTSequence": table([entry // 10 for entry in range(2400)], bits=8)},
     ],
 )
 def test_an_exported_bundle_shows_the_same(tmp_path: Path, photometric: str, tags: dict[str, object]) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def displayed(header: Dataset) -> np.ndarray:
     Source: DICOM PS3.3 C.11.1 (modality LUT), C.11.2 (VOI LUT), C.7.6.3.1.2 (photometric interpretation),
         C.7.5.1.1.2 (pixel padding).
     """
-    values = apply_voi_lut(apply_modality_lut(header.pixel_array, header), header).astype(np.float32)
+    values = _through_voi_table(apply_modality_lut(header.pixel_array, header), header).astype(np.float32)
     if _has_display_range(header):
         low, high = _display_range(header)
     else:
@@ -83,21 +84,37 @@ def displayed(header: Dataset) -> np.ndarray:
     return np.nan_to_num(shown)
 
 
+def _through_voi_table(values: np.ndarray, header: Dataset) -> np.ndarray:
+    """Values after the VOI LUT or the window; pydicom reads 256 entries of a table of 8 bits, whatever it has."""
+    if not header.get("VOILUTSequence"):
+        return np.asarray(apply_voi_lut(values, header))
+    table = deepcopy(header["VOILUTSequence"].value[0])
+    entries, first, _ = table.LUTDescriptor
+    table.LUTDescriptor = [entries, first, 16]
+    wide = Dataset()
+    wide.file_meta = header.file_meta
+    wide.VOILUTSequence = [table]
+    inside = np.clip(np.rint(values), first, first + (entries or 2**16) - 1)
+    return np.asarray(apply_voi_lut(inside.astype(np.int32), wide))
+
+
 def _has_display_range(header: Dataset) -> bool:
     window = header.get("WindowCenter") is not None and header.get("WindowWidth") is not None
     return bool(header.get("VOILUTSequence")) or window or int(header.BitsStored) <= 8
 
 
 def _display_range(header: Dataset) -> tuple[float, float]:
-    """Lowest and highest value that look-up tables or a window of this image lead to."""
+    """What look-up tables or a window of this image make black and white."""
     for name in ("VOILUTSequence", "ModalityLUTSequence"):
         if header.get(name):
             return 0.0, float(2 ** int(header[name].value[0].LUTDescriptor[2]) - 1)
     lowest = -(2 ** (int(header.BitsStored) - 1)) if int(header.PixelRepresentation) else 0
     stored = (lowest, lowest + 2 ** int(header.BitsStored) - 1)
     slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
-    low, high = sorted(value * slope + intercept for value in stored)
-    return low, high
+    low, high = (value * slope + intercept for value in stored)
+    # pydicom's window follows a negative slope: its darkest value is then the highest one.
+    windowed = header.get("WindowCenter") is not None
+    return (low, high) if windowed else (min(low, high), max(low, high))
 
 
 def _is_padding(header: Dataset) -> np.ndarray:
