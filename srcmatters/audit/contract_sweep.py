@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -225,9 +226,7 @@ def _compared(
         error = float(np.sqrt(np.sum((auc_influence(ranking, count) - moved) ** 2)))
         reach = float(stats.norm.ppf(0.5 + confidence / 2)) * error
         identical = float(np.abs(log_odds - scores[DECLARED]).max()) < _IDENTICAL
-        p_value = (
-            np.nan if name == DECLARED else 1.0 if error == 0 else 2 * stats.norm.sf(abs(difference) / error)
-        )
+        p_value = np.nan if name == DECLARED else _p_value(difference, error, labels, patients)
         rows.append(
             {
                 "convention": name,
@@ -247,6 +246,18 @@ def _compared(
     significant = table["p_adjusted"] < 1 - confidence
     table.loc[significant, "result"] = np.where(table.loc[significant, "difference"] > 0, BETTER, WORSE)
     return table
+
+
+def _p_value(difference: float, error: float, labels: np.ndarray, patients: np.ndarray) -> float:
+    """Two-sided, of no difference; without spread, that of the labels of patients falling so by chance.
+
+    An AUC of 1 or 0 has no influence function to speak of; 1 and 0 differ all the same.
+    """
+    if error > 0:
+        return float(2 * stats.norm.sf(abs(difference) / error))
+    if difference == 0:
+        return 1.0
+    return min(1.0, 2 / comb(len(np.unique(patients)), len(np.unique(patients[labels == 1]))))
 
 
 def _ranking(log_odds: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> Ranking:

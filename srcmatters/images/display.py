@@ -49,8 +49,8 @@ def displayed(dataset: Dataset) -> np.ndarray:
 def _through_voi_table(values: np.ndarray, dataset: Dataset) -> np.ndarray:
     """Values after the VOI look-up table or the window.
 
-    pydicom counts the entries of a table in the type of what they hold: of 4096 entries of 8 bits it reads the
-    first 256. So entries are handed over as 16 bits, and values as whole numbers that are in the table.
+    pydicom counts the entries of a table in the type of what they hold: of 4096 entries of 8 bits it reads
+    the first 256. So entries are handed over as 16 bits, and values as whole numbers that are in the table.
     """
     if "VOILUTSequence" not in dataset:
         return np.asarray(apply_voi_lut(values, dataset))

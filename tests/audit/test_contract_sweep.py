@@ -18,6 +18,7 @@ from srcmatters.audit.contract_sweep import (
     IDENTICAL,
     IMPOSSIBLE,
     SAME,
+    WORSE,
     _compared,
     sweep,
     usual_conventions,
@@ -205,6 +206,16 @@ def test_log_odds_that_a_table_of_probabilities_cannot_hold_are_counted() -> Non
     assert "100% of the images is 0 or 1 in double precision" in scored(1000.0, 0.0).stops
     notes = [note for note in scored(200.0).warnings if "tied" in note]
     assert len(notes) == 1 and "of 160 images is 0 or 1 in double precision: they are tied" in notes[0]
+
+
+def test_a_perfect_model_is_told_from_its_reverse() -> None:
+    labels, patients = np.arange(40) % 2, np.arange(40).astype(str)
+    scores = {"declared": labels - 0.5, "reversed": 0.5 - labels, "steeper": labels * 2 - 0.5}
+    table = _compared(scores, {}, labels, patients, 0.95).set_index("convention")
+    assert table.loc["reversed", "result"] == WORSE and table.loc["reversed", "auc"] == 0
+    assert table.loc["steeper", "result"] == SAME
+    few = _compared({name: values[:4] for name, values in scores.items()}, {}, labels[:4], patients[:4], 0.95)
+    assert set(few["result"]) == {"declared", SAME}  # four images fall so by chance
 
 
 def test_a_model_that_fails_stops_the_comparison() -> None:

@@ -85,7 +85,7 @@ def displayed(header: Dataset) -> np.ndarray:
 
 
 def _through_voi_table(values: np.ndarray, header: Dataset) -> np.ndarray:
-    """Values after the VOI LUT or the window; pydicom reads 256 entries of a table of 8 bits, whatever it has."""
+    """Values after the VOI LUT or the window; of a table of 8 bits pydicom alone reads 256 entries."""
     if not header.get("VOILUTSequence"):
         return np.asarray(apply_voi_lut(values, header))
     table = deepcopy(header["VOILUTSequence"].value[0])
