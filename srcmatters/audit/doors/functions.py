@@ -51,7 +51,10 @@ class FunctionModel(Model):
     def forward(self, inputs: torch.Tensor) -> Raw:
         """See :class:`Model`; the function gets a copy, which it may change."""
         batch = inputs.clone()
-        return self.function(batch.numpy() if self.batch == "numpy" else batch)
+        try:
+            return self.function(batch.numpy() if self.batch == "numpy" else batch)
+        except SystemExit as error:  # it would end the program without a word
+            raise RuntimeError(f"it ends the program with {error.code}") from error
 
 
 def open_function(module: str, function: str, options: ContractOptions, trust: bool) -> Model:
@@ -118,7 +121,7 @@ def _imported(module: str, path: Path | None) -> ModuleType:
         sys.modules[described.name] = loaded  # what dataclasses and pickles of the file look for
         described.loader.exec_module(loaded)
         return loaded
-    except Exception as error:  # somebody else's code may raise anything
+    except (Exception, SystemExit) as error:  # somebody else's code may raise anything, or be a script
         raise InputError(
             f"{module}: fails as it is imported ({type(error).__name__}: {first_line(error)})"
         ) from error

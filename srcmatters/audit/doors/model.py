@@ -203,6 +203,8 @@ def one_row_per_image(raw: Raw, count: int, tensor: str | None, origin: str) -> 
     if not tensors:
         raise InputError(f"{origin}: returns a {type(raw).__name__}, expected an array of (images, values)")
     selected = next(iter(tensors.values())) if tensor is None else tensors[tensor]
+    if "complex" in str(getattr(selected, "dtype", "")):
+        raise InputError(f"{origin}: returns {selected.dtype} numbers, expected real ones")
     try:
         values = (
             selected.detach().double().cpu().numpy()

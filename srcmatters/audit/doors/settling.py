@@ -12,6 +12,7 @@ from srcmatters.audit.contract import CHANNELS, LAYOUTS, InputContract
 from srcmatters.audit.declared_contract import ContractOptions
 from srcmatters.audit.doors.log_odds import log_odds_of, probable_kind
 from srcmatters.audit.doors.model import Model
+from srcmatters.audit.doors.steadiness import steadiness_notes
 from srcmatters.errors import InputError, did_you_mean
 
 _NATIVE_SIDE = 256  # of the images of the first pass where the model takes any size
@@ -39,7 +40,9 @@ def settle_outputs(model: Model, options: ContractOptions) -> None:
     model.contract = replace(contract, output=output, output_kind=kind, origin=origins)
     model.outputs = options.findings or tuple(_named(model, index) for index in output)
     log_odds_of(values, output, kind, model.name)
-    model.keep_head_if_last(synthetic_inputs(model.contract))
+    images = synthetic_inputs(model.contract)
+    model.keep_head_if_last(images)
+    model.notes = (*model.notes, *steadiness_notes(model, images, values))
 
 
 def _first_pass(model: Model) -> np.ndarray:

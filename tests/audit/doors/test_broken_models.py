@@ -190,6 +190,47 @@ def test_functions_that_return_no_scores(
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+_UNSTEADY = """
+import torch
+torch.manual_seed(0)
+normalised = torch.nn.BatchNorm1d(1)
+def mean(x): return x.mean((1, 2, 3))[:, None]
+def steady(x): return mean(x).half()
+def dropped(x): return mean(x) + torch.rand(len(x), 1)
+def beside(x): return normalised(mean(x))
+def leaves(x): raise SystemExit(3)
+def turned(x): return mean(x) * 1j
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "note"),
+    [("steady", ""), ("dropped", "is dropout on?"), ("beside", "is batch normalisation in training mode?")],
+)
+def test_a_model_in_training_mode_is_noted(function: str, note: str, tmp_path: Path) -> None:
+    (tmp_path / "unsteady.py").write_text(_UNSTEADY)
+    notes = open_model(f"{tmp_path}/unsteady.py:{function}", _SMALL, trust=True).notes
+    assert len(notes) == bool(note) and all(note in line for line in notes)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [("leaves", "it ends the program with 3"), ("turned", "returns torch.complex64 numbers, expected real")],
+)
+def test_a_function_that_leaves_or_is_complex_is_one_line(
+    function: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "unsteady.py").write_text(_UNSTEADY)
+    with pytest.raises(InputError, match=re.escape(message)):
+        open_model(f"{tmp_path}/unsteady.py:{function}", _SMALL, trust=True)
+
+
+def test_a_script_that_ends_as_it_is_imported_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("import sys\nsys.exit(2)\n")
+    with pytest.raises(InputError, match=r"fails as it is imported \(SystemExit: 2\)"):
+        open_model(f"{tmp_path}/script.py:main", _SMALL, trust=True)
+
+
 def test_a_function_runs_only_where_it_is_trusted(tmp_path: Path) -> None:
     file = tmp_path / "f.py"
     file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\ndef score(x):\n    return x.mean((1, 2, 3))\n")
