@@ -50,8 +50,26 @@ def read_their_csv(path: str | Path, dtype: Any = str) -> pd.DataFrame:
             f"{path}, row 2: {there} cells under {named} names of columns, expected as many; numbers are"
             " written with a point (63.5), and a cell with a comma in it stands in quotes"
         )
+    check_names_once(path)
     table = table[table.notna().any(axis=1)]
     return as_read(table)
+
+
+def check_names_once(path: str | Path, separator: str = ",") -> None:
+    """Refuse two columns of one name, of which pandas would take the first.
+
+    Args:
+        path: CSV file with a header, also .csv.gz.
+        separator: of its columns.
+
+    Raises:
+        InputError: names the column.
+    """
+    header = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str, encoding="utf-8-sig")
+    names = header.iloc[0].dropna().str.strip()
+    twice = names[names.duplicated() & (names != "")]
+    if len(twice):
+        raise InputError(f"{path}: two columns are called {twice.iloc[0]!r}, expected one")
 
 
 def _first_text(path: str | Path) -> str:

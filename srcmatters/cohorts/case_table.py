@@ -117,6 +117,7 @@ def check_cases(cases: pd.DataFrame, origin: str | Path) -> pd.DataFrame:  # noq
     if "age" in cases:
         cases["age"] = cases["age"].map(years)
     if "case_id" not in cases:
+        _check_images_once(cases["image"], rows, origin)
         stems = cases["image"].map(lambda path: Path(str(path)).name.split(".")[0])
         cases.insert(0, "case_id", stems if stems.is_unique else cases["image"].astype(str))
     for column in ("case_id", "patient_id", "image", "label"):
@@ -130,6 +131,17 @@ def check_cases(cases: pd.DataFrame, origin: str | Path) -> pd.DataFrame:  # noq
         raise InputError(_first_failure(error, origin, rows)) from None
     check_one_spelling(checked["patient_id"], rows, origin)
     return checked
+
+
+def _check_images_once(images: pd.Series, rows: np.ndarray, origin: str | Path) -> None:
+    """Refuse a file in two rows of a table whose cases have no names of their own."""
+    again = np.flatnonzero(images.notna() & images.duplicated())
+    if len(again):
+        first = int(np.flatnonzero(images == images[again[0]])[0])
+        raise InputError(
+            f"{origin}, row {rows[again[0]]}, column 'image': {images[again[0]]} is that of row"
+            f" {rows[first]}, expected another file, or a column 'case_id'"
+        )
 
 
 def _no_column(column: str, cases: pd.DataFrame, origin: str | Path) -> str:
@@ -174,6 +186,7 @@ def _first_failure(error: pandera.errors.SchemaErrors, origin: str | Path, rows:
         "field_uniqueness": "a value that no other row has",
         "in_range(0, 120)": "a number between 0 and 120",
         "not_nullable": "a value",
+        "str_length(1, None)": "a value",
         "coerce_dtype('float64')": "a number",
     }.get(check, check)
     if expected.startswith("a number") and _DECIMAL_COMMA.fullmatch(str(failure["failure_case"])):
@@ -212,7 +225,7 @@ def read_cases(dataset_dir: str | Path, cases: str | Path = "cases.csv") -> pd.D
     _check_inside(table["image"], rows, folder, path)
     table["image"] = [str(folder.absolute() / image) for image in table["image"]]
     for row, image in zip(rows, table["image"], strict=True):
-        if not Path(image).exists():
+        if not os.path.exists(image):  # a Path raises where a name is too long
             raise InputError(f"{path}, row {row}, column 'image': {image} does not exist")
     for column in table.columns.intersection(list(MASK_COLUMNS)):
         named = table[column].notna()

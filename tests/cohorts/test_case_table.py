@@ -202,6 +202,10 @@ def test_a_misspelt_column_is_pointed_at(folder: Path) -> None:
             "no column 'image', its columns are file, patient, diagnosis; `srcmatters cohorts table FILE",
         ),
         (b"image;patient_id;label\na.png;1;0\n", "its columns are separated by semicolons, expected commas"),
+        (b"image,patient_id,label,label\na.png,1,0,1\n", "two columns are called 'label', expected one"),
+        (b"image,patient_id,label\na.png,1,0\na.png,2,1\n", "row 3, column 'image': a.png is that of row 2,"),
+        (b"image,patient_id,label\n%b,1,0\n" % (b"a" * 300), "does not exist"),
+        (b"image,patient_id,label\n.,1,0\n", "column 'case_id': got , expected a value"),
         (b"image\tpatient_id\tlabel\na.png\t1\t0\n", "its columns are separated by tabs, expected commas"),
     ],
     ids=[
@@ -215,6 +219,10 @@ def test_a_misspelt_column_is_pointed_at(folder: Path) -> None:
         "quoted-decimal-comma",
         "other-names",
         "semicolons",
+        "two-labels",
+        "image-in-two-rows",
+        "long-name",
+        "folder-itself",
         "tabs",
     ],
 )
