@@ -28,6 +28,11 @@ class NoImageError(InputError):
     """A folder whose files are all undamaged, but none is an image of a series."""
 
 
+def is_localizer(header: Dataset) -> bool:
+    """Whether a header is that of the projection on which slices were planned."""
+    return "LOCALIZER" in [str(word) for word in header.get("ImageType") or []]
+
+
 @lru_cache(maxsize=64)
 def headers(folder: str, changed: Signature) -> tuple[DicomSlice, ...]:  # noqa: ARG001
     """Every CT slice of the DICOM files directly in a folder, localizers left out; read once.
@@ -47,7 +52,7 @@ def headers(folder: str, changed: Signature) -> tuple[DicomSlice, ...]:  # noqa:
             continue
         with as_input_error(path, "DICOM file"):
             header = read_header(path)
-            if "LOCALIZER" in [str(word) for word in header.get("ImageType") or []]:
+            if is_localizer(header):
                 localizers += 1
             elif header.get("Rows"):
                 slices += slices_of(header, path)
@@ -284,8 +289,10 @@ def open_file(path: Path, slab: tuple[float, float] | None, gaps: str) -> tuple[
     """The slices of one DICOM file, which is read once, and the first of them.
 
     Raises:
-        InputError: it holds no image, or frames that form no volume.
+        InputError: it holds no image, a localizer, or frames that form no volume.
     """
     header = read_slice(path)
+    if is_localizer(header):
+        raise InputError(f"{path}: ImageType is LOCALIZER, expected a slice or volume of CT")
     slices = ordered(slices_of(header, path), path)
     return stored_series(slices, path, slab, gaps, header), slices[0]

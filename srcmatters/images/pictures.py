@@ -56,17 +56,26 @@ def read_picture(path: Path) -> np.ndarray:
         if picture.mode not in (*_MODES, *_DEEP_ELSEWHERE):
             raise InputError(f"{path}: pixels of kind {picture.mode}, expected 8 or 16 bit grey or colour")
         deep = picture.mode.startswith("I")
+        halved = not deep and _is_read_by_half(picture)
         picture.load()
         # Pillow turns a TIFF as it loads it, and leaves the others as they are stored.
         upright = picture if tiff else ImageOps.exif_transpose(picture)
         pixels = np.asarray(upright if deep else upright.convert("L"), dtype=np.float32)
         _check_transparency(path, upright, pixels)
+    if halved:
+        warn_if_dark(path, float(pixels.max()) * 256 + 255)
     if not deep:
         return pixels / np.float32(255)
     if inverted:
         pixels = np.float32(_DEEPEST) - pixels
     warn_if_dark(path, float(pixels.max()))
     return pixels / np.float32(_DEEPEST)
+
+
+def _is_read_by_half(picture: Image.Image) -> bool:
+    """Whether Pillow reads the upper 8 of 16 bits: those of colours, and of grey with transparency."""
+    tiles = getattr(picture, "tile", None) or []
+    return any(";16" in str(tile[3]) for tile in tiles)
 
 
 def _check_tiff(path: Path, picture: Image.Image) -> bool:

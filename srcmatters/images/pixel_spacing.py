@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from pydicom import Dataset
+from pydicom.multival import MultiValue
 
 #: Elements that may hold it; that of the detector counts where none is in the plane of the patient.
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
@@ -19,7 +20,11 @@ def pixel_spacing(header: Dataset) -> tuple[float, float] | None:
     for name in SPACINGS:
         steps = header.get(name)
         # Some devices write a spacing of 0 where they do not know it.
-        if steps is not None and len(steps) == 2 and all(0 < float(step) < math.inf for step in steps):
+        if (
+            isinstance(steps, MultiValue)
+            and len(steps) == 2
+            and all(0 < float(step) < math.inf for step in steps)
+        ):
             return float(steps[0]), float(steps[1])
     return None
 

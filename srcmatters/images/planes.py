@@ -71,6 +71,8 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
 
 
 def _scaled(path: Path, plane: np.ndarray) -> np.ndarray:
+    if plane.dtype.kind not in "iuf":
+        raise InputError(f"{path}: pixels of type {plane.dtype}, expected real numbers")
     low, high = float(plane.min()), float(plane.max())
     white = _LENGTH.get(plane.dtype.name, 1 if plane.dtype.kind == "f" else 0)
     if not (white and low >= 0 and high <= white):

@@ -12,6 +12,7 @@ from pydicom.uid import MediaStorageDirectoryStorage
 
 from srcmatters.errors import InputError, first_line
 
+_GZIP = b"\x1f\x8b"
 NIFTI = (".nii", ".nii.gz")
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 #: What ITK reads; its own formats and a few others that hold volumes.
@@ -116,6 +117,10 @@ def _known_reason(path: Path) -> str | None:
         )
     if _jpeg_precision(head) == 12:
         return "a JPEG of 12 bits, expected one of 8 bits, or PNG, TIFF or DICOM of 16 bits"
+    if head[:2] == _GZIP and not has_ending(path, NIFTI + ITK):
+        return "compressed by gzip, expected it decompressed"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "a WebP picture, expected PNG, JPEG, TIFF, BMP or DICOM"
     return None
 
 

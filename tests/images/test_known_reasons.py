@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 from io import BytesIO
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from ct_files import volume, write_series
 from PIL import Image
-from pydicom import Dataset, dcmwrite
+from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from radiograph_files import write_dicom
 
@@ -53,6 +55,33 @@ def test_a_jpeg_of_12_bits_is_named(tmp_path: Path) -> None:
     (tmp_path / "film.jpg").write_bytes(bytes(content))
     with pytest.raises(InputError, match=r"film.jpg: .*a JPEG of 12 bits, expected one of 8 bits"):
         load_radiograph(tmp_path / "film.jpg")
+
+
+def test_compressed_files_and_webp_are_named(tmp_path: Path) -> None:
+    film = write_dicom(tmp_path / "film.dcm", _GREY)
+    film.write_bytes(gzip.compress(film.read_bytes()))
+    Image.fromarray(_GREY).convert("RGB").save(tmp_path / "film.webp")
+    (tmp_path / "film.webp").rename(tmp_path / "film.png")
+    with pytest.raises(InputError, match=r"film.dcm: .*compressed by gzip, expected it decompressed"):
+        load_radiograph(film)
+    with pytest.raises(InputError, match=r"film.png: .*a WebP picture, expected PNG, JPEG, TIFF"):
+        load_radiograph(tmp_path / "film.png")
+
+
+def test_a_localizer_alone_is_no_ct(tmp_path: Path) -> None:
+    path = next(iter(sorted(write_series(tmp_path / "scan", volume()).iterdir())))
+    dataset = dcmread(path)
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    dataset.save_as(path)
+    with pytest.raises(InputError, match="ImageType is LOCALIZER, expected a slice or volume of CT"):
+        load_ct(path)
+
+
+def test_colours_in_nifti_are_no_grey_values(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 8), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nibabel.save(nibabel.Nifti1Image(pixels, np.eye(4)), tmp_path / "film.nii")
+    with pytest.raises(InputError, match=r"film.nii: pixels of type .*, expected real numbers"):
+        load_radiograph(tmp_path / "film.nii")
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])

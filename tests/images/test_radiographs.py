@@ -1,10 +1,13 @@
 """Radiographs come out as they are displayed: upright, bright bone, scaled by their bit depth."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from malformed_files import chunk
 from PIL import Image
 from radiograph_files import write_dicom
 
@@ -52,6 +55,12 @@ def test_the_pixel_spacing_arrives_in_row_and_column_order(tmp_path: Path) -> No
     assert load_radiograph(path).pixdim.tolist()[:2] == pytest.approx([0.2, 0.5])
 
 
+def test_a_single_spacing_is_an_unknown_one(tmp_path: Path) -> None:
+    stored = np.arange(60).reshape(6, 10)
+    image = load_radiograph(write_dicom(tmp_path / "one.dcm", stored, PixelSpacing="0.1"))
+    assert image.meta["spacing_known"] is False
+
+
 def test_a_spacing_of_zero_is_an_unknown_one(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "zero.dcm", gradient(), PixelSpacing=[0, 0])
     assert load_radiograph(path).pixdim.tolist()[:2] == [1, 1]
@@ -86,6 +95,24 @@ def test_pixels_of_an_unknown_scale_are_refused(tmp_path: Path) -> None:
 def test_twelve_bits_in_a_file_of_sixteen_are_warned_of(tmp_path: Path) -> None:
     Image.fromarray(gradient().astype(np.uint16) * 16).save(tmp_path / "deep.png")
     with pytest.warns(UserWarning, match=r"deep\.png: 16 bit"):
+        load_radiograph(tmp_path / "deep.png")
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_twelve_bits_in_sixteen_of_colour_or_transparency_are_warned_of(
+    tmp_path: Path, colour: int, channels: int
+) -> None:
+    """Pillow writes no such PNG, and of what it reads it keeps the upper 8 bits."""
+    grey = np.arange(4096).reshape(64, 64)
+    rows = np.stack([grey] * channels, -1).astype(">u2")
+    rows[..., channels - 1] = grey if channels == 3 else 65535
+    header = struct.pack(">IIBBBBB", 64, 64, 16, colour, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    chunks = [(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")]
+    (tmp_path / "deep.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, content) for kind, content in chunks)
+    )
+    with pytest.warns(UserWarning, match="its brightest pixel is 4095 of 65535"):
         load_radiograph(tmp_path / "deep.png")
 
 
