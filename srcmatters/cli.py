@@ -21,6 +21,9 @@ from srcmatters.packaged_bundles import bundles
 from srcmatters.reports.commands import report
 from srcmatters.studies.commands import study
 
+#: Exit status after Ctrl-C, as of shells: 128 and the number of SIGINT.
+INTERRUPTED = 130
+
 
 class _Lazy(click.Group):
     """A group whose subcommands are imported only when one is asked for: torch and monai take seconds.
@@ -103,7 +106,10 @@ command.add_command(serve)
 
 
 def main() -> None:
-    """Entry point; an error of the user's is one line, with exit status 1, or 2 of one in the words typed."""
+    """Entry point; an error of the user's is one line, with exit status 1, or 2 of one in the words typed.
+
+    After Ctrl-C it is 130.
+    """
     try:
         status = command(prog_name="srcmatters", standalone_mode=False)
     except InputError as error:
@@ -116,8 +122,9 @@ def main() -> None:
         _refuse(f"{error.format_message()} ({path} --help says more)", error.exit_code)
     except click.ClickException as error:
         _refuse(error.format_message(), error.exit_code)
-    except click.Abort:
-        _refuse("aborted", 1)
+    except click.Abort as error:  # click's word for Ctrl-C, and for the end of the input
+        interrupted = isinstance(error.__cause__, KeyboardInterrupt)
+        _refuse(*(("interrupted", INTERRUPTED) if interrupted else ("aborted", 1)))
     sys.exit(status if isinstance(status, int) else 0)
 
 

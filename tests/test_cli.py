@@ -210,6 +210,19 @@ def test_the_program_prints_one_line_and_ends_with_status_1(tmp_path: Path) -> N
 # Help
 
 
+def test_ctrl_c_ends_any_command_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("srcmatters.runs.finished_runs.read_runs", interrupted)
+    monkeypatch.setattr(sys, "argv", ["srcmatters", "results", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130 and capsys.readouterr().err.strip() == "error: interrupted"
+
+
 def test_help_lists_every_command_without_importing_torch() -> None:
     program = (
         "import sys\nfrom srcmatters.cli import command\n"
