@@ -106,6 +106,7 @@ class StudyRun:
         manifest = self._declare(cells, len(cells) - len(pending))
         tracked = TrackedStudy(self.study, self.study_dir, cells, manifest.get("parent_run_id"))
         with self._tracking(tracked):
+            tracked.forget_lost(cells)
             write_json(self.study_dir / MANIFEST, {**manifest, "parent_run_id": tracked.tracker.run_id})
             queue = self._drive(pending[: self.limit], tracked)
             self._finish(tracked, cells, queue)

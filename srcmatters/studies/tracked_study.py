@@ -36,6 +36,7 @@ class TrackedStudy:
     ) -> None:
         self.study = study
         self.study_dir = study_dir
+        self.continued = parent_run_id
         axes = {
             axis: ", ".join(str(choice.name) for choice in choices) for axis, choices in study.axes.items()
         }
@@ -90,6 +91,14 @@ class TrackedStudy:
             import mlflow
 
             mlflow.MlflowClient().set_tag(self.tracker.run_id, "mlflow.note.content", text)
+
+    def forget_lost(self, cells: Iterable[Cell]) -> None:
+        """Note which finished cells a new store lacks: it has a new parent run, its database was deleted."""
+        if self.tracker.run_id is None or self.continued in (None, self.tracker.run_id):
+            return
+        for place in (CellPlace(self.study_dir, cell.cell_id) for cell in cells):
+            if place.is_finished():
+                write_json(place.record, {**read_json(place.record), "tracked": False})
 
     def log_missing(self, cells: Iterable[Cell]) -> int:
         """Log finished cells that MLflow did not get; returns how many.

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import socket
 import subprocess
 import threading
@@ -153,6 +154,20 @@ def test_mlflow_has_one_parent_and_every_cell_below_it(tiny_study: Make, store: 
     assert {"0.0", "0.5", "1.0"} == set(children["tags.p_art"])
     kept = {item.path for item in mlflow.MlflowClient(store).list_artifacts(parent["run_id"])}
     assert {"study.yaml", "analysis_plan.yaml"} <= kept
+
+
+def test_a_new_store_gets_the_cells_that_finished_in_the_one_that_is_gone(
+    tiny_study: Make, store: str, tmp_path: Path
+) -> None:
+    new = f"sqlite:///{tmp_path}/new.db"
+    shutil.copy(store.removeprefix("sqlite:///"), new.removeprefix("sqlite:///"))
+    run(tiny_study(tracking_uri=store), tmp_path / "out", limit=3)
+    second = run(tiny_study(tracking_uri=new), tmp_path / "out")
+    assert second.remarks == ("3 cells were logged to MLflow from their files",)
+    runs = runs_of(new)
+    assert set(runs["tags.cell"].dropna()) == {cell.cell_id for cell in expand(tiny_study())}
+    assert len(runs) == 13 and not run(tiny_study(tracking_uri=new), tmp_path / "out").remarks
+    assert len(runs_of(new)) == 13
 
 
 def test_the_parent_of_an_interrupted_study_is_continued(
