@@ -133,6 +133,7 @@ def test_an_mlflow_server_that_is_down_is_said_before_anything_is_scored(
     model: Path, radiograph_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    asked = ("--confounder", "tag", "--no-sweep")
     with pytest.raises(InputError, match=r"tracking_uri: http://127\.0\.0\.1:9 does not answer"):
-        run("run", model, "--dataset_dir", radiograph_cohort, "--out", tmp_path / "a", *DECLARED)
+        run("run", model, "--dataset_dir", radiograph_cohort, "--out", tmp_path / "a", *DECLARED, *asked)
     assert not (tmp_path / "a").exists()
