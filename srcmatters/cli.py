@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +25,18 @@ from srcmatters.studies.commands import study
 
 #: Exit status after Ctrl-C, as of shells: 128 and the number of SIGINT.
 INTERRUPTED = 130
+#: What a path, its permissions or the disk are to blame for, not this package.
+_FILE_SYSTEM = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+)
 
 
 class _Lazy(click.Group):
@@ -125,7 +139,18 @@ def main() -> None:
     except click.Abort as error:  # click's word for Ctrl-C, and for the end of the input
         interrupted = isinstance(error.__cause__, KeyboardInterrupt)
         _refuse(*(("interrupted", INTERRUPTED) if interrupted else ("aborted", 1)))
+    except OSError as error:
+        if error.errno not in _FILE_SYSTEM:
+            raise
+        _refuse(_place_and_reason(error), 1)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _place_and_reason(error: OSError) -> str:
+    """Where the file system refused what; a full disk is told without the name of a file."""
+    place = error.filename2 or error.filename  # the second is what a finished file would have been called
+    where = f"{place}: " if isinstance(place, str | PathLike) else ""
+    return f"{where}{error.strerror}, expected a place with room that can be read and written"
 
 
 def _refuse(message: str, status: int) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -184,6 +185,40 @@ def test_a_misuse_of_the_command_is_one_line(
         main()
     assert end.value.code == 2
     assert capsys.readouterr().err == f"error: {message}\n"
+
+
+@pytest.mark.parametrize("place", ["file/cases.csv", "folder", "n" * 300])
+def test_a_place_that_cannot_be_written_is_one_line(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "theirs.csv").write_text("image,patient_id,label\na,1,0\nb,2,1\n")
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["srcmatters", "cohorts", "table", "theirs.csv", "--out", place])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and place.split("/")[0] in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "theirs.csv"]
+
+
+def test_a_full_disk_is_one_line_and_a_bug_is_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failure: dict[str, OSError] = {}
+
+    def fail(**_: object) -> None:
+        raise failure["of"]
+
+    monkeypatch.setattr("srcmatters.cli.command", fail)
+    failure["of"] = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert capsys.readouterr().err.startswith("error: No space left on device, expected")
+    failure["of"] = FileNotFoundError(errno.ENOENT, "No such file or directory", "internal")
+    with pytest.raises(FileNotFoundError):
+        main()
 
 
 def test_a_group_without_a_subcommand_lists_them(

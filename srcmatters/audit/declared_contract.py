@@ -12,6 +12,7 @@ from srcmatters.audit.value_ranges import ValueRange
 from srcmatters.errors import InputError
 from srcmatters.images.windows import Window
 
+_LONGEST_SIDE = 16384  # pixels; a batch of larger inputs fits no memory
 _NATIVE = "native"
 
 
@@ -113,4 +114,6 @@ def parse_size(size: str | tuple[int, ...]) -> tuple[int, ...] | None:
         size = tuple(int(length) for length in re.findall(r"\d+", size))
     if isinstance(size, str) or not all(isinstance(length, int) and length > 0 for length in size):
         raise InputError(f"size: got {size!r}, expected ROWSxCOLUMNS, as in 224x224, 224, or native")
+    if max(size, default=0) > _LONGEST_SIDE:
+        raise InputError(f"size: got {max(size)}, expected at most {_LONGEST_SIDE} pixels a side")
     return size * 2 if len(size) == 1 else tuple(size)
