@@ -107,3 +107,8 @@ def artifact_location(tracking_uri: str, experiment_name: str) -> str | None:
     if folder is None:
         return None
     return (folder / "artifacts" / re.sub(r"[^\w.-]+", "_", experiment_name)).as_uri()
+
+
+def metric_name(name: str) -> str:
+    """A name as MLflow takes it: letters, digits and a few signs."""
+    return re.sub(r"[^\w.\- /]", "_", name)

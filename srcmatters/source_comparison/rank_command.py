@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from srcmatters.runs.mlflow_store import DEFAULT_STORE
+
 
 @click.command()
 @click.option("--dataset_dir", default="phantom", show_default=True, help="Folder with the case table.")
@@ -39,6 +41,14 @@ import click
     help="Folder of a finished study on this target, whose fine-tuned leans are set beside these.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [default: mlruns/rankings/TARGET-SIZE].")
+@click.option(
+    "--tracking_uri",
+    default=DEFAULT_STORE,
+    envvar="MLFLOW_TRACKING_URI",
+    show_default=True,
+    show_envvar=True,
+    help="Empty: no MLflow.",
+)
 def rank(
     dataset_dir: str,
     cases: str,
@@ -52,6 +62,7 @@ def rank(
     device: str | None,
     study: Path | None,
     out: Path | None,
+    tracking_uri: str,
 ) -> None:
     """Which source for this target? Clean AUC, learned lean and where the shortcut lives, on frozen features.
 
@@ -73,4 +84,5 @@ def rank(
         device=device,
         study=study,
         out=out,
+        tracking_uri=tracking_uri,
     ).run()

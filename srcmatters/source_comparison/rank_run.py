@@ -20,7 +20,8 @@ from srcmatters.csv_tables import write_csv
 from srcmatters.errors import InputError
 from srcmatters.images import LoadRadiographd
 from srcmatters.preprocessing import AntialiasedResized, StateCache
-from srcmatters.runs import Results
+from srcmatters.runs import Results, Tracker
+from srcmatters.runs.mlflow_store import DEFAULT_STORE, metric_name
 from srcmatters.source_comparison.comparison import draw_cases
 from srcmatters.source_comparison.fine_tuned import (
     FineTuned,
@@ -39,6 +40,7 @@ from srcmatters.sources.fetching import whereabouts
 from srcmatters.training import check_settings, source_name
 
 DEFAULT_NETWORK = "efficientnet_lite0"
+EXPERIMENT = "source_ranking"
 CONFOUNDERS = ("tag", "denoise", "noise")
 
 
@@ -59,6 +61,7 @@ class RankRun:
         device: where networks compute, None: CUDA where there is one.
         study: folder of a finished study on this target; None: none.
         out: folder of the result, None: mlruns/rankings/TARGET-SIZE.
+        tracking_uri: MLflow's store, empty for none.
     """
 
     sources: tuple[str, ...] = ()
@@ -73,6 +76,7 @@ class RankRun:
     device: str | None = None
     study: Path | None = None
     out: Path | None = None
+    tracking_uri: str = DEFAULT_STORE
 
     def run(self) -> SourceRanking:
         """Measure, print the tables, and write tables, figure and record.
@@ -98,8 +102,9 @@ class RankRun:
         check_settings(settings, num_workers=self.num_workers)
         tuned = self._tuned_study(target, named)
         results = Results(self.out or Path("mlruns") / "rankings" / f"{target}-{self.image_size}")
+        tracker = Tracker(self.tracking_uri, EXPERIMENT, settings, name=f"{len(named)} sources · {target}")
         table = draw_cases(open_cohort(self.dataset_dir, self.cases), self.max_cases, self.seed)
-        with results.transaction() as folder:
+        with tracker.run(), results.transaction() as folder:
             caches = {name: self._images(table, name) for name in (self.confounders or ("none",))}
             clean = next(iter(caches.values()))
             ranking = rank_sources(
@@ -116,6 +121,7 @@ class RankRun:
             facts["seconds"] = round(time.perf_counter() - start, 1)
             beside = None if tuned is None else fine_tuned(tuned, ranking.sources, ranking.leans)
             _write(folder, ranking, facts, beside)
+            _track(tracker, ranking, clean, facts, folder)
         print_ranking(ranking, _title(facts))
         if beside is not None:
             print_fine_tuned(beside)
@@ -200,3 +206,16 @@ def _write(
     for name, figure in figures.items():
         for ending in ("png", "svg"):
             figure.savefig(folder / f"{name}.{ending}", dpi=150)
+
+
+def _track(
+    tracker: Tracker, ranking: SourceRanking, cache: StateCache, facts: dict[str, Any], folder: Path
+) -> None:
+    metrics = {f"clean_auc {row['source']}": row["clean_auc"] for row in ranking.sources.to_dict("records")}
+    metrics |= {
+        f"learned_lean {row['source']} {row['confounder']}": row["lean"]
+        for row in ranking.leans.to_dict("records")
+    }
+    tracker.log_metrics({metric_name(name): float(value) for name, value in metrics.items()})
+    tracker.log_folder(folder)
+    tracker.log_cohort(cache.cases[["label"]], facts["settings"]["target"], facts["dataset_sha256"])

@@ -21,6 +21,7 @@ from srcmatters.errors import InputError
 from srcmatters.images import LoadRadiographd
 from srcmatters.preprocessing import AntialiasedResized, StateCache
 from srcmatters.runs import Results, Tracker
+from srcmatters.runs.mlflow_store import DEFAULT_STORE, metric_name
 from srcmatters.source_comparison.comparison import SourceComparison, compare_sources, draw_cases
 from srcmatters.source_comparison.figures import source_comparison_figure
 from srcmatters.source_comparison.tables import print_source_comparison
@@ -61,7 +62,7 @@ class ComparisonRun:
     num_workers: int = 2
     device: str | None = None
     out: Path | None = None
-    tracking_uri: str = "sqlite:///mlruns/mlflow.db"
+    tracking_uri: str = DEFAULT_STORE
 
     def run(self) -> SourceComparison:
         """Compare, print the table, and write figure, tables and record.
@@ -173,11 +174,6 @@ def _track(
         }
         for row in same.loc[[stage]].to_dict("records"):
             metrics[f"cka {row['source_a']} - {row['source_b']}"] = float(row["cka"])
-        tracker.log_metrics({_metric_name(name): value for name, value in metrics.items()}, step=depth)
+        tracker.log_metrics({metric_name(name): value for name, value in metrics.items()}, step=depth)
     tracker.log_folder(folder)
     tracker.log_cohort(cache.cases[["label"]], facts["settings"]["target"], facts["dataset_sha256"])
-
-
-def _metric_name(name: str) -> str:
-    """MLflow takes letters, digits and a few signs."""
-    return re.sub(r"[^\w.\- /]", "_", name)

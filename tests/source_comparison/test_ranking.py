@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -96,7 +97,8 @@ def test_a_mistake_is_said_before_anything_is_computed(radiograph_cohort: Path, 
 def test_sources_are_ranked_from_the_command_line(radiograph_cohort: Path, tmp_path: Path) -> None:
     words = ["sources", "rank", "--dataset_dir", str(radiograph_cohort), "--source", "random@resnet10"]
     words += ["--confounder", "letterbox", "--image_size", "32", "--num_workers", "0", "--device", "cpu"]
-    result = CliRunner().invoke(command, [*words, "--out", str(tmp_path / "out")])
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    result = CliRunner().invoke(command, [*words, "--out", str(tmp_path / "out"), "--tracking_uri", store])
     assert result.exit_code == 0, result.output
     assert "random@resnet10" in result.output and "Robustness index" in result.output
     names = {path.name for path in (tmp_path / "out").iterdir()}
@@ -113,3 +115,18 @@ def test_sources_are_ranked_from_the_command_line(radiograph_cohort: Path, tmp_p
     assert {"label", "letterbox"} <= set(stages["of"]) and stages["auc"].between(0, 1).all()
     # Black bars at the sides are seen by any network.
     assert stages.loc[stages["of"] == "letterbox", "auc"].max() > 0.9
+    client = mlflow.MlflowClient(store)
+    experiment = client.get_experiment_by_name("source_ranking")
+    assert experiment is not None
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    sources, leans = (pd.read_csv(tmp_path / "out" / f"{name}.csv") for name in ("sources", "leans"))
+    assert tracked.info.status == "FINISHED"
+    metrics = {name: value for name, value in tracked.data.metrics.items() if "system/" not in name}
+    assert metrics == pytest.approx(
+        {
+            "clean_auc random_resnet10": sources["clean_auc"].iloc[0],
+            "learned_lean random_resnet10 letterbox": leans["lean"].iloc[0],
+        },
+        abs=1e-5,
+    )
+    assert {one.path for one in client.list_artifacts(tracked.info.run_id)} >= {"ranking.png", "ranking.json"}
