@@ -19,6 +19,7 @@ from srcmatters.images.dicom_series import open_file, open_series
 from srcmatters.images.dicom_slices import DicomSlice
 from srcmatters.images.hounsfield import (
     GREY,
+    check_highest,
     check_hounsfield,
     check_range,
     warn_if_unspecified,
@@ -123,13 +124,16 @@ def _convert(image: MetaTensor, stored: StoredVolume, unit: str, dicom: bool) ->
     """Check the values against the unit, and scale grey ones to [0, 1], in place."""
     values = image.as_tensor()
     if unit == "HU" and stored.in_hounsfield:  # whole numbers that the file itself rescales
-        check_not_constant(stored.path, *(float(edge) for edge in torch.aminmax(values)))
+        low, high = (float(edge) for edge in torch.aminmax(values))
+        check_not_constant(stored.path, low, high)
+        check_highest(stored.path, high)
         return
     low, high = (float(edge) for edge in torch.aminmax(values))
     whole = low >= 0 and high <= GREY and _whole(values)
     check_range(stored.path, low, high, whole, unit)
     check_not_constant(stored.path, low, high)
     if unit == "HU":
+        check_highest(stored.path, high)
         if not dicom:
             check_hounsfield(stored.path, low, high)
             values.clamp_(min=LOWEST_HU)  # as in DICOM: what converters write below is padding

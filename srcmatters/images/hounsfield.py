@@ -13,6 +13,8 @@ GREY = 255.0
 _STANDARDISED = 20.0  # no z-score, and no HU / 1000, is further from 0
 # Read by who trains and declares a unit, and by who got a trained network that has one.
 _INSTEAD = "8-bit grey values need `unit: display`"
+# Extended scales (metal) end at 30,710 HU, signed 16 bits here.
+_HIGHEST = 32767.0
 _UNSPECIFIED = "US"  # not said, which does not contradict HU
 
 
@@ -81,6 +83,23 @@ def check_range(path: Path, low: float, high: float, whole: bool, unit: str) -> 
     if grey and high <= 1:
         raise InputError(
             f"{path}: fractions from {low:g} to {high:g}, expected HU; grey values need `unit: display`"
+        )
+
+
+def check_highest(path: Path, high: float) -> None:
+    """Refuse what is brighter than any CT: padding of 65535 that no header declares.
+
+    Args:
+        path: named in the message.
+        high: highest value in HU.
+
+    Raises:
+        InputError: it is above 32,767 HU.
+    """
+    if high > _HIGHEST:
+        raise InputError(
+            f"{path}: values up to {high:g}, expected HU of {_HIGHEST:g} at most; padding is declared by"
+            " PixelPaddingValue"
         )
 
 

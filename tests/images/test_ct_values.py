@@ -123,6 +123,28 @@ def test_dicom_that_leads_to_no_hu_is_refused(
     assert complaint in message and "frame 4" in message
 
 
+def test_padding_that_no_header_declares_is_not_the_brightest_metal(tmp_path: Path) -> None:
+    def pad(dataset: Dataset, _: int) -> None:
+        pixels = dataset.pixel_array.astype(np.uint16)
+        pixels[:2] = 65535
+        dataset.BitsStored, dataset.HighBit, dataset.PixelData = 16, 15, pixels.tobytes()
+
+    padded = write_series(tmp_path / "padded", volume(), change=pad)
+    assert "values up to 6" in refusal(padded) and "PixelPaddingValue" in refusal(padded)
+
+    def declared(dataset: Dataset, place: int) -> None:
+        pad(dataset, place)
+        dataset.PixelPaddingValue = 65535
+
+    image = load_ct(write_series(tmp_path / "declared", volume(), change=declared))[0].numpy()
+    assert image.max() < 3072 and image.min() == -1024
+    metal = volume().astype(np.float32)
+    metal[0, 0, 0] = 30710
+    assert load_ct(write_nifti(tmp_path / "metal.nii.gz", metal, dtype=np.float32))[0].max() == 30710
+    metal[0, 0, 0] = 64511
+    assert "values up to 64511" in refusal(write_nifti(tmp_path / "padded.nii.gz", metal, dtype=np.float32))
+
+
 @pytest.mark.parametrize("rescale_type", ["HU", "hu ", ""])
 def test_a_rescale_type_of_hu_or_none_is_hu(tmp_path: Path, rescale_type: str) -> None:
     folder = write_series(
