@@ -9,7 +9,7 @@ import sys
 
 import lazy_loader
 
-__version__ = "0.2.0"
+__version__ = "0.2.1"
 
 # `import srcmatters; srcmatters.confounders` works, and nothing is imported before it is used.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
