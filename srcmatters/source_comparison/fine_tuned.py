@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from srcmatters.errors import InputError
+from srcmatters.numbers import number, p_text
 from srcmatters.source_comparison.figures import COLOURS, MARKERS
 
 #: Fewer sources order themselves alike too often by chance: among three, one order in six.
@@ -61,7 +62,7 @@ class FineTuned:
             else:
                 lines.append(
                     f"{row['confounder']}: Spearman's rank correlation of frozen and fine-tuned lean over"
-                    f" {row['sources']} sources {row['rho']:.2f} (p = {row['p']:.2g})."
+                    f" {row['sources']} sources {number(row['rho'])} ({p_text(row['p'])})."
                 )
         return lines
 

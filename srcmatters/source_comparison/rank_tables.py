@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from srcmatters.evaluation.leans import LEAST_CLEAN_AUC
+from srcmatters.numbers import NONE, interval, number
 from srcmatters.source_comparison.fine_tuned import FineTuned
 from srcmatters.source_comparison.ranking import SourceRanking
 
@@ -52,11 +53,11 @@ def print_fine_tuned(beside: FineTuned) -> None:
         table.add_column(heading, justify="left" if place < 2 else "right", overflow="fold")
     for row in beside.table.itertuples():
         leans = (
-            f"{row.lean:.2f} [{row.low:.2f}, {row.high:.2f}]",
-            f"{row.tuned_lean:.2f} [{row.tuned_low:.2f}, {row.tuned_high:.2f}]",
+            interval(row.lean, row.low, row.high),
+            interval(row.tuned_lean, row.tuned_low, row.tuned_high),
         )
         cells = (str(row.source), str(row.confounder), *leans)
-        table.add_row(*map(escape, cells), f"{row.clean_auc:.2f}", f"{row.tuned_clean_auc:.2f}")
+        table.add_row(*map(escape, cells), number(row.clean_auc), number(row.tuned_clean_auc))
     console.print(table)
     for line in beside.remarks:
         console.print(escape(line), highlight=False)
@@ -84,11 +85,11 @@ def _leans(ranking: SourceRanking) -> Table:
         table.add_column(escape(heading), justify="left" if heading == "source" else "right", overflow="fold")
     for row in ranking.sources.to_dict("records"):
         own = ranking.leans[ranking.leans["source"] == row["source"]] if confounders else ranking.leans
-        leans = [_interval(one, "lean", "+.2f") for one in own.to_dict("records")]
-        rank = "-" if pd.isna(row["rank"]) else str(row["rank"])
-        mean = "-" if pd.isna(row["mean_lean"]) else f"{row['mean_lean']:+.2f}"
-        alike = "-" if pd.isna(row["cka"]) else f"{row['cka']:.2f} ± {row['cka_error']:.2f}"
-        cells = (rank, row["source"], _interval(row, "clean_auc", ".2f"), *leans, mean, alike)
+        leans = [_interval(one, "lean") for one in own.to_dict("records")]
+        rank = NONE if pd.isna(row["rank"]) else str(row["rank"])
+        mean = number(row["mean_lean"])
+        alike = NONE if pd.isna(row["cka"]) else f"{number(row['cka'])} ± {number(row['cka_error'])}"
+        cells = (rank, row["source"], _interval(row, "clean_auc"), *leans, mean, alike)
         table.add_row(*(escape(str(cell)) for cell in cells))
     return table
 
@@ -100,9 +101,9 @@ def _wide(ranking: SourceRanking, rows: pd.DataFrame, columns: str, value: str) 
         table.add_column(escape(heading), justify="left" if heading == "source" else "right", overflow="fold")
     for source in ranking.sources["source"]:
         own = rows[rows["source"] == source].set_index(columns)
-        table.add_row(escape(source), *(escape(_interval(own.loc[name], value, ".2f")) for name in names))
+        table.add_row(escape(source), *(escape(_interval(own.loc[name], value)) for name in names))
     return table
 
 
-def _interval(row: Mapping[Hashable, Any] | pd.Series, name: str, form: str) -> str:
-    return f"{row[name]:{form}} [{row['low']:{form}}, {row['high']:{form}}]"
+def _interval(row: Mapping[Hashable, Any] | pd.Series, name: str) -> str:
+    return interval(row[name], row["low"], row["high"])

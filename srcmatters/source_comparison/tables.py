@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from srcmatters.numbers import NONE, interval, number
 from srcmatters.source_comparison.figures import BLANK
 
 _WIDTH = 140  # redirected into a file or a pipe there is no terminal whose width would be known
@@ -35,9 +36,9 @@ def print_source_comparison(same_stage: pd.DataFrame, probes: pd.DataFrame, titl
     for stage in stages:
         rows = [by_pair[*pair, stage].iloc[0] for pair in pairs]
         alike.add_row(stage, *(_with_error(row["cka"], row["standard_error"]) for row in rows))
-        gains.add_row(stage, *(_with_interval(row, "auc_difference", "+.3f") for row in rows))
+        gains.add_row(stage, *(_with_interval(row, "auc_difference") for row in rows))
         areas = (by_source[source, stage].iloc[0] for source in sources)
-        telling.add_row(stage, *(_with_interval(row, "auc", ".3f") for row in areas))
+        telling.add_row(stage, *(_with_interval(row, "auc") for row in areas))
     console.print(escape(title), style="bold", highlight=False)
     for heading, table in (
         ("How alike: linear CKA ± standard error", alike),
@@ -60,9 +61,9 @@ def _table(columns: list[str]) -> Table:
 
 def _with_error(value: float, error: float) -> str:
     if np.isnan(value):
-        return "–"
-    return f"{value:.2f}" + ("" if np.isnan(error) else f" ± {error:.2f}")
+        return NONE
+    return number(value) + ("" if np.isnan(error) else f" ± {number(error)}")
 
 
-def _with_interval(row: pd.Series, name: str, form: str) -> str:
-    return f"{row[name]:{form}} [{row['low']:{form}}, {row['high']:{form}}]"
+def _with_interval(row: pd.Series, name: str) -> str:
+    return interval(row[name], row["low"], row["high"])

@@ -91,7 +91,7 @@ def test_a_rank_correlation_takes_eight_sources(tmp_path: Path) -> None:
     assert few.remarks == ["tag: 7 sources were fine-tuned as well; a rank correlation is given from 8 on."]
     enough = beside(study(tmp_path / "enough", NAMES), NAMES)
     assert enough.correlations["rho"].tolist() == pytest.approx([-1])
-    assert "over 8 sources -1.00" in enough.remarks[0]
+    assert "over 8 sources −1.00" in enough.remarks[0]
 
 
 def test_every_source_is_a_mark_at_its_place(tmp_path: Path) -> None:
