@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from srcmatters.numbers import number
 from srcmatters.source_comparison.figures import source_comparison_figure
 from srcmatters.source_comparison.tables import print_source_comparison
 
@@ -79,6 +80,6 @@ def test_the_table_has_the_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "net on [target]" in printed and "a – [b]" in printed
     line = next(line for line in printed.splitlines() if line.split("│")[1:2] == [" features "])
-    assert f"{same['cka'].iloc[-1]:.2f} ± 0.02" in line
-    assert "+0.100 [-0.050, +0.250]" in printed
-    assert f"{probes['auc'].iloc[0]:.3f} [{probes['low'].iloc[0]:.3f}, " in printed
+    assert f"{number(same['cka'].iloc[-1])} ± .02" in line
+    assert ".10 [−.05, .25]" in printed
+    assert f"{number(probes['auc'].iloc[0])} [{number(probes['low'].iloc[0])}, " in printed
