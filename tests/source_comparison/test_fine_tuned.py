@@ -126,7 +126,11 @@ def test_a_study_that_does_not_fit_is_refused_before_anything_is_ranked(
     monkeypatch.setattr("srcmatters.source_comparison.rank_run.rank_sources", ranked)
     monkeypatch.setattr("srcmatters.source_comparison.rank_run.RankRun._images", ranked)
     run = RankRun(
-        ("random",), str(radiograph_cohort), study=study(tmp_path / "study", NAMES), out=tmp_path / "o"
+        ("random",),
+        str(radiograph_cohort),
+        study=study(tmp_path / "study", NAMES),
+        out=tmp_path / "o",
+        tracking_uri="",
     )
     with pytest.raises(InputError, match=r"--study: .* is of the target chests"):
         run.run()

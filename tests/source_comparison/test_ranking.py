@@ -85,10 +85,14 @@ def test_a_source_that_does_not_know_the_target_has_no_rank() -> None:
 
 def test_a_mistake_is_said_before_anything_is_computed(radiograph_cohort: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="got random, random, expected sources that differ"):
-        RankRun(sources=("random", "random"), out=tmp_path).run()
+        RankRun(sources=("random", "random"), out=tmp_path, tracking_uri="").run()
     with pytest.raises(InputError, match="source: imagenot is neither"):
         RankRun(
-            sources=("imagenot",), dataset_dir=str(radiograph_cohort), out=tmp_path / "out", num_workers=0
+            sources=("imagenot",),
+            dataset_dir=str(radiograph_cohort),
+            out=tmp_path / "out",
+            num_workers=0,
+            tracking_uri="",
         ).run()
     assert not (tmp_path / "out").exists()
     assert ("random", "efficientnet_lite0") in sources_here()
