@@ -110,14 +110,10 @@ def sweep(
             f"contract: {len(declared)} images, {len(labels)} labels, {len(names)} patients, expected as many"
         )
     table = _compared(scores, reasons, labels, names, confidence)
-    table["convention"] = [_NAMED.get(name, name) for name in table["convention"]]
+    table["convention"] = table["convention"].replace(DECLARED, "as declared")
     stops = "; ".join(_stops(model, declared, labels, names, confidence))
-    kind = model.contract.output_kind
-    warnings = (*_warnings(table), *tie_warnings(declared, kind))
+    warnings = (*_warnings(table), *tie_warnings(declared, model.contract.output_kind))
     return Sweep(table, warnings, stops, len(labels))
-
-
-_NAMED = {DECLARED: "as declared"}
 
 
 def usual_conventions(contract: InputContract) -> dict[str, InputContract]:
