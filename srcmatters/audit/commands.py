@@ -10,7 +10,7 @@ import click
 
 from srcmatters.audit.declared_contract import ContractOptions
 from srcmatters.audit.door_options import door_options
-from srcmatters.runs.mlflow_store import DEFAULT_STORE
+from srcmatters.runs.tracking_option import tracking_uri_option
 
 _WHOLE, _COUNT = click.IntRange(0), click.IntRange(1)
 
@@ -66,14 +66,7 @@ def audit() -> None:
 @click.option("--pdf", is_flag=True, help="Print the page as well; needs Chromium or Chrome.")
 @click.option("--batch_size", type=_COUNT, default=32, show_default=True)
 @click.option("--num_workers", type=_WHOLE, default=0, show_default=True, help="Processes that decode.")
-@click.option(
-    "--tracking_uri",
-    default=DEFAULT_STORE,
-    envvar="MLFLOW_TRACKING_URI",
-    show_default=True,
-    show_envvar=True,
-    help="Empty: no MLflow.",
-)
+@tracking_uri_option()
 @door_options
 def run(model: str, contract: ContractOptions, trust: bool, device: str, **options: Any) -> None:
     """Audit MODEL: a run, a bundle, TorchScript, torch.export, ONNX, a Python function, or scores.

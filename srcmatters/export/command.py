@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from srcmatters.errors import InputError
-from srcmatters.runs.mlflow_store import DEFAULT_STORE
+from srcmatters.runs.tracking_option import tracking_uri_option
 
 if TYPE_CHECKING:
     from srcmatters.runs.trained_run import TrainedRun
@@ -47,14 +47,7 @@ if TYPE_CHECKING:
 @click.option("--trust", is_flag=True, help="Evaluate code in configurations of runs that you made yourself.")
 @click.option("--register", metavar="NAME", help="Name in MLflow's registry [default: the bundle's].")
 @click.option("--no-register", is_flag=True, help="Leave MLflow's registry alone.")
-@click.option(
-    "--tracking_uri",
-    default=DEFAULT_STORE,
-    envvar="MLFLOW_TRACKING_URI",
-    show_default=True,
-    show_envvar=True,
-    help="MLflow store.",
-)
+@tracking_uri_option("MLflow store.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("mlruns"), show_default=True)
 def export(
     run: str,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from srcmatters.runs.mlflow_store import DEFAULT_STORE
+from srcmatters.runs.tracking_option import tracking_uri_option
 
 
 @click.command()
@@ -23,14 +23,7 @@ from srcmatters.runs.mlflow_store import DEFAULT_STORE
 @click.option("--num_workers", type=int, default=2, show_default=True, help="Processes that decode images.")
 @click.option("--device", default=None, help="[default: cuda where there is one, else cpu]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [default: mlruns/comparisons/...].")
-@click.option(
-    "--tracking_uri",
-    default=DEFAULT_STORE,
-    envvar="MLFLOW_TRACKING_URI",
-    show_default=True,
-    show_envvar=True,
-    help="Empty: no MLflow.",
-)
+@tracking_uri_option()
 def compare(
     sources: tuple[str, ...],
     dataset_dir: str,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from srcmatters.runs.mlflow_store import DEFAULT_STORE
+from srcmatters.runs.tracking_option import tracking_uri_option
 
 
 @click.command()
@@ -41,14 +41,7 @@ from srcmatters.runs.mlflow_store import DEFAULT_STORE
     help="Folder of a finished study on this target, whose fine-tuned leans are set beside these.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [default: mlruns/rankings/TARGET-SIZE].")
-@click.option(
-    "--tracking_uri",
-    default=DEFAULT_STORE,
-    envvar="MLFLOW_TRACKING_URI",
-    show_default=True,
-    show_envvar=True,
-    help="Empty: no MLflow.",
-)
+@tracking_uri_option()
 def rank(
     dataset_dir: str,
     cases: str,
